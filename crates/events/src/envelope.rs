@@ -1,0 +1,162 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use alloy_primitives::{B256, BlockHash, BlockNumber};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BlockEvent, HealthEvent, LiquidityEvent, MarketLoaded, Opportunity, Outcome, PendingTxEvent, PoolLoaded,
+    PriceEvent, Reconnected, ReorgEvent, SourceGap, TokenJudged,
+};
+
+/// Everything that can be said on the bus. Matched exhaustively, so that a new variant is considered everywhere.
+///
+/// Facts that can be undone stay facts: a block that is reorganised away is followed by a [`ReorgEvent`] that names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BusEvent {
+    /// A canonical block, its transactions and all its logs.
+    NewBlock(BlockEvent),
+    /// A transaction seen in the mempool. Travels on the mempool's own broadcast and is never journaled.
+    NewPendingTx(PendingTxEvent),
+    /// Blocks that were canonical and no longer are.
+    Reorg(ReorgEvent),
+    /// Blocks that the node did not announce, and what was done about it.
+    SourceGap(SourceGap),
+    /// The connection to the node was made anew.
+    Reconnected(Reconnected),
+    /// A pool whose factory proved it.
+    PoolLoaded(PoolLoaded),
+    /// What was learnt about a token.
+    TokenJudged(TokenJudged),
+    /// The initial load of the market is complete as of a block.
+    MarketLoaded(MarketLoaded),
+    /// A price changed (derived).
+    PriceUpdate(PriceEvent),
+    /// The reserves of a pool changed (derived).
+    LiquidityChange(LiquidityEvent),
+    /// A detector found something (derived).
+    OpportunityFound(Opportunity),
+    /// What became of a finding (derived).
+    OutcomeRecorded(Outcome),
+    /// A component changed its health (derived).
+    HealthCheck(HealthEvent),
+    /// The process is about to stop (derived).
+    Shutdown,
+}
+
+impl BusEvent {
+    /// Whether the event is a source event: sequenced, journaled and replayed.
+    pub fn is_source(&self) -> bool {
+        match self {
+            Self::NewBlock(_)
+            | Self::Reorg(_)
+            | Self::SourceGap(_)
+            | Self::Reconnected(_)
+            | Self::PoolLoaded(_)
+            | Self::TokenJudged(_)
+            | Self::MarketLoaded(_) => true,
+            Self::NewPendingTx(_)
+            | Self::PriceUpdate(_)
+            | Self::LiquidityChange(_)
+            | Self::OpportunityFound(_)
+            | Self::OutcomeRecorded(_)
+            | Self::HealthCheck(_)
+            | Self::Shutdown => false,
+        }
+    }
+
+    /// The name of the variant, as logs, counters and dashboards write it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NewBlock(_) => "new_block",
+            Self::NewPendingTx(_) => "new_pending_tx",
+            Self::Reorg(_) => "reorg",
+            Self::SourceGap(_) => "source_gap",
+            Self::Reconnected(_) => "reconnected",
+            Self::PoolLoaded(_) => "pool_loaded",
+            Self::TokenJudged(_) => "token_judged",
+            Self::MarketLoaded(_) => "market_loaded",
+            Self::PriceUpdate(_) => "price_update",
+            Self::LiquidityChange(_) => "liquidity_change",
+            Self::OpportunityFound(_) => "opportunity_found",
+            Self::OutcomeRecorded(_) => "outcome_recorded",
+            Self::HealthCheck(_) => "health_check",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// Approximate size in memory, in bytes: what bounds the ring.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::NewBlock(block) => block.weight(),
+            Self::NewPendingTx(pending) => pending.transaction.weight(),
+            _ => size_of::<Self>(),
+        }
+    }
+}
+
+/// An event as it travels: shared by `Arc`, never cloned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The run that published the event. A replay is a run of its own.
+    pub run_id: RunId,
+    /// For a source event its place in the sequence, from 1 without holes; for a derived event the source event that
+    /// caused it.
+    pub seq: u64,
+    /// Wall-clock time of publication in nanoseconds since the Unix epoch. Never reaches a result.
+    pub received_at: u64,
+    /// Who derived the event and its place among what that origin derived from the same cause; `None` for a source
+    /// event.
+    pub derived: Option<(Origin, u32)>,
+    /// The event itself.
+    pub event: BusEvent,
+}
+
+/// The component that a derived event comes from.
+pub type Origin = Cow<'static, str>;
+
+/// Tells one run of the process from another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RunId(pub u64);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RunId({self})")
+    }
+}
+
+/// The block that something derived is true for.
+///
+/// Two are the same moment of the chain when their hashes agree: the number repeats in a reorg, and the sequence
+/// number tells when we learnt of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AsOf {
+    /// Sequence number of the `NewBlock` event.
+    pub seq: u64,
+    /// Height of the block.
+    pub number: BlockNumber,
+    /// Hash of the block: what identifies it.
+    pub hash: BlockHash,
+}
+
+impl AsOf {
+    /// Before any block was seen.
+    pub const GENESIS: Self = Self { seq: 0, number: 0, hash: B256::ZERO };
+
+    /// Whether both speak of the same block.
+    pub fn same_block(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl fmt::Display for AsOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.number, self.hash)
+    }
+}

@@ -1,0 +1,159 @@
+use std::fmt;
+
+use alloy_primitives::{Address, BlockNumber, I256, U256};
+use serde::{Deserialize, Serialize};
+
+use crate::{AsOf, Origin};
+
+/// What a detector found, with everything that is needed to act on it and nothing of when it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opportunity {
+    /// What sort of finding.
+    pub kind: Kind,
+    /// The block that the amounts are exact for.
+    pub as_of: AsOf,
+    /// The pools, in the order of the swaps.
+    pub path: Vec<Address>,
+    /// The tokens: `tokens[i]` goes into `path[i]`, the last comes out of the last pool.
+    pub tokens: Vec<Address>,
+    /// Smallest units of the first token.
+    pub amount_in: U256,
+    /// Smallest units of the last token.
+    pub amount_out: U256,
+    /// Smallest units of the first token, before gas.
+    pub profit: U256,
+    /// Gas that acting on it is expected to use.
+    pub gas: u64,
+    /// Wei after gas at the next base fee; `None` where the first token has no price at this block, and then nobody
+    /// acts on it.
+    pub net_profit_wei: Option<I256>,
+    /// The last block in which acting on it can still be right.
+    pub valid_until: BlockNumber,
+    /// How to act on it.
+    pub plan: Plan,
+}
+
+/// What sort of finding.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// A cycle of swaps that ends with more than it began with.
+    Arbitrage,
+    /// A position that may be liquidated.
+    Liquidation,
+    /// An arbitrage that a named pending transaction opens.
+    Backrun,
+    /// A strategy of the user's own.
+    Custom(String),
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Arbitrage => "arbitrage",
+            Self::Liquidation => "liquidation",
+            Self::Backrun => "backrun",
+            Self::Custom(name) => name,
+        })
+    }
+}
+
+/// How the executor can act on an opportunity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Plan {
+    /// Swaps through pools, each output the next input.
+    Swaps(Vec<SwapStep>),
+    /// For information only: the executor refuses it.
+    Inform,
+}
+
+/// One swap through a constant-product pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwapStep {
+    /// The pool.
+    pub pool: Address,
+    /// The token that goes in.
+    pub token_in: Address,
+    /// The token that comes out.
+    pub token_out: Address,
+    /// Smallest units in.
+    pub amount_in: U256,
+    /// Smallest units out.
+    pub amount_out: U256,
+}
+
+/// All that one detector found in one block; empty sets are sent as well, so that a block can be known to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpportunitySet {
+    /// The block.
+    pub as_of: AsOf,
+    /// The detector.
+    pub detector: Origin,
+    /// Sorted, best first.
+    pub items: Vec<Opportunity>,
+}
+
+/// Names an opportunity within a run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OpportunityId {
+    /// The block.
+    pub as_of: AsOf,
+    /// The detector.
+    pub detector: Origin,
+    /// Place in the detector's set.
+    pub index: u32,
+}
+
+/// What became of a finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Which finding.
+    pub opportunity: OpportunityId,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// What the simulation said, where one ran.
+    pub simulated: Option<Simulated>,
+}
+
+/// The executor's judgement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Simulated and worth it: this would be sent, if sending were allowed.
+    WouldSend,
+    /// Not to be acted upon.
+    Refused(Refusal),
+    /// Its block was no longer the head when its turn came.
+    Expired,
+    /// There is no state to simulate on, as in a replay; never acted upon.
+    Unsimulated,
+}
+
+/// Why a finding is not acted upon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Its block was reorganised away.
+    Orphaned,
+    /// No price, hence no net profit.
+    NoNetProfit,
+    /// Less than the configured least.
+    BelowMinimum,
+    /// The execution reverted or failed, with the reason.
+    Reverted(String),
+    /// The simulation yields less than the detector predicted.
+    ProfitDiffers {
+        /// Smallest units that the simulation yields.
+        simulated: U256,
+    },
+    /// The simulation could not be run, with the reason; a finding that was not simulated is not sent.
+    SimulationFailed(String),
+    /// The plan says nothing to act on.
+    NothingToDo,
+}
+
+/// What a simulation said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Simulated {
+    /// Smallest units of the first token gained.
+    pub profit: U256,
+    /// Gas used, where the simulation tells.
+    pub gas_used: Option<u64>,
+}

@@ -1,0 +1,86 @@
+use alloy_primitives::{Address, B256, BlockHash, BlockNumber};
+use serde::{Deserialize, Serialize};
+
+/// The mathematics that a pool follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// Constant product of two reserves, as Uniswap V2 and its forks compute it.
+    UniswapV2,
+}
+
+/// A pool that its factory proved to be its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolLoaded {
+    /// The pool.
+    pub pool: Address,
+    /// The configured factory that it belongs to.
+    pub factory: Address,
+    /// What it computes.
+    pub protocol: Protocol,
+    /// The token with the lower address.
+    pub token0: Address,
+    /// The token with the higher address.
+    pub token1: Address,
+    /// Fee in parts per million of the input.
+    pub fee_ppm: u32,
+    /// Reserves of both tokens as of `block_hash`; absent where the pool was discovered by its own `Sync`, which has
+    /// already told them.
+    pub reserves: Option<(u128, u128)>,
+    /// The block that the answers are true for.
+    pub block_number: BlockNumber,
+    /// Hash of that block.
+    pub block_hash: BlockHash,
+    /// Why it is believed.
+    pub proof: PoolProof,
+}
+
+/// Why a pool is believed to be its factory's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolProof {
+    /// The address derives from the factory, the tokens and the init-code hash (EIP-1014).
+    Create2 {
+        /// Keccak-256 of the pool's creation code.
+        init_code_hash: B256,
+    },
+    /// The factory itself listed the pool or answered with it.
+    FactoryAnswer,
+}
+
+/// What was learnt about a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenJudged {
+    /// The token.
+    pub token: Address,
+    /// The verdict.
+    pub verdict: TokenVerdict,
+}
+
+/// Whether a token may be quoted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenVerdict {
+    /// An ordinary ERC-20.
+    Accepted {
+        /// As `decimals()` says.
+        decimals: u8,
+        /// As `symbol()` says; empty where it says nothing printable.
+        symbol: String,
+    },
+    /// Not to be quoted, with the reason in words.
+    Refused(String),
+}
+
+/// The initial load is complete: every pool that the configuration asks for was published as `PoolLoaded`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarketLoaded {
+    /// Height of the block that the load is true for. The next `NewBlock` is its child.
+    pub number: BlockNumber,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// The chain, as the node says.
+    pub chain_id: u64,
+    /// How many pools were loaded.
+    pub pools: u64,
+}

@@ -1,0 +1,29 @@
+//! What crosses crates: the bus event, its payloads, its envelope, and what detectors and the executor say.
+//!
+//! Plain data. No runtime, no input or output, no protocol arithmetic.
+//!
+//! **Source events** come from the node (or from a journal) and carry the sequence number without holes; they are
+//! journaled, and only they are replayed. **Derived events** are conclusions: they name the source event that caused
+//! them, handlers and recorders read them, components never do.
+//!
+//! Journaled types use plain serde derives and grow at the end, because the journal's encoding is positional.
+
+mod action;
+mod chain;
+mod envelope;
+mod finding;
+mod learnt;
+mod market;
+mod system;
+
+pub use action::{Action, DecodedBlock, RouterSwap, RouterSwapKind, TokenTransfer, V2Action, WethAction};
+pub use chain::{
+    BlockEvent, Grade, Header, Log, PendingTxEvent, Reconnected, ReorgEvent, SourceGap, Topics, Transaction,
+};
+pub use envelope::{AsOf, BusEvent, Envelope, Origin, RunId};
+pub use finding::{
+    Kind, Opportunity, OpportunityId, OpportunitySet, Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
+};
+pub use learnt::{MarketLoaded, PoolLoaded, PoolProof, Protocol, TokenJudged, TokenVerdict};
+pub use market::{LiquidityEvent, Price, PriceEvent};
+pub use system::{Health, HealthEvent};

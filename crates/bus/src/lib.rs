@@ -1,1 +1,24 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+pub mod clock;
+
+mod backlog;
+mod bus;
+mod edge;
+mod handler;
+mod lane;
+mod mailbox;
+mod progress;
+mod ring;
+mod snapshots;
+mod timeline;
+
+pub use backlog::{Backlog, BacklogError, Recorder};
+pub use bus::{BusConfig, Closed, DerivedPublisher, EventBus, SourcePublisher};
+pub use edge::{Channel, Counts, DropReason, Edge, EdgeReport, OverflowPolicy, Topology};
+pub use handler::{EventHandler, HandlerReport};
+pub use lane::{Delivery, Resync};
+pub use mailbox::{DropNewest, Inbox, Mailbox, Message, Outlet, Parcel, Wait};
+pub use progress::BlockProgress;
+pub use snapshots::{Missing, Snapshot, SnapshotReader, SnapshotWriter, WINDOW, Window};
+pub use timeline::{Stage, Stamps, Timeline};

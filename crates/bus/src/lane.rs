@@ -1,0 +1,250 @@
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use headwater_events::Envelope;
+use tokio::sync::{Notify, broadcast};
+use tracing::{error, warn};
+
+use crate::backlog::{Backlog, BacklogError};
+use crate::bus::Closed;
+use crate::edge::{DropReason, Edge};
+use crate::ring::Ring;
+
+/// What a reader of the bus gets.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// The next event, in order, once.
+    Event(Arc<Envelope>),
+    /// Events are gone for good: whoever holds a state must rebuild it.
+    Resync(Resync),
+}
+
+/// Events that could not be repaired, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resync {
+    /// Position of the first that is gone.
+    pub from: u64,
+    /// Position of the last that is gone.
+    pub to: u64,
+}
+
+/// A broadcast with a memory: every reader gets every event in order, once, or is told what it will never get.
+#[derive(Clone)]
+pub(crate) struct Lane(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    backlog: Option<Arc<dyn Backlog>>,
+    advanced: Notify,
+}
+
+struct State {
+    /// `None` once the lane is closed.
+    sender: Option<broadcast::Sender<Item>>,
+    ring: Ring,
+    readers: Vec<Registration>,
+}
+
+#[derive(Clone)]
+struct Item {
+    position: u64,
+    envelope: Arc<Envelope>,
+}
+
+/// What the lane knows of a reader.
+struct Registration {
+    next: Weak<AtomicU64>,
+    edge: Arc<Edge>,
+}
+
+/// Events fetched at once to repair a lag.
+const REPAIR_BATCH: usize = 256;
+
+impl Lane {
+    pub(crate) fn new(
+        first: u64,
+        capacity: usize,
+        ring_bytes: usize,
+        backlog: Option<Arc<dyn Backlog>>,
+    ) -> Self {
+        let (sender, _) = broadcast::channel(capacity);
+        let state = State { sender: Some(sender), ring: Ring::new(first, ring_bytes), readers: Vec::new() };
+        Self(Arc::new(Shared { state: Mutex::new(state), backlog, advanced: Notify::new() }))
+    }
+
+    /// The position that the next event will have.
+    pub(crate) fn next_position(&self) -> u64 {
+        self.0.lock().ring.next()
+    }
+
+    /// Puts an event into the ring, so that a lag can be repaired with it from now on.
+    pub(crate) fn remember(&self, envelope: &Arc<Envelope>, recorded: u64) -> Result<u64, Closed> {
+        let mut state = self.0.lock();
+        if state.sender.is_none() {
+            return Err(Closed);
+        }
+        let position = state.ring.next();
+        state.ring.push(Arc::clone(envelope), recorded);
+        state.readers.iter().for_each(|reader| reader.edge.accept(1));
+        Ok(position)
+    }
+
+    /// Broadcasts an event that is in the ring at `position`.
+    pub(crate) fn announce(&self, position: u64, envelope: Arc<Envelope>) {
+        if let Some(sender) = &self.0.lock().sender {
+            // An error means that nobody listens, which is not a loss: the ring has it.
+            let _ = sender.send(Item { position, envelope });
+        }
+    }
+
+    /// A reader of everything from now on.
+    pub(crate) fn reader(&self, edge: Arc<Edge>) -> Option<Reader> {
+        let mut state = self.0.lock();
+        let receiver = state.sender.as_ref()?.subscribe();
+        let next = Arc::new(AtomicU64::new(state.ring.next()));
+        state.readers.push(Registration { next: Arc::downgrade(&next), edge: Arc::clone(&edge) });
+        Some(Reader { lane: self.clone(), receiver, next, repaired: VecDeque::new(), edge })
+    }
+
+    /// No more events. Readers get what was published, then the end.
+    pub(crate) fn close(&self) {
+        self.0.lock().sender = None;
+    }
+
+    /// Waits until no reader is more than `distance` events behind. Cancel-safe.
+    pub(crate) async fn readers_within(&self, distance: u64) {
+        loop {
+            let advanced = self.0.advanced.notified();
+            tokio::pin!(advanced);
+            advanced.as_mut().enable();
+            if self.greatest_lag() <= distance {
+                return;
+            }
+            advanced.await;
+        }
+    }
+
+    fn greatest_lag(&self) -> u64 {
+        let state = self.0.lock();
+        let published = state.ring.next();
+        state
+            .readers
+            .iter()
+            .filter_map(|reader| reader.next.upgrade())
+            .map(|next| published - next.load(Ordering::Acquire))
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a lane in order, without holes and without repetition.
+pub(crate) struct Reader {
+    lane: Lane,
+    receiver: broadcast::Receiver<Item>,
+    /// Position of the event that comes next; shared, so that the lane can see who is behind.
+    next: Arc<AtomicU64>,
+    repaired: VecDeque<Arc<Envelope>>,
+    edge: Arc<Edge>,
+}
+
+impl Reader {
+    /// The next delivery; `None` once the lane is closed and read to its end. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            if let Some(envelope) = self.repaired.pop_front() {
+                return Some(self.deliver(envelope));
+            }
+            match self.receiver.recv().await {
+                Ok(item) if item.position == self.position() => return Some(self.deliver(item.envelope)),
+                // Came by way of a repair already.
+                Ok(item) if item.position < self.position() => {}
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    if let Some(resync) = self.repair().await {
+                        return Some(Delivery::Resync(resync));
+                    }
+                }
+                Err(broadcast::error::RecvError::Closed) => {
+                    if self.lane.0.lock().ring.next() == self.position() {
+                        return None;
+                    }
+                    if let Some(resync) = self.repair().await {
+                        return Some(Delivery::Resync(resync));
+                    }
+                }
+            }
+        }
+    }
+
+    fn position(&self) -> u64 {
+        self.next.load(Ordering::Acquire)
+    }
+
+    fn advance(&self, by: u64) {
+        self.next.fetch_add(by, Ordering::AcqRel);
+        self.lane.0.advanced.notify_waiters();
+    }
+
+    fn deliver(&mut self, envelope: Arc<Envelope>) -> Delivery {
+        self.edge.process(1);
+        self.advance(1);
+        Delivery::Event(envelope)
+    }
+
+    /// Fetches what comes next from the ring, else from the backlog; says what is gone if neither has it.
+    async fn repair(&mut self) -> Option<Resync> {
+        let next = self.position();
+        let from_ring = self.lane.0.lock().ring.read(next, REPAIR_BATCH);
+        match from_ring {
+            Some(events) => self.repaired.extend(events),
+            None => match self.read_backlog(next).await {
+                Some(events) => self.repaired.extend(events),
+                None => return Some(self.give_up(next)),
+            },
+        }
+        None
+    }
+
+    async fn read_backlog(&self, from: u64) -> Option<Vec<Arc<Envelope>>> {
+        let backlog = Arc::clone(self.lane.0.backlog.as_ref()?);
+        let read = tokio::task::spawn_blocking(move || backlog.read(from, REPAIR_BATCH)).await;
+        match read {
+            Ok(Ok(events)) => (events.first()?.seq == from).then_some(events),
+            Ok(Err(BacklogError::Gone { .. })) => None,
+            Ok(Err(error)) => {
+                error!(%error, from, "the backlog does not answer");
+                None
+            }
+            Err(error) => {
+                error!(%error, from, "reading the backlog failed");
+                None
+            }
+        }
+    }
+
+    fn give_up(&mut self, from: u64) -> Resync {
+        let oldest = self.lane.0.lock().ring.oldest();
+        let lost = oldest - from;
+        warn!(reader = %self.edge.to, from, to = oldest - 1, "events are gone for good; the reader must rebuild");
+        self.edge.drop_for(DropReason::Lost, lost);
+        self.advance(lost);
+        Resync { from, to: oldest - 1 }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.lane.0.lock();
+        let left = state.ring.next() - self.next.load(Ordering::Acquire);
+        self.edge.drop_for(DropReason::Abandoned, left);
+        state.readers.retain(|reader| !std::ptr::eq(reader.next.as_ptr(), Arc::as_ptr(&self.next)));
+        drop(state);
+        self.lane.0.advanced.notify_waiters();
+    }
+}

@@ -1,1 +1,12 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+mod component;
+mod control;
+mod restart;
+mod system;
+mod warden;
+
+pub use component::{Component, Resume, Source};
+pub use control::{Command, Fault, StopSignal};
+pub use restart::{Poison, RestartPolicy};
+pub use system::{ActorHandle, ActorStatus, Exit, Fatal, Quarantined, System};

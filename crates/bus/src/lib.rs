@@ -20,5 +20,5 @@ pub use handler::{EventHandler, HandlerReport};
 pub use lane::{Delivery, Resync};
 pub use mailbox::{DropNewest, Inbox, Mailbox, Message, Outlet, Parcel, Wait};
 pub use progress::BlockProgress;
-pub use snapshots::{Missing, Snapshot, SnapshotReader, SnapshotWriter, WINDOW, Window};
+pub use snapshots::{Missing, SnapshotReader, SnapshotWriter, WINDOW, Window};
 pub use timeline::{Stage, Stamps, Timeline};

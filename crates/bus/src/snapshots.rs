@@ -2,19 +2,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use headwater_events::AsOf;
+use headwater_events::{AsOf, Snapshot};
 use tokio::sync::watch;
 
 use crate::edge::{Channel, DropReason, Edge, OverflowPolicy, Topology};
 
 /// How many snapshots a watch holds, so that parts of different speed have one in common.
 pub const WINDOW: usize = 8;
-
-/// Something that is true as of a block.
-pub trait Snapshot: Send + Sync + 'static {
-    /// The block.
-    fn as_of(&self) -> AsOf;
-}
 
 /// The last few snapshots, oldest first.
 pub type Window<S> = ArrayVec<Arc<S>, WINDOW>;

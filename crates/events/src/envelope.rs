@@ -160,3 +160,9 @@ impl fmt::Display for AsOf {
         write!(f, "{} ({})", self.number, self.hash)
     }
 }
+
+/// Something that is true as of a block.
+pub trait Snapshot: Send + Sync + 'static {
+    /// The block.
+    fn as_of(&self) -> AsOf;
+}

@@ -20,7 +20,7 @@ pub use action::{Action, DecodedBlock, RouterSwap, RouterSwapKind, TokenTransfer
 pub use chain::{
     BlockEvent, Grade, Header, Log, PendingTxEvent, Reconnected, ReorgEvent, SourceGap, Topics, Transaction,
 };
-pub use envelope::{AsOf, BusEvent, Envelope, Origin, RunId};
+pub use envelope::{AsOf, BusEvent, Envelope, Origin, RunId, Snapshot};
 pub use finding::{
     Kind, Opportunity, OpportunityId, OpportunitySet, Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
 };

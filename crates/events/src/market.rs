@@ -16,6 +16,11 @@ impl Price {
     /// Decimal places of the mantissa: enough for one smallest unit of an 18-decimals token worth 10^-18 of another.
     pub const SCALE: u8 = 36;
 
+    /// The price of `quote` in itself.
+    pub fn unit(quote: Address) -> Self {
+        Self { quote, mantissa: U256::from(10u8).pow(U256::from(Self::SCALE)) }
+    }
+
     /// What `amount` smallest units are worth, in smallest units of the quote, rounded down; `None` beyond 256 bits.
     pub fn value(&self, amount: U256) -> Option<U256> {
         let product: U512 = amount.widening_mul(self.mantissa);

@@ -1,0 +1,119 @@
+use alloy_primitives::Address;
+use headwater_events::Protocol;
+use serde::Serialize;
+
+use crate::pages::Pages;
+
+/// The place of a pool in the tables: dense, and never given to another pool within a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct PoolId(pub u32);
+
+impl PoolId {
+    /// As an index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What of a pool never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolMeta {
+    /// Its address.
+    pub address: Address,
+    /// The factory that proved it.
+    pub factory: Address,
+    /// What it computes.
+    pub protocol: Protocol,
+    /// The token with the lower address.
+    pub token0: Address,
+    /// The token with the higher address.
+    pub token1: Address,
+    /// Fee in parts per million of the input.
+    pub fee_ppm: u32,
+}
+
+/// What a constant-product pool holds, in smallest units; both below 2^112.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Reserves {
+    /// Of the token with the lower address.
+    pub reserve0: u128,
+    /// Of the token with the higher address.
+    pub reserve1: u128,
+}
+
+/// The pools of a snapshot.
+///
+/// A pool never leaves the table: where its reserves are unknown (it was created on a chain that was reorganised
+/// away) or it may not be quoted (one of its tokens was refused), [`PoolTable::quoted`] is `None`.
+#[derive(Clone, Debug, Default)]
+pub struct PoolTable {
+    metas: Pages<PoolMeta>,
+    reserves: Pages<Option<Reserves>>,
+    /// Whether a pool may be quoted.
+    admitted: Pages<bool>,
+    by_address: imbl::HashMap<Address, PoolId>,
+}
+
+impl PoolTable {
+    /// How many pools there are; their ids run from zero to one less.
+    pub fn len(&self) -> usize {
+        self.metas.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.metas.is_empty()
+    }
+
+    /// The id of the pool at an address.
+    pub fn find(&self, address: &Address) -> Option<PoolId> {
+        self.by_address.get(address).copied()
+    }
+
+    /// What of a pool never changes.
+    pub fn meta(&self, id: PoolId) -> Option<&PoolMeta> {
+        self.metas.get(id.index())
+    }
+
+    /// The reserves as of the snapshot's block, if they are known.
+    pub fn reserves(&self, id: PoolId) -> Option<Reserves> {
+        *self.reserves.get(id.index())?
+    }
+
+    /// The reserves of a pool that may be quoted: known, not empty, no token of it refused.
+    pub fn quoted(&self, id: PoolId) -> Option<Reserves> {
+        let admitted = *self.admitted.get(id.index())?;
+        self.reserves(id).filter(|held| admitted && held.reserve0 > 0 && held.reserve1 > 0)
+    }
+
+    /// Every pool's id, meta and reserves, by ascending id.
+    pub fn iter(&self) -> impl Iterator<Item = (PoolId, &PoolMeta, Option<Reserves>)> {
+        let ids = (0..).map(PoolId);
+        ids.zip(self.metas.iter()).zip(self.reserves.iter()).map(|((id, meta), held)| (id, meta, *held))
+    }
+
+    /// Adds a pool, or finds the one that is there already.
+    pub fn insert(&mut self, meta: PoolMeta, admitted: bool) -> PoolId {
+        if let Some(id) = self.find(&meta.address) {
+            return id;
+        }
+        let id = PoolId(u32::try_from(self.metas.len()).expect("fewer than 2^32 pools"));
+        self.by_address.insert(meta.address, id);
+        self.metas.push(meta);
+        self.reserves.push(None);
+        self.admitted.push(admitted);
+        id
+    }
+
+    /// Sets the reserves of a pool; says what they were. Nothing happens for an unknown id.
+    pub fn set_reserves(&mut self, id: PoolId, reserves: Option<Reserves>) -> Option<Reserves> {
+        std::mem::replace(self.reserves.get_mut(id.index())?, reserves)
+    }
+
+    /// Sets whether a pool may be quoted.
+    pub fn set_admitted(&mut self, id: PoolId, admitted: bool) {
+        if let Some(slot) = self.admitted.get_mut(id.index()) {
+            *slot = admitted;
+        }
+    }
+}

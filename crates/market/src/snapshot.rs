@@ -1,0 +1,57 @@
+use std::sync::Arc;
+
+use headwater_events::{AsOf, Snapshot};
+use serde::Serialize;
+
+use crate::fees::next_base_fee;
+use crate::pools::{PoolId, PoolTable};
+
+/// The market as of a block.
+#[derive(Clone, Debug)]
+pub struct MarketSnapshot {
+    /// The block.
+    pub as_of: AsOf,
+    /// The snapshot that this one was made from, and that `changes` is relative to.
+    pub parent: Option<AsOf>,
+    /// The block's own figures.
+    pub head: Head,
+    /// The pools.
+    pub pools: PoolTable,
+    /// What differs from the parent.
+    pub changes: Changes,
+}
+
+/// What of a block's header the market needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Head {
+    /// Seconds since the Unix epoch.
+    pub timestamp: u64,
+    /// Wei per gas in this block; absent before London.
+    pub base_fee_per_gas: Option<u64>,
+    /// Gas used.
+    pub gas_used: u64,
+    /// Gas limit.
+    pub gas_limit: u64,
+}
+
+impl Head {
+    /// Wei per gas in the next block (EIP-1559); absent before London.
+    pub fn next_base_fee_per_gas(&self) -> Option<u64> {
+        Some(next_base_fee(self.base_fee_per_gas?, self.gas_used, self.gas_limit))
+    }
+}
+
+/// Which pools differ from the parent snapshot: reserves, admission, or the pool is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// Any of them may: the first snapshot, or one after a reorganisation.
+    All,
+    /// These, ascending and without repetition.
+    Pools(Arc<[PoolId]>),
+}
+
+impl Snapshot for MarketSnapshot {
+    fn as_of(&self) -> AsOf {
+        self.as_of
+    }
+}

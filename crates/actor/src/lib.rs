@@ -9,4 +9,4 @@ mod warden;
 pub use component::{Component, Resume, Source};
 pub use control::{Command, Fault, StopSignal};
 pub use restart::{Poison, RestartPolicy};
-pub use system::{ActorHandle, ActorStatus, Exit, Fatal, Quarantined, System};
+pub use system::{ActorControl, ActorHandle, ActorStatus, Delays, Exit, Fatal, Quarantined, System};

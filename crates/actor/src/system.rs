@@ -1,8 +1,10 @@
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use headwater_bus::clock::{self, Instant};
 use headwater_bus::{DropReason, Inbox, Mailbox, Message};
@@ -17,12 +19,22 @@ use crate::restart::{Poison, RestartPolicy};
 use crate::warden::{Child, Warden, WardenMessage};
 
 /// The supervision tree: starts actors, restarts those that fail, gives up on those that keep failing.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct System {
     warden: ActorRef<WardenMessage>,
     fatal: watch::Sender<Option<Fatal>>,
     quarantine: Arc<Mutex<VecDeque<Quarantined>>>,
+    delays: Option<Delays>,
 }
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("System").field("given_up", &self.given_up()).finish_non_exhaustive()
+    }
+}
+
+/// Pauses for tests: how long the actor of a name waits before it handles its next message.
+pub type Delays = Arc<dyn Fn(&str) -> Duration + Send + Sync>;
 
 /// An actor was given up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,7 +94,14 @@ impl System {
     pub async fn start() -> anyhow::Result<Self> {
         let fatal = watch::Sender::new(None);
         let (warden, _) = Actor::spawn(None, Warden, fatal.clone()).await?;
-        Ok(Self { warden, fatal, quarantine: Arc::default() })
+        Ok(Self { warden, fatal, quarantine: Arc::default(), delays: None })
+    }
+
+    /// Makes every actor that is spawned from now on pause before each message, so that a test can make any of them
+    /// slow.
+    pub fn delayed_by(mut self, delays: Delays) -> Self {
+        self.delays = Some(delays);
+        self
     }
 
     /// Runs a component on a mailbox. `build` makes each incarnation; on a restart it rebuilds the component's state
@@ -104,14 +123,16 @@ impl System {
         let inbox = mailbox.into_inbox();
         let build = Arc::new(build);
         let work = {
-            let shared = Arc::clone(&shared);
+            let (shared, delays) = (Arc::clone(&shared), self.delays.clone());
             move || -> Work {
-                let (shared, inbox) = (Arc::clone(&shared), Arc::clone(&inbox));
+                let (shared, inbox, delays) = (Arc::clone(&shared), Arc::clone(&inbox), delays.clone());
                 let (build, observed) = (Arc::clone(&build), observed.clone());
                 Box::pin(async move {
                     let mut inbox = Inbox::lock(&inbox).await;
                     let component = build(shared.resume(inbox.last_processed())).await?;
-                    Incarnation { shared: &shared, inbox: &mut inbox, component, observed }.run().await
+                    Incarnation { shared: &shared, inbox: &mut inbox, component, observed, delays }
+                        .run()
+                        .await
                 })
             }
         };
@@ -162,7 +183,7 @@ impl System {
         if self.warden.cast(WardenMessage::Adopt(Box::new(child))).is_err() {
             shared.end(Exit::Failed("the system has ended".into()));
         }
-        ActorHandle { shared, observed }
+        ActorHandle { control: ActorControl { shared }, observed }
     }
 
     /// Resolves when an actor was given up.
@@ -292,6 +313,7 @@ struct Incarnation<'a, C: Component> {
     inbox: &'a mut Inbox<C::Message>,
     component: C,
     observed: watch::Sender<Option<C::Observed>>,
+    delays: Option<Delays>,
 }
 
 /// Incarnations that one message may end before it is taken for poison.
@@ -347,6 +369,9 @@ impl<C: Component> Incarnation<'_, C> {
     async fn handle_front(&mut self) -> anyhow::Result<()> {
         let Some(message) = self.inbox.front() else { return Ok(()) };
         *lock(&self.shared.busy_since) = Some(clock::now());
+        if let Some(delays) = &self.delays {
+            tokio::time::sleep(delays(&self.shared.name)).await;
+        }
         if self.shared.take_fault(Fault::PanicBefore) {
             panic!("injected before the message");
         }
@@ -376,22 +401,40 @@ impl<C: Component> Incarnation<'_, C> {
     }
 }
 
-/// Sees and steers one actor.
+/// Sees one actor, and steers it through its [`ActorControl`].
 #[derive(Clone, Debug)]
 pub struct ActorHandle<O> {
-    shared: Arc<Shared>,
+    control: ActorControl,
     observed: watch::Receiver<Option<O>>,
 }
 
 impl<O: Clone> ActorHandle<O> {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.shared.name
-    }
-
     /// The component's state as it was last seen; `None` before its first incarnation stood.
     pub fn observed(&self) -> Option<O> {
         self.observed.borrow().clone()
+    }
+
+    /// The state as it changes.
+    pub fn observer(&self) -> watch::Receiver<Option<O>> {
+        self.observed.clone()
+    }
+
+    /// What steers it.
+    pub fn control(&self) -> &ActorControl {
+        &self.control
+    }
+}
+
+/// Steers one actor, whatever it is.
+#[derive(Clone, Debug)]
+pub struct ActorControl {
+    shared: Arc<Shared>,
+}
+
+impl ActorControl {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
     }
 
     /// Its life so far.

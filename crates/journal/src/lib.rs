@@ -1,1 +1,28 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+mod appender;
+mod backlog;
+mod compressed;
+mod config;
+mod error;
+mod format;
+mod inspect;
+mod journal;
+mod recording;
+mod records;
+mod segment;
+mod writer;
+
+#[cfg(test)]
+mod samples;
+
+pub use backlog::JournalBacklog;
+pub use compressed::{Exported, export_recording};
+pub use config::JournalConfig;
+pub use error::{Damage, JournalError};
+pub use format::{FORMAT_VERSION, MAX_RECORD_BYTES, SCHEMA_VERSION};
+pub use inspect::{Info, SegmentInfo, info, verify};
+pub use journal::Journal;
+pub use recording::{Recording, TornTail};
+pub use records::{Record, Records};
+pub use writer::{JournalStatus, JournalWriter};

@@ -1,0 +1,38 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `[journal]`: where source events are recorded, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JournalConfig {
+    /// The directory of the segments; made if it does not exist. Default: `journal`.
+    pub directory: PathBuf,
+    /// Bytes after which a new segment is begun. Default: 67,108,864 (64 MiB).
+    pub segment_bytes: u64,
+    /// Milliseconds that a record may wait before it is forced to the disk. Default: 200.
+    ///
+    /// A record survives the process as soon as it is written, which is at once; this bounds what a failing machine
+    /// can take with it.
+    pub sync_interval_ms: u64,
+    /// Events that wait for the writer before the bus waits. Default: 1,024.
+    pub queue: usize,
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        Self { directory: "journal".into(), segment_bytes: 64 << 20, sync_interval_ms: 200, queue: 1024 }
+    }
+}
+
+impl JournalConfig {
+    /// The defaults, in another directory.
+    pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), ..Self::default() }
+    }
+
+    pub(crate) fn sync_interval(&self) -> Duration {
+        Duration::from_millis(self.sync_interval_ms)
+    }
+}

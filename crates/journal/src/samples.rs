@@ -1,0 +1,218 @@
+//! Events for the tests: plain ones, and arbitrary ones.
+
+use std::sync::Arc;
+
+use alloy_primitives::{Address, B256, Bloom, Bytes, U256, keccak256};
+use headwater_events::{
+    BlockEvent, BusEvent, Envelope, Grade, Header, Log, MarketLoaded, PoolLoaded, PoolProof, Protocol,
+    Reconnected, ReorgEvent, RunId, SourceGap, TokenJudged, TokenVerdict, Topics, Transaction,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+/// A small source event that is different for each sequence number.
+pub(crate) fn envelope(seq: u64) -> Arc<Envelope> {
+    wrap(seq, BusEvent::Reconnected(Reconnected { epoch: seq, endpoint: 1 }))
+}
+
+pub(crate) fn envelopes(seqs: impl IntoIterator<Item = u64>) -> Vec<Arc<Envelope>> {
+    seqs.into_iter().map(envelope).collect()
+}
+
+pub(crate) fn wrap(seq: u64, event: BusEvent) -> Arc<Envelope> {
+    Arc::new(Envelope { run_id: RunId(7), seq, received_at: 1_000_000_000 + seq, derived: None, event })
+}
+
+/// Bytes that look random and are not: hashes cannot be compressed.
+fn noise(seed: &str, number: u64, index: u64) -> B256 {
+    keccak256(format!("{seed} {number} {index}"))
+}
+
+fn account(kind: &str, index: u64) -> Address {
+    Address::from_slice(&noise(kind, 0, index)[12..])
+}
+
+/// A block as the devnet makes them: 7 router swaps through 16 pools of 6 tokens, 30 logs.
+pub(crate) fn devnet_block(number: u64) -> BlockEvent {
+    let amount = |index: u64| U256::from_be_slice(&noise("amount", number, index)[..9]);
+    let transactions = (0..7).map(|index| {
+        let mut input = vec![0x38, 0xed, 0x17, 0x39];
+        let path = [index % 6, (index + number) % 6].map(|token| account("token", token).into_word().into());
+        let words = [amount(index), amount(index + 50), U256::from(160), U256::from(number), U256::from(2)];
+        words.iter().chain(&path).for_each(|word: &U256| input.extend(word.to_be_bytes::<32>()));
+        Transaction {
+            hash: noise("tx", number, index),
+            from: account("trader", (number + index) % 20),
+            to: Some(account("router", index % 2)),
+            value: U256::ZERO,
+            input: input.into(),
+            nonce: number,
+            gas_limit: 300_000,
+        }
+    });
+    let logs = (0..30u32).map(|index| {
+        let (pool, kind) = ((number + u64::from(index / 4)) % 16, u64::from(index % 4));
+        let words = if kind == 3 { 4 } else { 1 + kind % 2 };
+        let data: Vec<u8> =
+            (0..words).flat_map(|word| amount(u64::from(index) * 8 + word).to_be_bytes::<32>()).collect();
+        let parties = [account("trader", pool), account("pool", pool)].map(|party| party.into_word());
+        Log {
+            address: if kind < 2 { account("token", pool % 6) } else { account("pool", pool) },
+            topics: [noise("event", 0, kind)].into_iter().chain(parties).collect(),
+            data: data.into(),
+            transaction_index: index / 4,
+            log_index: index,
+        }
+    });
+    let mut block = BlockEvent {
+        header: Header {
+            number,
+            hash: noise("block", number, 0),
+            parent_hash: noise("block", number.wrapping_sub(1), 0),
+            timestamp: 1_700_000_000 + number,
+            base_fee_per_gas: Some(1_000_000_000 + number),
+            gas_used: 1_400_000 + number,
+            gas_limit: 30_000_000,
+            beneficiary: Address::ZERO,
+            logs_bloom: Bloom::ZERO,
+        },
+        transactions: transactions.collect(),
+        logs: logs.collect(),
+        grade: Grade::Matched,
+    };
+    for log in &block.logs {
+        block.header.logs_bloom.accrue_raw_log(log.address, &log.topics);
+    }
+    block
+}
+
+prop_compose! {
+    fn header()(
+        numbers in any::<[u64; 4]>(),
+        hashes in any::<[[u8; 32]; 2]>(),
+        base_fee_per_gas in any::<Option<u64>>(),
+        beneficiary in any::<[u8; 20]>(),
+        bloom in vec(any::<u8>(), 256),
+    ) -> Header {
+        let [number, timestamp, gas_used, gas_limit] = numbers;
+        Header {
+            number,
+            hash: hashes[0].into(),
+            parent_hash: hashes[1].into(),
+            timestamp,
+            base_fee_per_gas,
+            gas_used,
+            gas_limit,
+            beneficiary: beneficiary.into(),
+            logs_bloom: Bloom::from_slice(&bloom),
+        }
+    }
+}
+
+prop_compose! {
+    fn transaction()(
+        hash in any::<[u8; 32]>(),
+        from in any::<[u8; 20]>(),
+        to in option::of(any::<[u8; 20]>()),
+        value in any::<[u64; 4]>(),
+        input in vec(any::<u8>(), 0..200),
+        nonce in any::<u64>(),
+        gas_limit in any::<u64>(),
+    ) -> Transaction {
+        Transaction {
+            hash: hash.into(),
+            from: from.into(),
+            to: to.map(Address::from),
+            value: U256::from_limbs(value),
+            input: input.into(),
+            nonce,
+            gas_limit,
+        }
+    }
+}
+
+prop_compose! {
+    fn log()(
+        address in any::<[u8; 20]>(),
+        topics in vec(any::<[u8; 32]>(), 0..=4),
+        data in vec(any::<u8>(), 0..200),
+        transaction_index in any::<u32>(),
+        log_index in any::<u32>(),
+    ) -> Log {
+        let topics: Topics = topics.into_iter().map(B256::from).collect();
+        Log { address: address.into(), topics, data: Bytes::from(data), transaction_index, log_index }
+    }
+}
+
+fn grade() -> impl Strategy<Value = Grade> {
+    prop_oneof![Just(Grade::Assumed), Just(Grade::Matched), Just(Grade::Proven)]
+}
+
+fn block() -> impl Strategy<Value = BusEvent> {
+    (header(), vec(transaction(), 0..6), vec(log(), 0..12), grade()).prop_map(
+        |(header, transactions, logs, grade)| {
+            BusEvent::NewBlock(BlockEvent { header, transactions, logs, grade })
+        },
+    )
+}
+
+fn pool() -> impl Strategy<Value = BusEvent> {
+    let addresses = any::<[[u8; 20]; 4]>();
+    (addresses, any::<u32>(), any::<Option<(u128, u128)>>(), any::<(u64, [u8; 32], bool)>()).prop_map(
+        |([pool, factory, token0, token1], fee_ppm, reserves, (block_number, hash, is_derived))| {
+            let init_code_hash = B256::from(hash);
+            BusEvent::PoolLoaded(PoolLoaded {
+                pool: pool.into(),
+                factory: factory.into(),
+                protocol: Protocol::UniswapV2,
+                token0: token0.into(),
+                token1: token1.into(),
+                fee_ppm,
+                reserves,
+                block_number,
+                block_hash: init_code_hash,
+                proof: if is_derived {
+                    PoolProof::Create2 { init_code_hash }
+                } else {
+                    PoolProof::FactoryAnswer
+                },
+            })
+        },
+    )
+}
+
+fn token() -> impl Strategy<Value = BusEvent> {
+    let verdict = prop_oneof![
+        (any::<u8>(), ".{0,12}").prop_map(|(decimals, symbol)| TokenVerdict::Accepted { decimals, symbol }),
+        ".{0,40}".prop_map(TokenVerdict::Refused),
+    ];
+    (any::<[u8; 20]>(), verdict)
+        .prop_map(|(token, verdict)| BusEvent::TokenJudged(TokenJudged { token: token.into(), verdict }))
+}
+
+fn reorg() -> impl Strategy<Value = BusEvent> {
+    (any::<u64>(), any::<[[u8; 32]; 3]>(), vec(any::<[u8; 32]>(), 0..20)).prop_map(
+        |(ancestor_number, [ancestor, old, new], undone)| {
+            BusEvent::Reorg(ReorgEvent {
+                ancestor_number,
+                ancestor_hash: ancestor.into(),
+                undone: undone.into_iter().map(B256::from).collect(),
+                old_head: old.into(),
+                new_head: new.into(),
+            })
+        },
+    )
+}
+
+/// Any source event.
+pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
+    let gap = any::<[u64; 3]>()
+        .prop_map(|[from, to, filled]| BusEvent::SourceGap(SourceGap { from, to, filled }));
+    let reconnected = any::<(u64, u32)>()
+        .prop_map(|(epoch, endpoint)| BusEvent::Reconnected(Reconnected { epoch, endpoint }));
+    let loaded = any::<([u64; 3], [u8; 32])>().prop_map(|([number, chain_id, pools], hash)| {
+        BusEvent::MarketLoaded(MarketLoaded { number, hash: hash.into(), chain_id, pools })
+    });
+    prop_oneof![block(), pool(), token(), reorg(), gap, reconnected, loaded]
+}

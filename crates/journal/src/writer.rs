@@ -1,0 +1,186 @@
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use headwater_bus::Recorder;
+use headwater_events::Envelope;
+use serde::Serialize;
+use tokio::runtime::Builder;
+use tokio::select;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::error;
+
+use crate::appender::Appender;
+use crate::backlog::JournalBacklog;
+use crate::config::JournalConfig;
+use crate::error::JournalError;
+
+/// Most events in one write.
+const BATCH: usize = 256;
+
+/// What the writer has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct JournalStatus {
+    /// The last event that is in the file and can be read.
+    pub recorded: u64,
+    /// The last event that was forced to the disk.
+    pub synced: u64,
+    /// Bytes written in this run.
+    pub bytes: u64,
+    /// Segments begun in this run.
+    pub segments: u32,
+    /// Why it stopped accepting events, if it did.
+    pub failure: Option<String>,
+}
+
+/// The thread that writes a journal.
+///
+/// It ends when it is closed or dropped, or when every [`Recorder`] is gone. After a failed write it accepts nothing
+/// more, which the bus reports as a stalled journal; what was recorded until then stays readable.
+#[derive(Debug)]
+pub struct JournalWriter {
+    directory: PathBuf,
+    recorded: Arc<AtomicU64>,
+    status: watch::Receiver<JournalStatus>,
+    stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<Result<(), JournalError>>,
+    thread: JoinHandle<()>,
+}
+
+impl JournalWriter {
+    pub(crate) fn start(
+        config: &JournalConfig,
+        appender: Appender,
+        lock: File,
+    ) -> Result<(Self, Recorder), JournalError> {
+        let (queue, events) = mpsc::channel(config.queue.max(1));
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let recorded = Arc::new(AtomicU64::new(appender.last_seq()));
+        let (publish, status) = watch::channel(JournalStatus::default());
+        let directory = config.directory.clone();
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(JournalError::io("start the writer of", &directory))?;
+        let mut task = Task {
+            appender,
+            events,
+            stopped,
+            recorded: Arc::clone(&recorded),
+            status: publish,
+            sync_interval: config.sync_interval(),
+            sync_at: None,
+        };
+        task.publish();
+        let thread = thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || {
+                let result = runtime.block_on(task.run());
+                drop(lock);
+                // Nobody may be waiting for it.
+                let _ = end.send(result);
+            })
+            .map_err(JournalError::io("start the writer of", &directory))?;
+        let recorder = Recorder::new(queue, Arc::clone(&recorded));
+        Ok((Self { directory, recorded, status, stop, ended, thread }, recorder))
+    }
+
+    /// Answers the bus's repairs of lag from what is recorded.
+    pub fn backlog(&self) -> JournalBacklog {
+        JournalBacklog::of_journal(self.directory.clone(), Arc::clone(&self.recorded))
+    }
+
+    /// How far it is, and whether it failed.
+    pub fn status(&self) -> watch::Receiver<JournalStatus> {
+        self.status.clone()
+    }
+
+    /// Writes what was accepted, forces it to the disk and ends the thread.
+    ///
+    /// # Errors
+    ///
+    /// What the writer failed with, now or earlier.
+    pub async fn close(self) -> Result<JournalStatus, JournalError> {
+        // It may have failed and ended before.
+        let _ = self.stop.send(());
+        let result = self.ended.await;
+        // It has given its last word, so this does not wait.
+        self.thread.join().map_err(|_| JournalError::WriterGone)?;
+        result.map_err(|_| JournalError::WriterGone)??;
+        Ok(self.status.borrow().clone())
+    }
+}
+
+/// What the thread runs.
+struct Task {
+    appender: Appender,
+    events: mpsc::Receiver<Arc<Envelope>>,
+    stopped: oneshot::Receiver<()>,
+    recorded: Arc<AtomicU64>,
+    status: watch::Sender<JournalStatus>,
+    sync_interval: Duration,
+    /// When what is written must be forced to the disk; `None` while all is.
+    sync_at: Option<Instant>,
+}
+
+impl Task {
+    async fn run(mut self) -> Result<(), JournalError> {
+        let result = self.write_all().await;
+        if let Err(error) = &result {
+            error!(%error, "the journal failed; nothing more is recorded");
+            self.status.send_modify(|status| status.failure = Some(error.to_string()));
+        }
+        result
+    }
+
+    async fn write_all(&mut self) -> Result<(), JournalError> {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let sync_at = self.sync_at.unwrap_or_else(Instant::now);
+            select! {
+                biased;
+                () = sleep_until(sync_at), if self.sync_at.is_some() => self.sync()?,
+                _ = &mut self.stopped, if !self.events.is_closed() => self.events.close(),
+                count = self.events.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return self.sync();
+                    }
+                    self.write(&batch)?;
+                    batch.clear();
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, batch: &[Arc<Envelope>]) -> Result<(), JournalError> {
+        self.appender.append(batch)?;
+        self.recorded.store(self.appender.last_seq(), Ordering::Release);
+        self.sync_at.get_or_insert_with(|| Instant::now() + self.sync_interval);
+        self.publish();
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), JournalError> {
+        self.appender.sync()?;
+        self.sync_at = None;
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        let recorded = self.appender.last_seq();
+        let is_synced = self.sync_at.is_none();
+        let (bytes, segments) = (self.appender.bytes, self.appender.segments);
+        self.status.send_modify(|status| {
+            status.recorded = recorded;
+            status.synced = if is_synced { recorded } else { status.synced };
+            status.bytes = bytes;
+            status.segments = segments;
+        });
+    }
+}

@@ -1,1 +1,4 @@
-//! Under construction.
+//! What the integration tests, the proofs and the workflows share: the devnet and the registry of proofs.
+
+pub mod devnet;
+pub mod proof;

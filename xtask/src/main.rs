@@ -1,1 +1,115 @@
-fn main() {}
+//! `cargo xtask <workflow>`: thin, so that it compiles in seconds. What needs the workspace runs in the tests' workbench.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, bail, ensure};
+
+const USAGE: &str = "usage: cargo xtask <workflow> [options]
+
+  devnet    a local chain on which a seeded trader makes prices drift, until Ctrl-C
+  prove     one acceptance item of an issue at its full size; --list names them
+  test      all tests, anvil included; --offline leaves out, and says so, what needs Node.js
+
+`cargo xtask <workflow> --help` lists the options of all but test.";
+
+/// Workflows of the workbench, and whether they run an optimised build: where time is part of the result, or long.
+const WORKBENCH: [(&str, bool); 2] = [("devnet", false), ("prove", true)];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let (workflow, rest) = arguments.split_first().context(USAGE)?;
+    match workflow.as_str() {
+        "test" => test(rest),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        name => match WORKBENCH.iter().find(|(known, _)| *known == name) {
+            Some((_, release)) => workbench(*release, arguments),
+            None => bail!("there is no workflow {name:?}\n{USAGE}"),
+        },
+    }
+}
+
+fn workbench(release: bool, arguments: &[String]) -> anyhow::Result<()> {
+    let mut cargo = cargo(&["run", "--quiet", "--package", "headwater-tests", "--bin", "workbench"]);
+    if release {
+        cargo.arg("--release");
+    }
+    succeed(cargo.arg("--").args(arguments))
+}
+
+/// Everything that can be tested here; a part that cannot run fails, unless it was left out by request.
+fn test(arguments: &[String]) -> anyhow::Result<()> {
+    let offline = match arguments {
+        [] => false,
+        [flag] if flag == "--offline" => true,
+        _ => bail!("usage: cargo xtask test [--offline]"),
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let skips = root.join("target/skipped-tests");
+    fs::create_dir_all(root.join("target"))?;
+    fs::write(&skips, "").with_context(|| format!("writing {}", skips.display()))?;
+
+    let mut runner = if nextest_is_there() {
+        cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
+    } else {
+        eprintln!("cargo-nextest is not installed; running the same tests with cargo test");
+        cargo(&["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"])
+    };
+    runner.env("HEADWATER_SKIPS", &skips);
+    if offline {
+        runner.env("HEADWATER_OFFLINE", "1");
+    }
+    let tests = succeed(&mut runner);
+    // nextest does not run the examples in the documentation.
+    let examples = succeed(&mut cargo(&["test", "--quiet", "--workspace", "--doc"]));
+    report_skips(&skips, offline)?;
+    tests.and(examples)
+}
+
+fn report_skips(skips: &Path, offline: bool) -> anyhow::Result<()> {
+    let skipped = fs::read_to_string(skips)?;
+    for part in skipped.lines() {
+        println!("skipped: {part}");
+    }
+    let count = skipped.lines().count();
+    println!("{count} parts skipped{}", if offline { " (--offline)" } else { "" });
+    ensure!(offline || count == 0, "{count} parts were skipped although nobody asked for it");
+    Ok(())
+}
+
+fn nextest_is_there() -> bool {
+    cargo(&["nextest", "--version"]).output().is_ok_and(|output| output.status.success())
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(arguments).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    command
+}
+
+fn succeed(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("starting {}", command.get_program().display()))?;
+    ensure!(status.success(), "{} ended with {status}", describe(command));
+    Ok(())
+}
+
+fn describe(command: &Command) -> String {
+    let arguments = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
+    format!("cargo {}", arguments.collect::<Vec<_>>().join(" "))
+}

@@ -1,1 +1,6 @@
-//! Under construction.
+//! The judges: plain, slow, obviously right, and without any Headwater crate, so that they cannot share its mistakes.
+
+pub mod anvil;
+pub mod arbitrage;
+pub mod executed;
+pub mod rpc;

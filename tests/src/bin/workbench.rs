@@ -1,0 +1,111 @@
+//! The workflows that need more than cargo; `cargo xtask` runs them.
+
+#![expect(clippy::print_stdout, reason = "a command line tool: standard output is where its results go")]
+
+use std::thread;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use headwater_tests::devnet::{Devnet, Trader};
+use headwater_tests::proof::{self, PROOFS, ProofArgs};
+use tokio::time::Instant;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Headwater's workflows")]
+struct Arguments {
+    #[command(subcommand)]
+    workflow: Workflow,
+}
+
+#[derive(Debug, Subcommand)]
+enum Workflow {
+    /// A local chain on which a seeded trader makes prices drift; runs until Ctrl-C
+    Devnet(DevnetArguments),
+    /// One acceptance item of an issue at its full size
+    Prove(ProveArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct DevnetArguments {
+    /// Decides every trade
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Milliseconds between blocks
+    #[arg(long, default_value_t = 250)]
+    block_time_ms: u64,
+    /// Stop after this many traded blocks
+    #[arg(long)]
+    blocks: Option<u64>,
+    /// Replace the last one to three blocks every so many blocks
+    #[arg(long)]
+    reorg_every: Option<u64>,
+    /// Print the table of contracts as JSON and end
+    #[arg(long)]
+    addresses: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct ProveArguments {
+    /// Which; see --list
+    #[arg(required_unless_present = "list")]
+    name: Option<String>,
+    /// All proofs with their durations
+    #[arg(long)]
+    list: bool,
+    /// Repeats a former run
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// A smaller sample
+    #[arg(long)]
+    quick: bool,
+    /// Passed to the proof
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().workflow {
+        Workflow::Devnet(arguments) => devnet(&arguments),
+        Workflow::Prove(arguments) => prove(&arguments),
+    }
+}
+
+fn devnet(arguments: &DevnetArguments) -> anyhow::Result<()> {
+    if arguments.addresses {
+        let addresses = headwater_tests::devnet::Addresses::derive();
+        println!("{}", serde_json::to_string_pretty(&addresses)?);
+        return Ok(());
+    }
+    let devnet = Devnet::start()?;
+    let mut trader = Trader::new(arguments.seed, &devnet);
+    println!("# {} (requests: {}), seed {}", devnet.ws_url(), devnet.http_url(), arguments.seed);
+    println!("# headwater.toml:\n{}", devnet.configuration());
+    println!("# Trading, one block every {} ms. Ctrl-C ends it.", arguments.block_time_ms);
+    let mut next = Instant::now();
+    let mut blocks = 0;
+    while arguments.blocks.is_none_or(|wanted| blocks < wanted) {
+        next += Duration::from_millis(arguments.block_time_ms);
+        blocks += 1;
+        if arguments.reorg_every.is_some_and(|every| every > 0 && blocks % every == 0) {
+            devnet.reorg(1 + blocks / arguments.reorg_every.unwrap_or(1) % 3, &mut trader)?;
+        } else {
+            trader.trade(&devnet)?;
+            devnet.mine()?;
+        }
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    Ok(())
+}
+
+fn prove(arguments: &ProveArguments) -> anyhow::Result<()> {
+    let Some(name) = arguments.name.as_ref().filter(|_| !arguments.list) else {
+        for proof in PROOFS {
+            println!("{:12} {:>8}  {}", proof.name, proof.full_duration, proof.about);
+        }
+        return Ok(());
+    };
+    let args = ProofArgs { seed: arguments.seed, quick: arguments.quick, rest: arguments.rest.clone() };
+    let report = (proof::find(name)?.run)(&args)?;
+    println!("{report}");
+    report.verdict()
+}

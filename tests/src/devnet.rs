@@ -1,0 +1,275 @@
+//! The devnet: anvil with other people's real bytecode, two Uniswap V2 exchanges, seven tokens, twenty pools, and a
+//! seeded trader who makes their prices drift apart.
+//!
+//! Everything that reaches a block is fixed: the accounts, the order of transactions (first in, first out, sent one after
+//! another), the timestamps (twelve seconds apart, from [`GENESIS_TIMESTAMP`]). So one seed makes one chain, hash for hash.
+//! Mining is the caller's: a block exists when [`Devnet::mine`] is called.
+
+mod artifacts;
+mod contracts;
+mod deployment;
+mod trader;
+
+use std::io::Write as _;
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_sol_types::SolCall;
+use anyhow::{Context, ensure};
+use headwater_reference::anvil::Anvil;
+use headwater_reference::rpc::Rpc;
+use serde_json::{Value, json};
+
+pub use self::artifacts::Artifacts;
+use self::contracts::{Router, Token};
+pub use self::deployment::{Addresses, DEPLOYER, Erc20, Exchange, PAIR_INIT_CODE_HASH, Pool};
+pub use self::trader::Trader;
+
+/// Anvil's own.
+pub const CHAIN_ID: u64 = 31337;
+
+/// 2023-11-14 22:13:20 UTC; a devnet knows no wall clock.
+pub const GENESIS_TIMESTAMP: u64 = 1_700_000_000;
+
+/// Seconds between blocks, whatever the pace at which they are mined.
+pub const BLOCK_SECONDS: u64 = 12;
+
+/// Where a transaction's deadline is of no interest.
+const NEVER: U256 = U256::MAX;
+
+/// A running devnet; gone when dropped.
+#[derive(Debug)]
+pub struct Devnet {
+    anvil: Anvil,
+    addresses: Addresses,
+    accounts: Vec<Address>,
+    /// Where anvil keeps the states of blocks beyond the last 500.
+    _old_states: tempfile::TempDir,
+}
+
+/// What mining answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Height.
+    pub number: u64,
+    /// Hash.
+    pub hash: B256,
+    /// Seconds since 1970, by the devnet's own reckoning.
+    pub timestamp: u64,
+    /// Wei.
+    pub base_fee_per_gas: u64,
+    /// How many transactions the block holds.
+    pub transactions: usize,
+}
+
+/// Whether tests that need anvil can run; `what` names the part for the one who reads that it was left out. `Ok(false)`
+/// only if the runner asked for it (`cargo xtask test --offline`): then this says aloud and counts what was skipped.
+///
+/// # Errors
+/// Node.js is missing and nobody said that this is all right.
+pub fn available(what: &str) -> anyhow::Result<bool> {
+    if read_variable("HEADWATER_OFFLINE").is_none_or(|value| value.is_empty()) {
+        ensure!(artifacts::npm_is_there(), "{what} was not run: {}", artifacts::NO_NPM);
+        return Ok(true);
+    }
+    write_skip(what)?;
+    Ok(false)
+}
+
+/// To the one who watches, and to the file whose lines `cargo xtask test` counts at the end.
+fn write_skip(what: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stderr(), "SKIPPED (offline): {what}")?;
+    if let Some(path) = read_variable("HEADWATER_SKIPS") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        file.write_all(format!("{what}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test runner has no other way to talk to a test")]
+fn read_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+impl Devnet {
+    /// Fetches what is missing, starts anvil, deploys. Takes about a second.
+    ///
+    /// # Errors
+    /// No Node.js, no way to the package registry, or an anvil that does not do as it is told.
+    pub fn start() -> anyhow::Result<Self> {
+        let artifacts = Artifacts::install()?;
+        let old_states = tempfile::tempdir()?;
+        let arguments = [
+            "--no-mining",
+            "--order=fifo",
+            "--balance=1000000",
+            "--base-fee=1000000000",
+            "--gas-limit=30000000",
+            &format!("--chain-id={CHAIN_ID}"),
+            &format!("--timestamp={GENESIS_TIMESTAMP}"),
+            "--cache-path",
+            old_states.path().to_str().context("a temporary directory with an odd name")?,
+        ];
+        let anvil = Anvil::spawn(&artifacts.anvil()?, &arguments.map(str::to_owned))?;
+        let accounts = anvil.rpc().call("eth_accounts", json!([]))?;
+        let devnet = Self { anvil, addresses: Addresses::derive(), accounts, _old_states: old_states };
+        deployment::deploy(&devnet, &artifacts).context("deploying the devnet's contracts")?;
+        Ok(devnet)
+    }
+
+    /// For judges and requests of the test's own.
+    pub fn rpc(&self) -> &Rpc {
+        self.anvil.rpc()
+    }
+
+    /// `http://127.0.0.1:port`
+    pub fn http_url(&self) -> String {
+        self.anvil.http_url()
+    }
+
+    /// `ws://127.0.0.1:port`
+    pub fn ws_url(&self) -> String {
+        self.anvil.ws_url()
+    }
+
+    /// Who stands where.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Anvil's unlocked accounts; the first is the deployer.
+    pub fn accounts(&self) -> &[Address] {
+        &self.accounts
+    }
+
+    /// A configuration for this devnet, ready to be saved.
+    pub fn configuration(&self) -> String {
+        format!(
+            "[node]\nurls = [\"{}\"]\nchain_id = {CHAIN_ID}\n\n[market]\npreset = \"devnet\"\n",
+            self.ws_url()
+        )
+    }
+
+    /// Mines one block out of everything that was sent, twelve seconds after its parent.
+    ///
+    /// # Errors
+    /// A node that does not answer.
+    pub fn mine(&self) -> anyhow::Result<Head> {
+        self.mine_after(BLOCK_SECONDS)
+    }
+
+    /// The last block.
+    ///
+    /// # Errors
+    /// A node that does not answer.
+    pub fn head(&self) -> anyhow::Result<Head> {
+        let block: Value = self.rpc().call("eth_getBlockByNumber", json!(["latest", false]))?;
+        Ok(Head {
+            number: quantity(&block["number"])?,
+            hash: serde_json::from_value(block["hash"].clone())?,
+            timestamp: quantity(&block["timestamp"])?,
+            base_fee_per_gas: quantity(&block["baseFeePerGas"])?,
+            transactions: block["transactions"].as_array().map_or(0, Vec::len),
+        })
+    }
+
+    /// Replaces the last `depth` blocks by `depth + 1` others, in which `trader` trades on from where it is.
+    ///
+    /// Of anvil's three ways to a reorg this is the one that looks like a node's: `anvil_rollback` announces nothing, and each
+    /// block mined afterwards is announced as a new head whose parent is, for the first, the common ancestor.
+    /// `anvil_reorg` announces its own replacements, but they are as many as the old ones, so that no block is higher than
+    /// the old head; `evm_revert` needs a snapshot taken beforehand. In all of them the orphaned blocks are gone at once, also
+    /// by hash, and no `removed` logs are announced.
+    ///
+    /// # Errors
+    /// Fewer blocks than `depth` since the contracts were deployed, or a node that does not answer.
+    pub fn reorg(&self, depth: u64, trader: &mut Trader) -> anyhow::Result<Head> {
+        self.rpc().call::<Value>("anvil_rollback", json!([depth]))?;
+        // Another timestamp, so that even a block without transactions is another block.
+        trader.trade(self)?;
+        let mut head = self.mine_after(BLOCK_SECONDS + 1)?;
+        for _ in 0..depth {
+            trader.trade(self)?;
+            head = self.mine()?;
+        }
+        Ok(head)
+    }
+
+    fn mine_after(&self, seconds: u64) -> anyhow::Result<Head> {
+        let timestamp = self.head()?.timestamp + seconds;
+        self.rpc().call::<Value>("evm_mine", json!([{ "timestamp": timestamp }]))?;
+        self.head()
+    }
+
+    /// Sends a call to the mempool.
+    fn send(&self, from: Address, to: Address, value: U256, data: Vec<u8>, gas: u64) -> anyhow::Result<B256> {
+        self.send_transaction(
+            from,
+            json!({ "to": to, "value": value, "data": Bytes::from(data), "gas": hex(gas) }),
+        )
+    }
+
+    fn create(&self, from: Address, code: Bytes) -> anyhow::Result<B256> {
+        self.send_transaction(from, json!({ "data": code, "gas": hex(6_000_000) }))
+    }
+
+    fn send_transaction(&self, from: Address, mut transaction: Value) -> anyhow::Result<B256> {
+        transaction["from"] = json!(from);
+        transaction["maxFeePerGas"] = json!(hex(1_000_000_000_000));
+        transaction["maxPriorityFeePerGas"] = json!(hex(100_000_000));
+        self.rpc().call("eth_sendTransaction", json!([transaction]))
+    }
+
+    fn approve(&self, owner: Address, token: Address, spender: Address) -> anyhow::Result<B256> {
+        let approve = Token::approveCall { spender, amount: U256::MAX };
+        self.send(owner, token, U256::ZERO, approve.abi_encode(), 100_000)
+    }
+
+    /// Creates a pair and funds it at the prices of the start.
+    fn fund_pool(
+        &self,
+        from: Address,
+        (factory, a, b, ether): (&str, &str, &str, u64),
+    ) -> anyhow::Result<B256> {
+        let add = Router::addLiquidityCall {
+            tokenA: self.addresses.token(a),
+            tokenB: self.addresses.token(b),
+            amountADesired: deployment::worth(a, ether),
+            amountBDesired: deployment::worth(b, ether),
+            amountAMin: U256::ZERO,
+            amountBMin: U256::ZERO,
+            to: from,
+            deadline: NEVER,
+        };
+        self.send(from, self.addresses.exchange(factory).router, U256::ZERO, add.abi_encode(), 4_000_000)
+    }
+
+    /// Reads many things at the head in one request.
+    fn read<C: SolCall>(&self, calls: &[(Address, C)]) -> anyhow::Result<Vec<Option<C::Return>>> {
+        let questions: Vec<_> = calls
+            .iter()
+            .map(|(to, call)| {
+                ("eth_call", json!([{ "to": to, "data": Bytes::from(call.abi_encode()) }, "latest"]))
+            })
+            .collect();
+        let answers = self.rpc().batch(&questions)?;
+        answers.into_iter().map(|answer| decode::<C>(answer)).collect()
+    }
+}
+
+/// `None` where there is no contract.
+fn decode<C: SolCall>(answer: Value) -> anyhow::Result<Option<C::Return>> {
+    let bytes: Bytes = serde_json::from_value(answer)?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(C::abi_decode_returns(&bytes)?))
+}
+
+fn hex(quantity: u64) -> String {
+    format!("{quantity:#x}")
+}
+
+fn quantity(value: &Value) -> anyhow::Result<u64> {
+    let digits = value.as_str().and_then(|text| text.strip_prefix("0x")).context("not a quantity")?;
+    Ok(u64::from_str_radix(digits, 16)?)
+}

@@ -1,0 +1,109 @@
+//! Other people's programs: anvil and the contracts' bytecode. Fetched from the package registry by the committed lock
+//! file into `target/`, never part of the source tree.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use alloy_primitives::{Bytes, keccak256};
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+const PACKAGE: &str = include_str!("../../devnet/package.json");
+const LOCK: &str = include_str!("../../devnet/package-lock.json");
+
+/// The fetched packages.
+#[derive(Clone, Debug)]
+pub struct Artifacts {
+    modules: PathBuf,
+}
+
+impl Artifacts {
+    /// Fetches the packages unless a former run has. Safe to call from many processes at once.
+    ///
+    /// # Errors
+    /// No `npm`, no way to the registry, or a package whose hash is not the locked one.
+    pub fn install() -> anyhow::Result<Self> {
+        let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/devnet");
+        let home = cache.join(&keccak256([PACKAGE, LOCK].concat()).to_string()[2..18]);
+        let modules = home.join("node_modules");
+        fs::create_dir_all(&home).with_context(|| format!("creating {}", home.display()))?;
+        let turn = File::create(home.join(".turn"))?;
+        turn.lock().context("waiting for another process that fetches the same packages")?;
+        let finished = home.join(".finished");
+        if !finished.exists() {
+            fs::write(home.join("package.json"), PACKAGE)?;
+            fs::write(home.join("package-lock.json"), LOCK)?;
+            fetch(&home)?;
+            File::create(finished)?;
+        }
+        Ok(Self { modules })
+    }
+
+    /// The native anvil of this platform.
+    ///
+    /// # Errors
+    /// A platform that anvil's authors publish nothing for.
+    pub fn anvil(&self) -> anyhow::Result<PathBuf> {
+        let platform = match (std::env::consts::OS, std::env::consts::ARCH) {
+            ("linux", "x86_64") => "linux-amd64",
+            ("linux", "aarch64") => "linux-arm64",
+            ("macos", "x86_64") => "darwin-amd64",
+            ("macos", "aarch64") => "darwin-arm64",
+            (os, architecture) => bail!("there is no anvil for {os} on {architecture}"),
+        };
+        let binary = self.modules.join(format!("@foundry-rs/anvil-{platform}/bin/anvil"));
+        ensure!(binary.exists(), "npm installed no anvil for {platform}: {} is missing", binary.display());
+        Ok(binary)
+    }
+
+    pub(super) fn factory(&self) -> anyhow::Result<Bytes> {
+        self.creation_code("@uniswap/v2-core/build/UniswapV2Factory.json")
+    }
+
+    pub(super) fn pair(&self) -> anyhow::Result<Bytes> {
+        self.creation_code("@uniswap/v2-core/build/UniswapV2Pair.json")
+    }
+
+    pub(super) fn router(&self) -> anyhow::Result<Bytes> {
+        self.creation_code("@uniswap/v2-periphery/build/UniswapV2Router02.json")
+    }
+
+    pub(super) fn weth(&self) -> anyhow::Result<Bytes> {
+        self.creation_code("@uniswap/v2-periphery/build/WETH9.json")
+    }
+
+    pub(super) fn token(&self) -> anyhow::Result<Bytes> {
+        self.creation_code("@openzeppelin/contracts-ethereum-package/build/contracts/StandaloneERC20.json")
+    }
+
+    fn creation_code(&self, path: &str) -> anyhow::Result<Bytes> {
+        let path = self.modules.join(path);
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let artifact: Value =
+            serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+        let code =
+            artifact["bytecode"].as_str().with_context(|| format!("no bytecode in {}", path.display()))?;
+        code.parse().with_context(|| format!("the bytecode in {} is not hexadecimal", path.display()))
+    }
+}
+
+/// Whether `npm` can be run here.
+pub(super) fn npm_is_there() -> bool {
+    Command::new("npm").arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+fn fetch(home: &Path) -> anyhow::Result<()> {
+    ensure!(npm_is_there(), NO_NPM);
+    // Peer dependencies would bring in the token package's own deployment tools, which nobody here runs.
+    let arguments =
+        ["ci", "--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund", "--loglevel=error"];
+    let output = Command::new("npm").args(arguments).current_dir(home).output()?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "npm could not fetch the devnet's packages:\n{complaint}");
+    Ok(())
+}
+
+pub(super) const NO_NPM: &str = "the devnet needs Node.js (20 or newer) with npm, and `npm` cannot be run here: \
+     nothing that talks to anvil was run. Install Node.js, or run `cargo xtask test --offline`, which leaves those parts out and \
+     says so";

@@ -44,7 +44,8 @@ impl JournalBacklog {
     }
 
     fn read_batch(&self, from: u64, limit: usize) -> Result<Vec<Arc<Envelope>>, JournalError> {
-        let last = self.recorded.load(Ordering::Acquire).min(from.saturating_add(limit as u64).saturating_sub(1));
+        let last =
+            self.recorded.load(Ordering::Acquire).min(from.saturating_add(limit as u64).saturating_sub(1));
         let mut events = Vec::new();
         let mut next = from;
         let mut cursor = self.take_cursor(from);

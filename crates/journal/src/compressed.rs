@@ -62,8 +62,7 @@ pub fn export_recording(
     if let Some(torn) = records.torn_tail() {
         return Err(JournalError::Torn { path: torn.file.clone(), offset: torn.offset, bytes: torn.bytes });
     }
-    let header =
-        SegmentHeader { compressed: true, run_id: source.run_id(), first_seq: source.first_seq() };
+    let header = SegmentHeader { compressed: true, run_id: source.run_id(), first_seq: source.first_seq() };
     let compressed = compress(&header, &bytes).map_err(JournalError::io("compress", file))?;
     replace(file, &compressed)?;
     let compressed_bytes = compressed.len() as u64;
@@ -92,9 +91,8 @@ pub(crate) fn read(path: &Path) -> Result<Arc<[u8]>, JournalError> {
     let file = File::open(path).map_err(JournalError::io("open", path))?;
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(JournalError::io("read", path))?;
-    decompress(&bytes).map_err(|reason| {
-        JournalError::damaged(path, HEADER_BYTES as u64, Damage::Compression(reason))
-    })
+    decompress(&bytes)
+        .map_err(|reason| JournalError::damaged(path, HEADER_BYTES as u64, Damage::Compression(reason)))
 }
 
 fn decompress(file: &[u8]) -> Result<Arc<[u8]>, String> {
@@ -119,3 +117,6 @@ fn decompress(file: &[u8]) -> Result<Arc<[u8]>, String> {
     }
     Ok(records.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,3 +114,6 @@ fn remove_torn(torn: &TornTail, directory: &Path) -> Result<(), JournalError> {
     fs::remove_file(&torn.file).map_err(JournalError::io("remove", &torn.file))?;
     sync_directory(directory)
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,8 +207,8 @@ fn reorg() -> impl Strategy<Value = BusEvent> {
 
 /// Any source event.
 pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
-    let gap = any::<[u64; 3]>()
-        .prop_map(|[from, to, filled]| BusEvent::SourceGap(SourceGap { from, to, filled }));
+    let gap =
+        any::<[u64; 3]>().prop_map(|[from, to, filled]| BusEvent::SourceGap(SourceGap { from, to, filled }));
     let reconnected = any::<(u64, u32)>()
         .prop_map(|(epoch, endpoint)| BusEvent::Reconnected(Reconnected { epoch, endpoint }));
     let loaded = any::<([u64; 3], [u8; 32])>().prop_map(|([number, chain_id, pools], hash)| {

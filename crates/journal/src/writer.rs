@@ -133,6 +133,8 @@ impl Task {
         let result = self.write_all().await;
         if let Err(error) = &result {
             error!(%error, "the journal failed; nothing more is recorded");
+            // First of all, so that whoever sees the failure cannot hand in another event.
+            self.events.close();
             self.status.send_modify(|status| status.failure = Some(error.to_string()));
         }
         result
@@ -184,3 +186,6 @@ impl Task {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

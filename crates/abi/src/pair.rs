@@ -1,0 +1,45 @@
+use alloy_primitives::{Address, B256, keccak256};
+
+/// The pair of two tokens in the order in which pairs keep them: by ascending address.
+pub fn sort_tokens(a: Address, b: Address) -> (Address, Address) {
+    if a < b { (a, b) } else { (b, a) }
+}
+
+/// Where a Uniswap V2 factory puts the pair of two tokens, given in any order: CREATE2 (EIP-1014) with the salt
+/// `keccak256(token0 ++ token1)` (v2-core, `UniswapV2Factory.createPair`).
+pub fn pair_address(factory: Address, init_code_hash: B256, token_a: Address, token_b: Address) -> Address {
+    let (token0, token1) = sort_tokens(token_a, token_b);
+    let mut tokens = [0; 40];
+    tokens[..20].copy_from_slice(token0.as_slice());
+    tokens[20..].copy_from_slice(token1.as_slice());
+    factory.create2(keccak256(tokens), init_code_hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{address, b256};
+
+    use super::*;
+
+    const USDC: Address = address!("a0b86991c6218b36c1d19d4a2e9eb0ce3606eb48");
+    const WETH: Address = address!("c02aaa39b223fe8d0a0e5c4f27ead9083c756cc2");
+
+    fn check(factory: Address, init_code_hash: B256, expected: Address) {
+        assert_eq!(pair_address(factory, init_code_hash, USDC, WETH), expected);
+        assert_eq!(pair_address(factory, init_code_hash, WETH, USDC), expected);
+    }
+
+    #[test]
+    fn the_pairs_of_mainnet_lie_where_they_are_derived() {
+        check(
+            address!("5c69bee701ef814a2b6a3edd4b1652cb9cc5aa6f"),
+            b256!("96e8ac4277198ff8b6f785478aa9a39f403cb768dd02cbee326c3e7da348845f"),
+            address!("b4e16d0168e52d35cacd2c6185b44281ec28c9dc"),
+        );
+        check(
+            address!("c0aee478e3658e2610c5f7a4a2e1777ce9e4f2ac"),
+            b256!("e18a34eb0e04b04f7a0ac29a6e80748dca96319b42c54d679cb821dca90c6303"),
+            address!("397ff1542f962076d0bfe58ea045ffa2d347aca0"),
+        );
+    }
+}

@@ -3,4 +3,6 @@
 pub mod anvil;
 pub mod arbitrage;
 pub mod executed;
+pub mod fake_node;
+pub mod market;
 pub mod rpc;

@@ -27,8 +27,7 @@ const GAS_LIMIT: &str = "0x4c4b40";
 pub struct Cycle {
     /// In the order of the swaps; at least two, none twice.
     pub pools: Vec<Address>,
-    /// `tokens[i]` goes into `pools[i]`; the first comes out of the last pool. A closing repetition of the first token is
-    /// not wanted here.
+    /// `tokens[i]` goes into `pools[i]`, `tokens[i + 1]` comes out: one more than there are pools, the last the first.
     pub tokens: Vec<Address>,
     /// `amounts[i]` goes into `pools[i]`, `amounts[i + 1]` comes out: one more than there are pools.
     pub amounts: Vec<U256>,
@@ -116,10 +115,10 @@ impl Judge {
         tokens: &[Address],
         amount_in: U256,
     ) -> anyhow::Result<Vec<U256>> {
-        ensure!(pools.len() == tokens.len(), "{} pools but {} tokens", pools.len(), tokens.len());
+        ensure!(pools.len() + 1 == tokens.len(), "{} pools but {} tokens", pools.len(), tokens.len());
         let mut amounts = vec![amount_in];
         for (hop, pool) in pools.iter().enumerate() {
-            let (token_in, token_out) = (tokens[hop], tokens[(hop + 1) % tokens.len()]);
+            let (token_in, token_out) = (tokens[hop], tokens[hop + 1]);
             let (reserve0, reserve1) = reserves(&self.source, *pool, block)?;
             let (into, out_of) =
                 if token_in < token_out { (reserve0, reserve1) } else { (reserve1, reserve0) };

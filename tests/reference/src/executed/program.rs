@@ -23,11 +23,12 @@ pub(super) fn assemble(caller: Address, cycle: &Cycle) -> anyhow::Result<Bytes> 
     let Cycle { pools, tokens, amounts } = cycle;
     let hops = pools.len();
     ensure!(hops >= 2, "a cycle of {hops} pools");
-    ensure!(tokens.len() == hops, "{hops} pools but {} tokens", tokens.len());
+    ensure!(tokens.len() == hops + 1, "{hops} pools but {} tokens", tokens.len());
+    ensure!(tokens[0] == tokens[hops], "a path from {} to {} is no cycle", tokens[0], tokens[hops]);
     ensure!(amounts.len() == hops + 1, "{hops} pools but {} amounts", amounts.len());
 
     let swap = |hop: usize, to: Address, data: &[u8]| {
-        swap_data(tokens[hop], tokens[(hop + 1) % hops], amounts[hop + 1], to, data)
+        swap_data(tokens[hop], tokens[hop + 1], amounts[hop + 1], to, data)
     };
     let mut program = Program::default();
     let callback = program.jump_if_called_with_data();
@@ -174,9 +175,10 @@ mod tests {
             tokens: tokens.to_vec(),
             amounts: vec![U256::ONE; amounts],
         };
-        assert!(assemble(a, &cycle(&[a, b], &[a, b], 3)).is_ok());
-        assert!(assemble(a, &cycle(&[a], &[a], 2)).is_err());
-        assert!(assemble(a, &cycle(&[a, b], &[a, b, a], 3)).is_err());
-        assert!(assemble(a, &cycle(&[a, b], &[a, b], 2)).is_err());
+        assert!(assemble(a, &cycle(&[a, b], &[a, b, a], 3)).is_ok());
+        assert!(assemble(a, &cycle(&[a], &[a, a], 2)).is_err());
+        assert!(assemble(a, &cycle(&[a, b], &[a, b], 3)).is_err());
+        assert!(assemble(a, &cycle(&[a, b], &[a, b, b], 3)).is_err());
+        assert!(assemble(a, &cycle(&[a, b], &[a, b, a], 2)).is_err());
     }
 }

@@ -71,7 +71,8 @@ pub struct Cycle {
     pub ceiling: u128,
 }
 
-/// Every cycle of two, and of three where `max_hops` says so, that gains a unit or more, sorted by path.
+/// Every cycle of two, and of three where `max_hops` says so, that gains, sorted by path. One that
+/// cannot gain more than a single unit may be missing.
 ///
 /// A cycle starts at the first of `bases` that it contains. The tokens of a cycle are distinct, and so are its pools.
 pub fn search(pools: &[Pool], bases: &[Address], max_hops: usize) -> Vec<Cycle> {

@@ -19,7 +19,8 @@ pub struct Best {
 /// Steps after which the search gives up proving that nothing is better; the ceiling then tells what is open.
 const PATIENCE: usize = 2_000_000;
 
-/// The integer input of a cycle of two or three swaps that gains most, to within one unit; `None` where none gains.
+/// The integer input of a cycle of two or three swaps that gains most, to within one unit; `None` where none gains, or
+/// none was found to gain and none gains more than one unit.
 ///
 /// Every input makes the cycle pass a whole amount of every token on its way. So the search goes through the whole
 /// amounts of one token, outwards from the best real amount, and asks of each: what is the least input that makes it,

@@ -1,15 +1,24 @@
 #![doc = include_str!("../README.md")]
 
+mod book;
+mod config;
 mod fees;
 mod pages;
 mod pools;
+mod preset;
 mod prices;
 mod snapshot;
 mod view;
 
+pub use book::{Applied, BlockRef, BookCounts, BookError, HORIZON, PoolBook, PoolUpdate};
+pub use config::{
+    ConfigError, ConfigErrors, DEFAULT_MAX_CANDIDATES, DEFAULT_MAX_POOLS, Factory, FactoryConfig, LoadFilter,
+    MarketConfig, ResolvedMarket,
+};
 pub use fees::next_base_fee;
 pub use pages::Pages;
 pub use pools::{PoolId, PoolMeta, PoolTable, Reserves};
+pub use preset::{DEVNET_CHAIN_ID, MAINNET_CHAIN_ID, Preset, PresetTables};
 pub use prices::{PriceSnapshot, TokenPrice};
 pub use snapshot::{Changes, Head, MarketSnapshot};
 pub use view::{MixedBlocks, Touched, WholeView};

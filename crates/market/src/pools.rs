@@ -41,6 +41,13 @@ pub struct Reserves {
     pub reserve1: u128,
 }
 
+impl Reserves {
+    /// Whether a pair can hold this much: its reserves are `uint112` (v2-core `UniswapV2Pair.sol`).
+    pub fn is_possible(self) -> bool {
+        (self.reserve0 | self.reserve1) >> 112 == 0
+    }
+}
+
 /// The pools of a snapshot.
 ///
 /// A pool never leaves the table: where its reserves are unknown (it was created on a chain that was reorganised
@@ -94,8 +101,18 @@ impl PoolTable {
 
     /// Adds a pool, or finds the one that is there already.
     pub fn insert(&mut self, meta: PoolMeta, admitted: bool) -> PoolId {
-        if let Some(id) = self.find(&meta.address) {
-            return id;
+        match self.find(&meta.address) {
+            Some(id) => id,
+            None => self.replace(meta, admitted),
+        }
+    }
+
+    /// Adds a pool; one that is there already at its address keeps its id, loses its reserves and is no longer found:
+    /// the contract was made anew on another branch of the chain.
+    pub fn replace(&mut self, meta: PoolMeta, admitted: bool) -> PoolId {
+        if let Some(gone) = self.find(&meta.address) {
+            self.set_reserves(gone, None);
+            self.set_admitted(gone, false);
         }
         let id = PoolId(u32::try_from(self.metas.len()).expect("fewer than 2^32 pools"));
         self.by_address.insert(meta.address, id);

@@ -1,0 +1,517 @@
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+
+use alloy_primitives::{Address, BlockHash, BlockNumber};
+use headwater_events::{MarketLoaded, PoolLoaded, Protocol, TokenJudged, TokenVerdict};
+use serde::Serialize;
+
+use crate::config::{Factory, ResolvedMarket};
+use crate::pools::{PoolId, PoolMeta, PoolTable, Reserves};
+use crate::snapshot::Changes;
+
+/// How many blocks can be rolled back.
+pub const HORIZON: usize = 64;
+
+/// Blocks without a `Sync` after which an unproven emitter is forgotten. Beyond the horizon, so that it is the blocks
+/// that decide, and not how often they were reorganised.
+const CANDIDATE_LIFETIME: BlockNumber = 256;
+
+/// Blocks between two searches for candidates to forget.
+const SWEEP_EVERY: BlockNumber = 64;
+
+/// The reserves of constant-product pools as the chain's events tell them, with undo.
+///
+/// A pool is tracked only with proof: it was loaded ([`PoolLoaded`]) or its configured factory said so
+/// ([`PoolUpdate::PairCreated`]). The `Sync` of any other contract only makes it a *candidate*, whose latest reserves
+/// are remembered for the case that the proof arrives; nothing is ever quoted from a candidate.
+///
+/// What blocks say is undone when they are; what was learnt from the node stays. The book is a function of the blocks
+/// that survive and of what was learnt in between: a reorganisation leaves no trace but the ids of pools that it
+/// un-created, and those have no reserves.
+#[derive(Clone, Debug)]
+pub struct PoolBook {
+    factories: Vec<Factory>,
+    table: PoolTable,
+    /// By pool id.
+    standing: Vec<Standing>,
+    /// The pools that a token is in: who is concerned when it is judged.
+    pools_of: HashMap<Address, Vec<PoolId>>,
+    /// Whether a token that was judged was refused.
+    refused: HashMap<Address, bool>,
+    candidates: HashMap<Address, Sighting>,
+    max_candidates: usize,
+    /// One per applied block, oldest first; at most [`HORIZON`].
+    records: VecDeque<Record>,
+    /// The block below the oldest record, where it is known.
+    base: Option<BlockHash>,
+    changed: Vec<PoolId>,
+    all_changed: bool,
+    counts: BookCounts,
+}
+
+/// Whether a pool in the table is proven, and by what: a block's word is undone with the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// The block that created it was undone.
+    Unproven,
+    /// A configured factory's event in a block.
+    Created,
+    /// Learnt from the node.
+    Loaded,
+}
+
+/// The latest `Sync` of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sighting {
+    reserves: Reserves,
+    number: BlockNumber,
+}
+
+/// What a block changed, so that it can be undone.
+#[derive(Clone, Debug)]
+struct Record {
+    block: BlockRef,
+    touches: Vec<Touch>,
+}
+
+/// One change, in the order of application. By address and not by id, because between the block and its undoing a
+/// candidate may have become a pool.
+#[derive(Clone, Copy, Debug)]
+struct Touch {
+    address: Address,
+    before: Option<Sighting>,
+    /// Whether the pool was created here.
+    created: bool,
+}
+
+/// A block and the one below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BlockRef {
+    /// Height.
+    pub number: BlockNumber,
+    /// Hash.
+    pub hash: BlockHash,
+    /// Hash of the block below.
+    pub parent_hash: BlockHash,
+}
+
+/// What a log of a block says about pools: to be given in the order of the logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolUpdate {
+    /// `Sync(uint112,uint112)` of whatever contract.
+    Sync {
+        /// Who emitted it.
+        emitter: Address,
+        /// What it says that it holds.
+        reserves: Reserves,
+    },
+    /// `PairCreated` of whatever contract.
+    PairCreated {
+        /// Who emitted it.
+        emitter: Address,
+        /// The token with the lower address.
+        token0: Address,
+        /// The token with the higher address.
+        token1: Address,
+        /// The pool.
+        pair: Address,
+    },
+}
+
+/// What a block did to the book.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Pools whose reserves the block set, ascending and without repetition.
+    pub touched: Vec<PoolId>,
+    /// Pools that the block created, ascending.
+    pub created: Vec<PoolId>,
+    /// Emitters of a `Sync` that are not proven, ascending and without repetition: to be asked about.
+    pub unproven: Vec<Address>,
+}
+
+/// What the book did not take, and what it holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BookCounts {
+    /// `PairCreated` of contracts that are no configured factory.
+    pub foreign_factories: u64,
+    /// `Sync` with a reserve beyond 112 bits, which no pair can emit.
+    pub impossible_reserves: u64,
+    /// `Sync` of new candidates while as many as configured were remembered.
+    pub candidates_refused: u64,
+    /// Loaded reserves as of a block that the book does not know: the pool's next `Sync` tells them.
+    pub foreign_reserves: u64,
+    /// Pools that two proofs describe differently; the first holds.
+    pub conflicting_proofs: u64,
+}
+
+/// Why a block cannot be applied or undone. The book is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BookError {
+    /// The block does not stand on the last one: blocks are missing.
+    #[error("block {number} ({hash}) stands on {parent}, but the head is {head}")]
+    Discontinuous {
+        /// Height of the block.
+        number: BlockNumber,
+        /// Its hash.
+        hash: BlockHash,
+        /// The hash below it.
+        parent: BlockHash,
+        /// The hash of the last block that was applied.
+        head: BlockHash,
+    },
+    /// The ancestor is none of the blocks that can be rolled back to.
+    #[error("block {ancestor} is not among the last {kept} blocks: beyond the horizon of a reorganisation")]
+    BeyondHorizon {
+        /// The hash that was to be rolled back to.
+        ancestor: BlockHash,
+        /// How many blocks could be undone.
+        kept: usize,
+    },
+}
+
+impl PoolBook {
+    /// An empty book about a market.
+    pub fn new(market: &ResolvedMarket) -> Self {
+        Self {
+            factories: market.factories.clone(),
+            table: PoolTable::default(),
+            standing: Vec::new(),
+            pools_of: HashMap::new(),
+            refused: HashMap::new(),
+            candidates: HashMap::new(),
+            max_candidates: market.max_candidates,
+            records: VecDeque::with_capacity(HORIZON + 1),
+            base: None,
+            changed: Vec::new(),
+            all_changed: true,
+            counts: BookCounts::default(),
+        }
+    }
+
+    /// The pools; a clone of it is a snapshot.
+    pub fn table(&self) -> &PoolTable {
+        &self.table
+    }
+
+    /// Hash of the last block, or of the one that the initial load is true for.
+    pub fn head(&self) -> Option<BlockHash> {
+        self.records.back().map(|record| record.block.hash).or(self.base)
+    }
+
+    /// The pool at an address, if it is proven.
+    pub fn proven(&self, address: &Address) -> Option<PoolId> {
+        self.table.find(address).filter(|id| self.standing[id.index()] != Standing::Unproven)
+    }
+
+    /// The tokens of a pool about which nothing was learnt yet.
+    pub fn unjudged_tokens(&self, id: PoolId) -> impl Iterator<Item = Address> {
+        let tokens = self.table.meta(id).map(|meta| [meta.token0, meta.token1]);
+        tokens.into_iter().flatten().filter(|token| !self.refused.contains_key(token))
+    }
+
+    /// How many unproven emitters are remembered.
+    pub fn candidates(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// What was not taken so far. Undone blocks stay counted.
+    pub fn counts(&self) -> BookCounts {
+        self.counts
+    }
+
+    /// What changed since this was last asked: everything at first and after a rollback.
+    pub fn take_changes(&mut self) -> Changes {
+        let mut changed = mem::take(&mut self.changed);
+        if mem::take(&mut self.all_changed) {
+            return Changes::All;
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        Changes::Pools(changed.into())
+    }
+
+    /// Applies what a block says, in the order of its logs.
+    ///
+    /// # Errors
+    ///
+    /// [`BookError::Discontinuous`] unless the block stands on the head.
+    pub fn apply_block(
+        &mut self,
+        block: BlockRef,
+        updates: impl IntoIterator<Item = PoolUpdate>,
+    ) -> Result<Applied, BookError> {
+        let head = self.head().unwrap_or(block.parent_hash);
+        if head != block.parent_hash {
+            let BlockRef { number, hash, parent_hash: parent } = block;
+            return Err(BookError::Discontinuous { number, hash, parent, head });
+        }
+        self.base.get_or_insert(head);
+        let mut applied = Applied::default();
+        let mut touches = Vec::new();
+        for update in updates {
+            match update {
+                PoolUpdate::Sync { emitter, reserves } => {
+                    touches.extend(self.sync(block.number, emitter, reserves, &mut applied));
+                }
+                PoolUpdate::PairCreated { emitter, token0, token1, pair } => {
+                    touches.extend(self.pair_created(emitter, token0, token1, pair, &mut applied));
+                }
+            }
+        }
+        if block.number.is_multiple_of(SWEEP_EVERY) {
+            self.forget_old_candidates(block.number, &mut touches);
+        }
+        self.remember(Record { block, touches });
+        applied.settle();
+        self.changed.extend_from_slice(&applied.touched);
+        self.changed.extend_from_slice(&applied.created);
+        Ok(applied)
+    }
+
+    /// Undoes the blocks above `ancestor`; says how many there were.
+    ///
+    /// # Errors
+    ///
+    /// [`BookError::BeyondHorizon`] when `ancestor` is none of the blocks that are remembered.
+    pub fn roll_back(&mut self, ancestor: BlockHash) -> Result<usize, BookError> {
+        let kept = self.records.len();
+        let above = self.records.iter().rev().take_while(|record| record.block.hash != ancestor).count();
+        if above == kept && self.base != Some(ancestor) {
+            return Err(BookError::BeyondHorizon { ancestor, kept });
+        }
+        for record in self.records.split_off(kept - above).iter().rev() {
+            record.touches.iter().rev().for_each(|touch| self.undo(touch));
+        }
+        self.all_changed |= above > 0;
+        Ok(above)
+    }
+
+    /// Takes a pool whose factory proved it. Its reserves are taken if they are as of a block that the book knows and
+    /// no `Sync` has told them already.
+    pub fn pool_loaded(&mut self, loaded: &PoolLoaded) {
+        let meta = PoolMeta {
+            address: loaded.pool,
+            factory: loaded.factory,
+            protocol: loaded.protocol,
+            token0: loaded.token0,
+            token1: loaded.token1,
+            fee_ppm: loaded.fee_ppm,
+        };
+        let Some(id) = self.admit(meta) else { return };
+        self.standing[id.index()] = Standing::Loaded;
+        if let Some(sighting) = self.candidates.remove(&loaded.pool) {
+            self.table.set_reserves(id, Some(sighting.reserves));
+        }
+        if let Some((reserve0, reserve1)) = loaded.reserves {
+            self.take_loaded_reserves(id, loaded, Reserves { reserve0, reserve1 });
+        }
+        self.changed.push(id);
+    }
+
+    /// Takes a verdict: the pools of a refused token are not quoted.
+    pub fn token_judged(&mut self, judged: &TokenJudged) {
+        let refused = matches!(judged.verdict, TokenVerdict::Refused(_));
+        let before = self.refused.insert(judged.token, refused).unwrap_or(false);
+        if refused == before {
+            return;
+        }
+        for id in self.pools_of.get(&judged.token).cloned().unwrap_or_default() {
+            self.table.set_admitted(id, self.is_admissible(id));
+            self.changed.push(id);
+        }
+    }
+
+    /// Takes note of the block that the initial load is true for: the first block stands on it.
+    pub fn market_loaded(&mut self, loaded: &MarketLoaded) {
+        self.base.get_or_insert(loaded.hash);
+    }
+
+    fn sync(
+        &mut self,
+        number: BlockNumber,
+        emitter: Address,
+        reserves: Reserves,
+        applied: &mut Applied,
+    ) -> Option<Touch> {
+        if !reserves.is_possible() {
+            self.counts.impossible_reserves += 1;
+            return None;
+        }
+        if let Some(id) = self.proven(&emitter) {
+            applied.touched.push(id);
+            let before = self.table.set_reserves(id, Some(reserves));
+            return Some(Touch::of(emitter, before.map(|reserves| Sighting { reserves, number })));
+        }
+        applied.unproven.push(emitter);
+        let sighting = Sighting { reserves, number };
+        if let Some(known) = self.candidates.get_mut(&emitter) {
+            return Some(Touch::of(emitter, Some(mem::replace(known, sighting))));
+        }
+        if self.candidates.len() >= self.max_candidates {
+            self.counts.candidates_refused += 1;
+            return None;
+        }
+        self.candidates.insert(emitter, sighting);
+        Some(Touch::of(emitter, None))
+    }
+
+    fn pair_created(
+        &mut self,
+        emitter: Address,
+        token0: Address,
+        token1: Address,
+        pair: Address,
+        applied: &mut Applied,
+    ) -> Option<Touch> {
+        let Some(factory) = self.factories.iter().find(|factory| factory.address == emitter) else {
+            self.counts.foreign_factories += 1;
+            return None;
+        };
+        let (protocol, fee_ppm) = (factory.protocol, factory.fee_ppm);
+        let already = self.proven(&pair).is_some();
+        let meta = PoolMeta { address: pair, factory: emitter, protocol, token0, token1, fee_ppm };
+        let id = self.admit(meta)?;
+        if already {
+            return None;
+        }
+        self.standing[id.index()] = Standing::Created;
+        applied.created.push(id);
+        // A pair that is created now has not said anything yet.
+        self.table.set_reserves(id, None);
+        Some(Touch { address: pair, before: self.candidates.remove(&pair), created: true })
+    }
+
+    /// The id of a pool that is proven now. `None` if it is proven already to be another one.
+    fn admit(&mut self, meta: PoolMeta) -> Option<PoolId> {
+        if let Some(id) = self.table.find(&meta.address) {
+            let same = self.table.meta(id) == Some(&meta);
+            if !same && self.standing[id.index()] != Standing::Unproven {
+                self.counts.conflicting_proofs += 1;
+                return None;
+            }
+            if same {
+                return Some(id);
+            }
+        }
+        let (token0, token1) = (meta.token0, meta.token1);
+        let id = self.table.replace(meta, true);
+        self.standing.push(Standing::Unproven);
+        self.pools_of.entry(token0).or_default().push(id);
+        self.pools_of.entry(token1).or_default().push(id);
+        self.table.set_admitted(id, self.is_admissible(id));
+        Some(id)
+    }
+
+    /// A protocol that is not quoted here, or a refused token, keeps a pool out.
+    fn is_admissible(&self, id: PoolId) -> bool {
+        let refused = |token| self.refused.get(token).copied().unwrap_or(false);
+        self.table.meta(id).is_some_and(|meta| match meta.protocol {
+            Protocol::UniswapV2 => !refused(&meta.token0) && !refused(&meta.token1),
+        })
+    }
+
+    /// Reserves as of a block apply from that block on, up to the first `Sync` above it.
+    fn take_loaded_reserves(&mut self, id: PoolId, loaded: &PoolLoaded, reserves: Reserves) {
+        let address = loaded.pool;
+        let sighting = Sighting { reserves, number: loaded.block_number };
+        if self.records.is_empty() {
+            if *self.base.get_or_insert(loaded.block_hash) != loaded.block_hash {
+                self.counts.foreign_reserves += 1;
+            } else if self.table.reserves(id).is_none() {
+                self.table.set_reserves(id, Some(reserves));
+            }
+            return;
+        }
+        let at = self.records.iter().position(|record| record.block.hash == loaded.block_hash);
+        if at.is_none() && self.base != Some(loaded.block_hash) {
+            self.counts.foreign_reserves += 1;
+            return;
+        }
+        let first_above = at.map_or(0, |at| at + 1);
+        let touched = |record: &Record| record.touches.iter().any(|touch| touch.address == address);
+        if self.records.iter().take(first_above).any(touched) {
+            return;
+        }
+        let next = self.records.iter_mut().skip(first_above).find(|record| touched(record));
+        let was_unknown = match next {
+            Some(record) => record.learn_before(address, sighting),
+            None if self.table.reserves(id).is_none() => {
+                self.table.set_reserves(id, Some(reserves));
+                true
+            }
+            None => false,
+        };
+        if let Some(at) = at
+            && was_unknown
+        {
+            self.records[at].touches.push(Touch::of(address, None));
+        }
+    }
+
+    fn forget_old_candidates(&mut self, now: BlockNumber, touches: &mut Vec<Touch>) {
+        let old = |sighting: &Sighting| sighting.number.saturating_add(CANDIDATE_LIFETIME) <= now;
+        touches.extend(
+            self.candidates
+                .extract_if(|_, sighting| old(sighting))
+                .map(|(address, sighting)| Touch::of(address, Some(sighting))),
+        );
+    }
+
+    fn remember(&mut self, record: Record) {
+        self.records.push_back(record);
+        if self.records.len() > HORIZON {
+            self.base = self.records.pop_front().map(|oldest| oldest.block.hash);
+        }
+    }
+
+    fn undo(&mut self, touch: &Touch) {
+        let Touch { address, before, created } = *touch;
+        if let Some(id) = self.table.find(&address)
+            && created
+            && self.standing[id.index()] == Standing::Created
+        {
+            self.standing[id.index()] = Standing::Unproven;
+            self.table.set_reserves(id, None);
+        }
+        match (self.proven(&address), before) {
+            (Some(id), before) => {
+                self.table.set_reserves(id, before.map(|sighting| sighting.reserves));
+            }
+            (None, Some(sighting)) => {
+                self.candidates.insert(address, sighting);
+            }
+            (None, None) => {
+                self.candidates.remove(&address);
+            }
+        }
+    }
+}
+
+impl Touch {
+    fn of(address: Address, before: Option<Sighting>) -> Self {
+        Self { address, before, created: false }
+    }
+}
+
+impl Record {
+    /// The first change of an address in this block started from `sighting`, as is known now. Says whether it was
+    /// unknown before.
+    fn learn_before(&mut self, address: Address, sighting: Sighting) -> bool {
+        let first = self.touches.iter_mut().find(|touch| touch.address == address);
+        let unknown = first.filter(|touch| touch.before.is_none());
+        unknown.map(|touch| touch.before = Some(sighting)).is_some()
+    }
+}
+
+impl Applied {
+    fn settle(&mut self) {
+        self.touched.sort_unstable();
+        self.touched.dedup();
+        self.created.sort_unstable();
+        self.unproven.sort_unstable();
+        self.unproven.dedup();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,348 @@
+use std::collections::BTreeMap;
+
+use alloy_primitives::{Address, B256};
+use headwater_events::{PoolProof, TokenJudged};
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{MarketConfig, ResolvedMarket};
+
+const GENESIS: B256 = B256::ZERO;
+
+fn market() -> ResolvedMarket {
+    let config = MarketConfig { max_candidates: Some(3), ..MarketConfig::default() };
+    ResolvedMarket::resolve(&config, 1).expect("the preset supplies everything")
+}
+
+fn book() -> PoolBook {
+    let mut book = PoolBook::new(&market());
+    book.market_loaded(&MarketLoaded { number: 0, hash: GENESIS, chain_id: 1, pools: 0 });
+    book
+}
+
+fn address(seed: u8) -> Address {
+    Address::repeat_byte(seed)
+}
+
+fn hash(number: u64, branch: u8) -> B256 {
+    let mut hash = B256::with_last_byte(branch);
+    hash[..8].copy_from_slice(&number.to_be_bytes());
+    hash
+}
+
+fn reserves(amount: u128) -> Reserves {
+    Reserves { reserve0: amount, reserve1: 2 * amount }
+}
+
+fn sync(seed: u8, amount: u128) -> PoolUpdate {
+    PoolUpdate::Sync { emitter: address(seed), reserves: reserves(amount) }
+}
+
+fn created(emitter: Address, seed: u8) -> PoolUpdate {
+    PoolUpdate::PairCreated {
+        emitter,
+        token0: address(0xa0),
+        token1: address(0xa0 + seed),
+        pair: address(seed),
+    }
+}
+
+fn factory() -> Address {
+    market().factories[0].address
+}
+
+fn loaded(seed: u8, as_of: Option<(u128, B256)>) -> PoolLoaded {
+    PoolLoaded {
+        pool: address(seed),
+        factory: factory(),
+        protocol: Protocol::UniswapV2,
+        token0: address(0xa0),
+        token1: address(0xa0 + seed),
+        fee_ppm: 3_000,
+        reserves: as_of.map(|(amount, _)| (amount, 2 * amount)),
+        block_number: 0,
+        block_hash: as_of.map_or(GENESIS, |(_, hash)| hash),
+        proof: PoolProof::FactoryAnswer,
+    }
+}
+
+fn judged(seed: u8, refused: bool) -> TokenJudged {
+    let accepted = TokenVerdict::Accepted { decimals: 18, symbol: String::new() };
+    let verdict = if refused { TokenVerdict::Refused("it lies".into()) } else { accepted };
+    TokenJudged { token: address(seed), verdict }
+}
+
+/// Applies block `number` of the only branch.
+fn apply(book: &mut PoolBook, number: u64, updates: &[PoolUpdate]) -> Applied {
+    let parent_hash = if number == 1 { GENESIS } else { hash(number - 1, 0) };
+    let block = BlockRef { number, hash: hash(number, 0), parent_hash };
+    book.apply_block(block, updates.iter().copied()).expect("it stands on the head")
+}
+
+fn quoted(book: &PoolBook, seed: u8) -> Option<u128> {
+    let id = book.proven(&address(seed))?;
+    book.table().quoted(id).map(|held| held.reserve0)
+}
+
+#[test]
+fn a_sync_of_an_unknown_contract_changes_nothing_until_it_is_proven() {
+    let mut book = book();
+    let applied = apply(&mut book, 1, &[sync(1, 5), sync(1, 7)]);
+    assert_eq!(applied, Applied { unproven: vec![address(1)], ..Applied::default() });
+    assert!(book.table().is_empty());
+    book.pool_loaded(&loaded(1, None));
+    assert_eq!((quoted(&book, 1), book.candidates()), (Some(7), 0));
+}
+
+#[test]
+fn a_pair_counts_only_when_a_configured_factory_says_so() {
+    let mut book = book();
+    apply(&mut book, 1, &[created(address(9), 1), sync(1, 5)]);
+    assert_eq!((quoted(&book, 1), book.counts().foreign_factories), (None, 1));
+    apply(&mut book, 2, &[created(factory(), 2), sync(2, 6)]);
+    assert_eq!(quoted(&book, 2), Some(6));
+}
+
+#[test]
+fn a_pool_of_an_undone_block_stays_without_reserves_and_without_proof() {
+    let mut book = book();
+    apply(&mut book, 1, &[created(factory(), 1), sync(1, 5)]);
+    assert_eq!(book.roll_back(GENESIS), Ok(1));
+    assert_eq!((book.table().len(), book.proven(&address(1))), (1, None));
+    assert_eq!(apply(&mut book, 1, &[sync(1, 8)]).unproven, [address(1)]);
+    assert!(book.table().iter().all(|(_, _, held)| held.is_none()));
+    assert_eq!(apply(&mut book, 2, &[created(factory(), 1), sync(1, 9)]).created, [PoolId(0)]);
+    assert_eq!(quoted(&book, 1), Some(9));
+}
+
+#[test]
+fn another_pool_at_the_address_of_an_undone_one_gets_an_id_of_its_own() {
+    let mut book = book();
+    apply(&mut book, 1, &[created(factory(), 1), sync(1, 5)]);
+    book.roll_back(GENESIS).expect("within the horizon");
+    let other = PoolLoaded { token1: address(0xff), ..loaded(1, Some((3, GENESIS))) };
+    book.pool_loaded(&other);
+    assert_eq!((book.proven(&address(1)), quoted(&book, 1)), (Some(PoolId(1)), Some(3)));
+    assert_eq!(book.table().reserves(PoolId(0)), None);
+    book.pool_loaded(&loaded(1, None));
+    assert_eq!((book.proven(&address(1)), book.counts().conflicting_proofs), (Some(PoolId(1)), 1));
+}
+
+#[test]
+fn loaded_reserves_hold_from_their_block_to_the_next_sync() {
+    let mut book = book();
+    book.pool_loaded(&loaded(1, Some((10, GENESIS))));
+    apply(&mut book, 1, &[sync(2, 21)]);
+    apply(&mut book, 2, &[sync(1, 12), sync(3, 32)]);
+    book.pool_loaded(&loaded(2, Some((99, hash(2, 0)))));
+    book.pool_loaded(&loaded(3, Some((31, hash(1, 0)))));
+    book.pool_loaded(&loaded(4, Some((42, hash(2, 0)))));
+    book.pool_loaded(&loaded(5, Some((52, hash(2, 7)))));
+    let all = |book: &PoolBook| [1, 2, 3, 4, 5].map(|seed| quoted(book, seed));
+    assert_eq!(all(&book), [Some(12), Some(21), Some(32), Some(42), None]);
+    assert_eq!(book.counts().foreign_reserves, 1);
+    book.roll_back(hash(1, 0)).expect("within the horizon");
+    assert_eq!(all(&book), [Some(10), Some(21), Some(31), None, None]);
+    book.roll_back(GENESIS).expect("within the horizon");
+    assert_eq!(all(&book), [Some(10), None, None, None, None]);
+}
+
+#[test]
+fn the_pools_of_a_refused_token_are_not_quoted() {
+    let mut book = book();
+    book.token_judged(&judged(0xa2, true));
+    for seed in [1, 2, 3] {
+        book.pool_loaded(&loaded(seed, Some((5, GENESIS))));
+    }
+    book.take_changes();
+    book.token_judged(&judged(0xa1, true));
+    assert_eq!(book.take_changes(), Changes::Pools([PoolId(0)].into()));
+    assert_eq!([1, 2, 3].map(|seed| quoted(&book, seed)), [None, None, Some(5)]);
+    book.token_judged(&judged(0xa1, false));
+    assert_eq!(quoted(&book, 1), Some(5));
+    assert_eq!(book.unjudged_tokens(PoolId(0)).collect::<Vec<_>>(), [address(0xa0)]);
+}
+
+#[test]
+fn changes_are_told_once_and_are_everything_after_a_rollback() {
+    let mut book = book();
+    assert_eq!(book.take_changes(), Changes::All);
+    book.pool_loaded(&loaded(2, None));
+    apply(&mut book, 1, &[created(factory(), 1), sync(1, 5), sync(2, 5), sync(1, 6), sync(3, 1)]);
+    assert_eq!(book.take_changes(), Changes::Pools([PoolId(0), PoolId(1)].into()));
+    assert_eq!(book.take_changes(), Changes::Pools([].into()));
+    assert_eq!(book.roll_back(hash(1, 0)), Ok(0));
+    assert_eq!(book.take_changes(), Changes::Pools([].into()));
+    assert_eq!(book.roll_back(GENESIS), Ok(1));
+    assert_eq!(book.take_changes(), Changes::All);
+}
+
+#[test]
+fn beyond_the_horizon_there_is_no_way_back() {
+    let mut book = book();
+    for number in 1..=HORIZON as u64 + 1 {
+        apply(&mut book, number, &[]);
+    }
+    let error = BookError::BeyondHorizon { ancestor: GENESIS, kept: HORIZON };
+    assert_eq!(book.roll_back(GENESIS), Err(error));
+    assert_eq!(book.roll_back(hash(1, 0)), Ok(HORIZON));
+}
+
+#[test]
+fn a_block_that_does_not_stand_on_the_head_is_refused() {
+    let mut book = book();
+    apply(&mut book, 1, &[sync(1, 1)]);
+    let orphan = BlockRef { number: 3, hash: hash(3, 0), parent_hash: hash(2, 0) };
+    assert!(matches!(book.apply_block(orphan, []), Err(BookError::Discontinuous { number: 3, .. })));
+    assert_eq!(book.head(), Some(hash(1, 0)));
+}
+
+#[test]
+fn candidates_are_bounded_and_the_silent_ones_are_forgotten() {
+    let mut book = book();
+    let flood: Vec<_> = (1..=5).map(|seed| sync(seed, 1)).collect();
+    assert_eq!(apply(&mut book, 1, &flood).unproven.len(), 5);
+    assert_eq!((book.candidates(), book.counts().candidates_refused), (3, 2));
+    for number in 2..=320 {
+        apply(&mut book, number, if number == 200 { &flood[..1] } else { &[] });
+    }
+    assert_eq!(book.candidates(), 1);
+    book.roll_back(hash(319, 0)).expect("within the horizon");
+    assert_eq!(book.candidates(), 3, "the block that forgot them is undone");
+}
+
+#[test]
+fn reserves_that_no_pair_can_hold_are_refused() {
+    let mut book = book();
+    let greatest = (1 << 112) - 1;
+    let of = |reserve0, reserve1| PoolUpdate::Sync {
+        emitter: address(1),
+        reserves: Reserves { reserve0, reserve1 },
+    };
+    apply(&mut book, 1, &[of(greatest, greatest), of(greatest + 1, 1), of(1, u128::MAX)]);
+    assert_eq!(book.counts().impossible_reserves, 2);
+    book.pool_loaded(&loaded(1, None));
+    assert_eq!(quoted(&book, 1), Some(greatest));
+}
+
+/// One step of a history: what a block says, what is learnt, or how many blocks are undone.
+#[derive(Clone, Debug)]
+enum Step {
+    Block(Vec<PoolUpdate>),
+    Loaded { seed: u8, reserves: Option<u128>, blocks_ago: usize },
+    Judged { seed: u8, refused: bool },
+    Undo(usize),
+}
+
+fn any_update() -> impl Strategy<Value = PoolUpdate> {
+    prop_oneof![
+        6 => (1u8..9, 1u128..1_000).prop_map(|(seed, amount)| sync(seed, amount)),
+        1 => (1u8..9).prop_map(|seed| created(factory(), seed)),
+        1 => (1u8..9).prop_map(|seed| created(address(0xee), seed)),
+    ]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => prop::collection::vec(any_update(), 0..6).prop_map(Step::Block),
+        2 => (1u8..9, prop::option::of(1u128..1_000), 0usize..4)
+            .prop_map(|(seed, reserves, blocks_ago)| Step::Loaded { seed, reserves, blocks_ago }),
+        1 => (0xa0u8..0xa9, any::<bool>()).prop_map(|(seed, refused)| Step::Judged { seed, refused }),
+        1 => prop_oneof![3 => 1usize..5, 1 => 5usize..=HORIZON].prop_map(Step::Undo),
+    ]
+}
+
+/// What has happened, with every block on a branch of its own.
+#[derive(Clone, Debug)]
+enum Event {
+    Block(BlockRef, Vec<PoolUpdate>),
+    Loaded(PoolLoaded),
+    Judged(TokenJudged),
+    Reorg(B256),
+}
+
+fn play(book: &mut PoolBook, event: &Event) {
+    match event {
+        Event::Block(block, updates) => {
+            book.apply_block(*block, updates.iter().copied()).expect("it stands on the head");
+        }
+        Event::Loaded(loaded) => book.pool_loaded(loaded),
+        Event::Judged(judged) => book.token_judged(judged),
+        Event::Reorg(ancestor) => {
+            book.roll_back(*ancestor).expect("within the horizon");
+        }
+    }
+}
+
+/// The events of a history, and those of them that survive its reorganisations.
+fn write_history(first: u64, steps: Vec<Step>) -> (Vec<Event>, Vec<Event>, Vec<B256>) {
+    let (mut events, mut survivors) = (Vec::new(), Vec::new());
+    let mut chain = vec![GENESIS];
+    // Blocks that can still be undone: a reorganisation does not bring the horizon nearer to the genesis.
+    let mut undoable = 0;
+    for (branch, step) in steps.into_iter().enumerate() {
+        let event = match step {
+            Step::Block(updates) => {
+                let number = first + chain.len() as u64 - 1;
+                let parent_hash = *chain.last().expect("the genesis");
+                let hash = hash(number, u8::try_from(branch % 251).expect("below 251") + 1);
+                chain.push(hash);
+                undoable = HORIZON.min(undoable + 1);
+                Event::Block(BlockRef { number, hash, parent_hash }, updates)
+            }
+            Step::Loaded { seed, reserves, blocks_ago } => {
+                // Within the horizon of both histories, the one with and the one without reorganisations.
+                let hash = chain[chain.len() - 1 - blocks_ago.min(undoable)];
+                Event::Loaded(loaded(seed, reserves.map(|amount| (amount, hash))))
+            }
+            Step::Judged { seed, refused } => Event::Judged(judged(seed, refused)),
+            Step::Undo(depth) => {
+                let depth = depth.min(undoable);
+                undoable -= depth;
+                chain.truncate(chain.len() - depth);
+                let undone = survivors.iter().rposition(|event| match event {
+                    Event::Block(block, _) => chain.last() == Some(&block.hash),
+                    _ => false,
+                });
+                let kept = undone.map_or(0, |last| last + 1);
+                let above = survivors.split_off(kept);
+                survivors.extend(above.into_iter().filter(|event| !matches!(event, Event::Block(..))));
+                events.push(Event::Reorg(*chain.last().expect("the genesis")));
+                continue;
+            }
+        };
+        events.push(event.clone());
+        survivors.push(event);
+    }
+    let reachable = chain.split_off(chain.len() - 1 - undoable);
+    (events, survivors, reachable)
+}
+
+/// All that can be seen of a book, but ids and counters.
+fn seen(book: &PoolBook) -> (Option<B256>, BTreeMap<Address, String>) {
+    let pools = book.table().iter().filter(|(id, meta, _)| book.proven(&meta.address) == Some(*id));
+    let pools =
+        pools.map(|(id, meta, held)| (meta.address, format!("{held:?} {:?}", book.table().quoted(id))));
+    let candidates = book.candidates.iter().map(|(address, sighting)| (*address, format!("{sighting:?}")));
+    (book.head(), pools.chain(candidates).collect())
+}
+
+proptest! {
+    #[test]
+    fn a_reorganised_book_equals_one_rebuilt_from_the_surviving_chain(
+        first in prop_oneof![Just(1u64), Just(63u64)],
+        steps in prop::collection::vec(any_step(), 0..200),
+    ) {
+        let (events, survivors, reachable) = write_history(first, steps);
+        let (mut reorganised, mut rebuilt) = (book(), book());
+        events.iter().for_each(|event| play(&mut reorganised, event));
+        survivors.iter().for_each(|event| play(&mut rebuilt, event));
+        prop_assert_eq!(seen(&reorganised), seen(&rebuilt));
+        // Their undo records agree as well.
+        for ancestor in reachable.iter().rev() {
+            reorganised.roll_back(*ancestor).expect("within the horizon");
+            rebuilt.roll_back(*ancestor).expect("within the horizon");
+            prop_assert_eq!(seen(&reorganised), seen(&rebuilt));
+        }
+    }
+}

@@ -1,0 +1,495 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use alloy_primitives::{Address, B256, keccak256};
+use headwater_events::Protocol;
+use serde::{Deserialize, Serialize};
+
+use crate::preset::Preset;
+
+/// The `[market]` table of the configuration: which pools there are, and where cycles begin.
+///
+/// Nothing in it is required: the preset of the chain supplies what is absent. Addresses, hashes and amounts are kept
+/// as they are written and judged by [`ResolvedMarket::resolve`], so that every mistake can be told at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MarketConfig {
+    /// `"mainnet"`, `"devnet"` or `"none"`. Default: the preset of the node's chain, `"none"` for an unknown chain.
+    pub preset: Option<Preset>,
+    /// Factories in addition to the preset's; one with the address of a preset's factory replaces it.
+    pub factories: Vec<FactoryConfig>,
+    /// The wrapped native token. Default: the preset's.
+    pub wrapped_native: Option<String>,
+    /// Where cycles begin, the preferred one first; replaces the preset's list. Default: the preset's, or the wrapped
+    /// native token alone.
+    pub base_tokens: Option<Vec<String>>,
+    /// Routers in addition to the preset's.
+    pub routers: Vec<String>,
+    /// Pools that are loaded at start at most, all factories together, each factory's oldest first; 0 loads none, and
+    /// pools are found as they trade. Default: 10,000.
+    pub max_pools: Option<usize>,
+    /// Only pools of which both tokens are listed here (or are base tokens) are loaded at start. Default: all pools.
+    pub tokens: Vec<String>,
+    /// By token, the least reserve in its smallest units (a decimal string) that a pool must hold of it to be loaded
+    /// at start. Default: none.
+    pub min_reserves: BTreeMap<String, String>,
+    /// Contracts that emit `Sync` and are not proven (yet) whose reserves are remembered at most; further ones are
+    /// counted and forgotten. Default: 16,384.
+    pub max_candidates: Option<usize>,
+}
+
+/// One `[[market.factories]]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactoryConfig {
+    /// What its pools compute: `"uniswap-v2"`.
+    pub protocol: Protocol,
+    /// How people call it. Default: its address.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The contract.
+    pub address: String,
+    /// Keccak-256 of the pools' creation code, from which their addresses derive. Default: none, and the factory is
+    /// asked for each pool.
+    #[serde(default)]
+    pub init_code_hash: Option<String>,
+    /// Fee in parts per million of the input. Default: 3,000.
+    #[serde(default = "default_fee_ppm")]
+    pub fee_ppm: u32,
+}
+
+const fn default_fee_ppm() -> u32 {
+    Factory::UNISWAP_V2_FEE_PPM
+}
+
+/// A factory whose pools are tracked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Factory {
+    /// How people call it.
+    pub name: String,
+    /// What its pools compute.
+    pub protocol: Protocol,
+    /// The contract.
+    pub address: Address,
+    /// Keccak-256 of the pools' creation code; absent where addresses do not derive, and the factory is asked.
+    pub init_code_hash: Option<B256>,
+    /// Fee in parts per million of the input.
+    pub fee_ppm: u32,
+}
+
+impl Factory {
+    /// The fee that `UniswapV2Pair.swap` charges: 3 of 1,000.
+    pub const UNISWAP_V2_FEE_PPM: u32 = 3_000;
+
+    /// The address of the pool of two tokens, given in any order (EIP-1014; v2-core `UniswapV2Factory.createPair`);
+    /// `None` without an init-code hash.
+    pub fn derive(&self, one: Address, other: Address) -> Option<Address> {
+        let (token0, token1) = (one.min(other), one.max(other));
+        let salt = keccak256([token0.as_slice(), token1.as_slice()].concat());
+        Some(self.address.create2(salt, self.init_code_hash?))
+    }
+}
+
+/// The market that a run is about: preset and configuration put together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ResolvedMarket {
+    /// The node's chain.
+    pub chain_id: u64,
+    /// The preset that was taken.
+    pub preset: Preset,
+    /// The factories whose pools are tracked; no address twice.
+    pub factories: Vec<Factory>,
+    /// The wrapped native token.
+    pub wrapped_native: Address,
+    /// Where cycles begin, the preferred one first; at least one.
+    pub base_tokens: Vec<Address>,
+    /// Routers whose calls are decoded.
+    pub routers: Vec<Address>,
+    /// Which pools are loaded at start.
+    pub load: LoadFilter,
+    /// Unproven emitters of `Sync` that are remembered at most.
+    pub max_candidates: usize,
+}
+
+/// Which pools are loaded at start. A pool that is left out is loaded when it trades.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LoadFilter {
+    /// Pools at most, all factories together.
+    pub max_pools: usize,
+    /// Both tokens of a pool are among these, ascending; all pools pass if there is none.
+    pub tokens: Vec<Address>,
+    /// By token, the least that a pool must hold of it, in its smallest units.
+    pub min_reserves: BTreeMap<Address, u128>,
+}
+
+impl LoadFilter {
+    /// Whether a pool of these tokens is to be loaded.
+    pub fn wants_tokens(&self, token0: &Address, token1: &Address) -> bool {
+        let listed = |token| self.tokens.binary_search(token).is_ok();
+        self.tokens.is_empty() || (listed(token0) && listed(token1))
+    }
+
+    /// Whether a pool that holds this much of these tokens is to be loaded.
+    pub fn wants_reserves(
+        &self,
+        (token0, held0): (&Address, u128),
+        (token1, held1): (&Address, u128),
+    ) -> bool {
+        let enough = |token, held| self.min_reserves.get(token).is_none_or(|least| held >= *least);
+        enough(token0, held0) && enough(token1, held1)
+    }
+}
+
+/// A mistake in the configuration, with its place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct ConfigError {
+    /// The key, as `market.factories[1].address`.
+    pub place: String,
+    /// What is wrong with its value.
+    pub problem: String,
+}
+
+/// Every mistake in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().enumerate().try_for_each(|(index, error)| {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{error}")
+        })
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Pools that are loaded at start at most, unless the configuration says otherwise.
+pub const DEFAULT_MAX_POOLS: usize = 10_000;
+/// Unproven emitters of `Sync` that are remembered at most, unless the configuration says otherwise.
+pub const DEFAULT_MAX_CANDIDATES: usize = 16_384;
+
+impl ResolvedMarket {
+    /// Puts the configuration and its preset together for a node on `chain_id`.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake at once, each with its place.
+    pub fn resolve(config: &MarketConfig, chain_id: u64) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader::default();
+        let preset = config.preset.unwrap_or_else(|| Preset::of_chain(chain_id));
+        reader.check_chain(preset, chain_id);
+        let tables = preset.tables();
+
+        let factories =
+            reader.factories(&config.factories, tables.as_ref().map_or(&[], |known| &known.factories));
+        let wrapped_native = match &config.wrapped_native {
+            Some(text) => reader.address("market.wrapped_native", text),
+            None => tables.as_ref().map(|known| known.wrapped_native),
+        };
+        if config.wrapped_native.is_none() && wrapped_native.is_none() {
+            reader.refuse("market.wrapped_native", "is required without a preset");
+        }
+        let base_tokens = match &config.base_tokens {
+            Some(listed) => reader.distinct("market.base_tokens", listed),
+            None => {
+                let alone = wrapped_native.into_iter().collect();
+                tables.as_ref().map_or(alone, |known| known.base_tokens.clone())
+            }
+        };
+        if config.base_tokens.as_ref().is_some_and(Vec::is_empty) {
+            reader.refuse("market.base_tokens", "must not be empty: a cycle begins with a base token");
+        }
+        let mut routers = tables.map_or_else(Vec::new, |known| known.routers);
+        for router in reader.distinct("market.routers", &config.routers) {
+            if !routers.contains(&router) {
+                routers.push(router);
+            }
+        }
+        let load = LoadFilter {
+            max_pools: config.max_pools.unwrap_or(DEFAULT_MAX_POOLS),
+            tokens: reader.load_tokens(&config.tokens, &base_tokens),
+            min_reserves: reader.min_reserves(&config.min_reserves),
+        };
+        let max_candidates = config.max_candidates.unwrap_or(DEFAULT_MAX_CANDIDATES);
+
+        match wrapped_native {
+            Some(wrapped_native) if reader.errors.is_empty() => Ok(Self {
+                chain_id,
+                preset,
+                factories,
+                wrapped_native,
+                base_tokens,
+                routers,
+                load,
+                max_candidates,
+            }),
+            _ => Err(ConfigErrors(reader.errors)),
+        }
+    }
+
+    /// The configured factory at an address.
+    pub fn factory(&self, address: &Address) -> Option<&Factory> {
+        self.factories.iter().find(|factory| factory.address == *address)
+    }
+
+    /// The factory from which a pool of these tokens derives the address `pool`, if there is one: the proof that needs
+    /// nobody's word.
+    pub fn deriving_factory(&self, pool: &Address, token0: Address, token1: Address) -> Option<&Factory> {
+        self.factories.iter().find(|factory| factory.derive(token0, token1).as_ref() == Some(pool))
+    }
+}
+
+/// Reads values and gathers what is wrong with them.
+#[derive(Default)]
+struct Reader {
+    errors: Vec<ConfigError>,
+}
+
+impl Reader {
+    fn refuse(&mut self, place: impl Into<String>, problem: impl Into<String>) {
+        self.errors.push(ConfigError { place: place.into(), problem: problem.into() });
+    }
+
+    /// A preset's addresses mean nothing on another chain; a development chain may be a fork of any.
+    fn check_chain(&mut self, preset: Preset, chain_id: u64) {
+        let foreign = preset.chain_id().is_some_and(|known| known != chain_id);
+        if foreign && Preset::of_chain(chain_id) != Preset::Devnet {
+            let name = preset.as_str();
+            self.refuse("market.preset", format!("\"{name}\" does not describe chain {chain_id}"));
+        }
+    }
+
+    fn factories(&mut self, configured: &[FactoryConfig], preset: &[Factory]) -> Vec<Factory> {
+        let mut factories = preset.to_vec();
+        let mut seen = Vec::new();
+        for (index, config) in configured.iter().enumerate() {
+            let place = format!("market.factories[{index}]");
+            let Some(factory) = self.factory(&place, config) else { continue };
+            if seen.contains(&factory.address) {
+                self.refuse(format!("{place}.address"), "stands here twice");
+            }
+            seen.push(factory.address);
+            match factories.iter_mut().find(|known| known.address == factory.address) {
+                Some(known) => *known = factory,
+                None => factories.push(factory),
+            }
+        }
+        if factories.is_empty() && configured.is_empty() {
+            self.refuse("market.factories", "at least one is required without a preset");
+        }
+        factories
+    }
+
+    fn factory(&mut self, place: &str, config: &FactoryConfig) -> Option<Factory> {
+        let address = self.address(&format!("{place}.address"), &config.address);
+        let init_code_hash = config.init_code_hash.as_ref().map(|text| {
+            let hash = text.parse::<B256>().ok();
+            if hash.is_none() {
+                self.refuse(format!("{place}.init_code_hash"), "is no hash of 32 bytes in hex");
+            }
+            hash
+        });
+        if config.fee_ppm >= 1_000_000 {
+            self.refuse(format!("{place}.fee_ppm"), "must be below 1000000, which is the whole input");
+        }
+        let address = address?;
+        Some(Factory {
+            name: config.name.clone().unwrap_or_else(|| address.to_string()),
+            protocol: config.protocol,
+            address,
+            init_code_hash: match init_code_hash {
+                Some(hash) => Some(hash?),
+                None => None,
+            },
+            fee_ppm: config.fee_ppm,
+        })
+    }
+
+    /// An address that is written in mixed case carries a checksum (ERC-55), and it is held to it.
+    fn address(&mut self, place: &str, text: &str) -> Option<Address> {
+        let Ok(address) = text.parse::<Address>() else {
+            self.refuse(place, "is no address of 20 bytes in hex");
+            return None;
+        };
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        let mixed = digits.contains(|c: char| c.is_ascii_uppercase())
+            && digits.contains(|c: char| c.is_ascii_lowercase());
+        if mixed && address.to_checksum(None).strip_prefix("0x") != Some(digits) {
+            self.refuse(place, "its checksum is wrong: a digit may be mistyped");
+            return None;
+        }
+        if address.is_zero() {
+            self.refuse(place, "is the zero address");
+            return None;
+        }
+        Some(address)
+    }
+
+    fn distinct(&mut self, place: &str, texts: &[String]) -> Vec<Address> {
+        let mut addresses = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            let place = format!("{place}[{index}]");
+            match self.address(&place, text) {
+                Some(address) if addresses.contains(&address) => self.refuse(place, "stands here twice"),
+                Some(address) => addresses.push(address),
+                None => {}
+            }
+        }
+        addresses
+    }
+
+    fn load_tokens(&mut self, configured: &[String], base_tokens: &[Address]) -> Vec<Address> {
+        let mut tokens = self.distinct("market.tokens", configured);
+        if !configured.is_empty() {
+            tokens.extend_from_slice(base_tokens);
+        }
+        tokens.sort_unstable();
+        tokens.dedup();
+        tokens
+    }
+
+    fn min_reserves(&mut self, configured: &BTreeMap<String, String>) -> BTreeMap<Address, u128> {
+        let mut least = BTreeMap::new();
+        for (token, amount) in configured {
+            let place = format!("market.min_reserves.{token}");
+            let token = self.address(&place, token);
+            match amount.parse::<u128>() {
+                Ok(amount) => {
+                    if token.is_some_and(|token| least.insert(token, amount).is_some()) {
+                        self.refuse(place, "stands here twice");
+                    }
+                }
+                Err(_) => self.refuse(place, "is no whole number of smallest units"),
+            }
+        }
+        least
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "0x1111111111111111111111111111111111111111";
+
+    fn resolve(chain_id: u64, text: &str) -> Result<ResolvedMarket, ConfigErrors> {
+        let config: MarketConfig = toml::from_str(text).expect("the text is a market table");
+        ResolvedMarket::resolve(&config, chain_id)
+    }
+
+    #[track_caller]
+    fn refused(chain_id: u64, text: &str, places: &[&str]) {
+        let errors = resolve(chain_id, text).expect_err("a case has mistakes");
+        let found: Vec<_> = errors.0.iter().map(|error| error.place.as_str()).collect();
+        assert_eq!(found, places, "{errors}");
+    }
+
+    #[test]
+    fn an_empty_table_is_the_preset_of_the_chain() {
+        for preset in [Preset::Mainnet, Preset::Devnet] {
+            let chain_id = preset.chain_id().expect("a chain");
+            let market = resolve(chain_id, "").expect("the preset supplies everything");
+            let tables = preset.tables().expect("a chain");
+            assert_eq!((market.preset, market.load.max_pools), (preset, DEFAULT_MAX_POOLS));
+            assert_eq!(market.factories, tables.factories);
+            assert_eq!(market.base_tokens, tables.base_tokens);
+            assert_eq!(market.wrapped_native, tables.base_tokens[0]);
+        }
+        refused(10, "", &["market.factories", "market.wrapped_native"]);
+    }
+
+    #[test]
+    fn values_extend_and_override_the_preset() {
+        let market = resolve(
+            1,
+            r#"
+            base_tokens = ["0xdAC17F958D2ee523a2206206994597C13D831ec7"]
+            routers = ["0x1111111111111111111111111111111111111111", "0x7a250d5630b4cf539739df2c5dacb4c659f2488d"]
+            [[factories]]
+            protocol = "uniswap-v2"
+            address = "0x2222222222222222222222222222222222222222"
+            [[factories]]
+            protocol = "uniswap-v2"
+            address = "0xC0AEe478e3658e2610c5F7A4A2E1777cE9e4f2Ac"
+            fee_ppm = 2500
+            "#,
+        )
+        .expect("the table is right");
+        assert_eq!(market.base_tokens.len(), 1);
+        assert_eq!(market.routers.len(), 3, "a known router is not added again");
+        let fees: Vec<_> = market.factories.iter().map(|factory| factory.fee_ppm).collect();
+        assert_eq!(fees, [3_000, 2_500, 3_000], "an address that is known replaces, another one is added");
+        assert_eq!(market.factories[1].init_code_hash, None);
+    }
+
+    #[test]
+    fn without_a_preset_everything_stands_in_the_table() {
+        let text = format!(
+            "preset = 'none'\nwrapped_native = '{TOKEN}'\n[[factories]]\nprotocol = 'uniswap-v2'\naddress = '{TOKEN}'"
+        );
+        let market = resolve(1, &text).expect("complete");
+        assert_eq!((market.factories.len(), market.routers.len()), (1, 0));
+        assert_eq!(market.base_tokens, [market.wrapped_native]);
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_with_its_place() {
+        refused(
+            1,
+            r#"
+            wrapped_native = "0x12"
+            base_tokens = []
+            routers = ["0x7A250d5630b4cf539739df2c5dacb4c659f2488d"]
+            tokens = ["0x1111111111111111111111111111111111111111", "0x1111111111111111111111111111111111111111"]
+            min_reserves = { "0x1111111111111111111111111111111111111111" = "1.5" }
+            [[factories]]
+            protocol = "uniswap-v2"
+            address = "0x0000000000000000000000000000000000000000"
+            init_code_hash = "0x96"
+            fee_ppm = 1000000
+            "#,
+            &[
+                "market.factories[0].address",
+                "market.factories[0].init_code_hash",
+                "market.factories[0].fee_ppm",
+                "market.wrapped_native",
+                "market.base_tokens",
+                "market.routers[0]",
+                "market.tokens[1]",
+                "market.min_reserves.0x1111111111111111111111111111111111111111",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_preset_of_another_chain_is_refused_except_on_a_fork() {
+        refused(10, "preset = 'mainnet'", &["market.preset"]);
+        refused(1, "preset = 'devnet'", &["market.preset"]);
+        resolve(31337, "preset = 'mainnet'").expect("a fork of mainnet");
+    }
+
+    #[test]
+    fn unknown_keys_and_names_are_refused() {
+        for text in [
+            "presets = 'mainnet'",
+            "preset = 'moon'",
+            "[[factories]]\nprotocol = 'uniswap-v9'\naddress = ''",
+            "[[factories]]\nprotocol = 'uniswap-v2'\naddress = ''\nfee = 1",
+        ] {
+            assert!(toml::from_str::<MarketConfig>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_load_filter_lets_base_tokens_and_deep_pools_pass() {
+        let text = format!("tokens = ['{TOKEN}']\n[min_reserves]\n'{TOKEN}' = '1000'");
+        let load = resolve(1, &text).expect("right").load;
+        let (token, other) = (Address::repeat_byte(0x11), Address::repeat_byte(0x22));
+        let base = Preset::Mainnet.tables().expect("a chain").base_tokens[2];
+        assert!(load.wants_tokens(&token, &base) && !load.wants_tokens(&token, &other));
+        assert!(load.wants_reserves((&token, 1_000), (&base, 0)));
+        assert!(!load.wants_reserves((&base, u128::MAX), (&token, 999)));
+    }
+}

@@ -1,0 +1,206 @@
+use alloy_primitives::{Address, B256, address, b256};
+use headwater_events::Protocol;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Factory;
+
+/// A chain whose contracts are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// Ethereum mainnet, chain 1: Uniswap V2 and SushiSwap.
+    Mainnet,
+    /// The development chain of `cargo xtask devnet`, chain 31337.
+    Devnet,
+    /// No chain: everything stands in the configuration.
+    None,
+}
+
+/// What a preset supplies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresetTables {
+    /// The factories whose pools are tracked.
+    pub factories: Vec<Factory>,
+    /// The wrapped native token.
+    pub wrapped_native: Address,
+    /// Where cycles begin, the preferred one first.
+    pub base_tokens: Vec<Address>,
+    /// Routers whose calls are decoded.
+    pub routers: Vec<Address>,
+    /// Tokens by the names that people give them; for display only.
+    pub tokens: &'static [(&'static str, Address)],
+}
+
+/// Chain id of Ethereum mainnet.
+pub const MAINNET_CHAIN_ID: u64 = 1;
+/// Chain id of the development chain, which is also anvil's and hardhat's default.
+pub const DEVNET_CHAIN_ID: u64 = 31337;
+
+/// Keccak-256 of the creation code of `UniswapV2Pair` (v2-periphery `UniswapV2Library.pairFor`).
+const UNISWAP_V2_INIT_CODE_HASH: B256 =
+    b256!("96e8ac4277198ff8b6f785478aa9a39f403cb768dd02cbee326c3e7da348845f");
+/// The same of SushiSwap's pair (sushiswap `UniswapV2Library.pairFor`).
+const SUSHISWAP_INIT_CODE_HASH: B256 =
+    b256!("e18a34eb0e04b04f7a0ac29a6e80748dca96319b42c54d679cb821dca90c6303");
+
+const MAINNET_TOKENS: [(&str, Address); 5] = [
+    ("WETH", address!("C02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2")),
+    ("USDC", address!("A0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48")),
+    ("USDT", address!("dAC17F958D2ee523a2206206994597C13D831ec7")),
+    ("DAI", address!("6B175474E89094C44Da98b954EedeAC495271d0F")),
+    ("WBTC", address!("2260FAC5E5542a773Aa44fBCfeDf7C193bc2C599")),
+];
+
+const DEVNET_TOKENS: [(&str, Address); 7] = [
+    ("WETH", address!("5fbdb2315678afecb367f032d93f642f64180aa3")),
+    ("USDC", address!("5fc8d32690cc91d4c39d9d3abcbd16989f875707")),
+    ("USDT", address!("0165878a594ca255338adfa4d48449f69242eb8f")),
+    ("DAI", address!("2279b7a0a67db372996a5fab50d91eaa73d2ebe6")),
+    ("WBTC", address!("a513e6e4b8f2a923d98304ec87f64353c4d5c853")),
+    ("LINK", address!("8a791620dd6260079bf849dc5567adc3f2fdc318")),
+    ("UNI", address!("610178da211fef7d417bc0e6fed39f05609ad788")),
+];
+
+/// How many of a preset's tokens, from the first on, are base tokens: WETH, USDC, USDT, DAI, WBTC.
+const BASE_TOKENS: usize = 5;
+
+impl Preset {
+    /// The preset of a chain; [`Preset::None`] for one that is not known.
+    pub fn of_chain(chain_id: u64) -> Self {
+        match chain_id {
+            MAINNET_CHAIN_ID => Self::Mainnet,
+            DEVNET_CHAIN_ID => Self::Devnet,
+            _ => Self::None,
+        }
+    }
+
+    /// The chain that the preset describes.
+    pub fn chain_id(self) -> Option<u64> {
+        match self {
+            Self::Mainnet => Some(MAINNET_CHAIN_ID),
+            Self::Devnet => Some(DEVNET_CHAIN_ID),
+            Self::None => None,
+        }
+    }
+
+    /// As written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mainnet => "mainnet",
+            Self::Devnet => "devnet",
+            Self::None => "none",
+        }
+    }
+
+    /// What the preset supplies; nothing for [`Preset::None`].
+    pub fn tables(self) -> Option<PresetTables> {
+        match self {
+            Self::Mainnet => Some(mainnet()),
+            Self::Devnet => Some(devnet()),
+            Self::None => None,
+        }
+    }
+}
+
+fn mainnet() -> PresetTables {
+    PresetTables {
+        factories: vec![
+            uniswap_v2(
+                "uniswap",
+                address!("5C69bEe701ef814a2B6a3EDD4B1652CB9cc5aA6f"),
+                UNISWAP_V2_INIT_CODE_HASH,
+            ),
+            uniswap_v2(
+                "sushi",
+                address!("C0AEe478e3658e2610c5F7A4A2E1777cE9e4f2Ac"),
+                SUSHISWAP_INIT_CODE_HASH,
+            ),
+        ],
+        routers: vec![
+            address!("7a250d5630B4cF539739dF2C5dAcb4c659F2488D"),
+            address!("d9e1cE17f2641f24aE83637ab66a2cca9C378B9F"),
+        ],
+        ..with_tokens(&MAINNET_TOKENS)
+    }
+}
+
+fn devnet() -> PresetTables {
+    PresetTables {
+        factories: vec![
+            uniswap_v2(
+                "uniswap",
+                address!("e7f1725e7734ce288f8367e1bb143e90bb3f0512"),
+                UNISWAP_V2_INIT_CODE_HASH,
+            ),
+            uniswap_v2(
+                "sushi",
+                address!("9fe46736679d2d9a65f0992f2272de9f3c7fa6e0"),
+                UNISWAP_V2_INIT_CODE_HASH,
+            ),
+        ],
+        routers: vec![
+            address!("cf7ed3acca5a467e9e704c703e8d87f634fb0fc9"),
+            address!("dc64a140aa3e981100a9beca4e685f962f0cf6c9"),
+        ],
+        ..with_tokens(&DEVNET_TOKENS)
+    }
+}
+
+fn with_tokens(tokens: &'static [(&'static str, Address)]) -> PresetTables {
+    let addresses = tokens.iter().map(|(_, address)| *address);
+    PresetTables {
+        factories: Vec::new(),
+        wrapped_native: tokens[0].1,
+        base_tokens: addresses.take(BASE_TOKENS).collect(),
+        routers: Vec::new(),
+        tokens,
+    }
+}
+
+fn uniswap_v2(name: &str, address: Address, init_code_hash: B256) -> Factory {
+    Factory {
+        name: name.to_owned(),
+        protocol: Protocol::UniswapV2,
+        address,
+        init_code_hash: Some(init_code_hash),
+        fee_ppm: Factory::UNISWAP_V2_FEE_PPM,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(preset: Preset, factory: &str, token0: &str, token1: &str, pair: Address) {
+        let tables = preset.tables().expect("a case names a chain");
+        let token =
+            |name: &str| tables.tokens.iter().find(|(symbol, _)| *symbol == name).expect("a known token").1;
+        let factory = tables.factories.iter().find(|known| known.name == factory).expect("a known factory");
+        for (one, other) in [(token0, token1), (token1, token0)] {
+            assert_eq!(factory.derive(token(one), token(other)), Some(pair), "{one}/{other}");
+        }
+    }
+
+    #[test]
+    fn well_known_pools_derive_from_their_factories() {
+        let mainnet = |factory, pair| check(Preset::Mainnet, factory, "USDC", "WETH", pair);
+        mainnet("uniswap", address!("B4e16d0168e52d35CaCD2c6185b44281Ec28C9Dc"));
+        mainnet("sushi", address!("397FF1542f962076d0BFE58eA045FfA2d347ACa0"));
+        check(
+            Preset::Mainnet,
+            "uniswap",
+            "WETH",
+            "USDT",
+            address!("0d4a11d5EEaaC28EC3F61d100daF4d40471f1852"),
+        );
+        check(Preset::Devnet, "sushi", "WETH", "USDC", address!("d6222fa53ceb0fecad471e0a7bb76bc1f916a566"));
+    }
+
+    #[test]
+    fn a_chain_id_names_its_preset() {
+        for preset in [Preset::Mainnet, Preset::Devnet] {
+            assert_eq!(preset.chain_id().map(Preset::of_chain), Some(preset));
+        }
+        assert_eq!(Preset::of_chain(10), Preset::None);
+    }
+}

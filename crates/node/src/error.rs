@@ -117,10 +117,9 @@ impl NodeError {
     /// changes something (a transaction), what "again" means is the caller's to decide: the node may have acted.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Connect { .. }
-            | Self::ConnectTimeout { .. }
-            | Self::ConnectionLost { .. }
-            | Self::Timeout { .. } => true,
+            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Timeout { .. } => true,
+            // The same question would bring the same answer.
+            Self::ConnectionLost { reason, .. } => !matches!(reason, CloseReason::MessageTooLarge { .. }),
             Self::Rpc { error, .. } => error.is_retryable(),
             Self::HttpStatus { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
             Self::InvalidAnswer { .. }

@@ -147,6 +147,10 @@ pub enum Refusal {
     SimulationFailed(String),
     /// The plan says nothing to act on.
     NothingToDo,
+    /// The journal does not keep up: what would be acted upon might not be on record.
+    JournalStalled,
+    /// Better ones of the same set used up the simulations that a block is allowed.
+    TooMany,
 }
 
 /// What a simulation said.

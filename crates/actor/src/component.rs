@@ -28,6 +28,10 @@ pub trait Component: Send + 'static {
         false
     }
 
+    /// Shown each message that waits behind the one about to be handled, oldest first: whoever would act on the one in
+    /// hand may learn from them that it is too late. They are handled in their own turn nonetheless.
+    fn look_ahead(&mut self, _waiting: &Self::Message) {}
+
     /// Called once after the last message of a mailbox that was closed.
     ///
     /// # Errors

@@ -361,6 +361,7 @@ impl<C: Component> Incarnation<'_, C> {
                 self.poison()?;
                 continue;
             }
+            self.inbox.waiting().for_each(|later| self.component.look_ahead(later));
             self.handle_front().await?;
         }
         Ok(())

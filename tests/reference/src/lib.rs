@@ -5,4 +5,5 @@ pub mod arbitrage;
 pub mod executed;
 pub mod fake_node;
 pub mod market;
+pub mod rebuild;
 pub mod rpc;

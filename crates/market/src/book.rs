@@ -429,9 +429,6 @@ impl PoolBook {
         }
         let first_above = at.map_or(0, |at| at + 1);
         let touched = |record: &Record| record.touches.iter().any(|touch| touch.address == address);
-        if self.records.iter().take(first_above).any(touched) {
-            return;
-        }
         let next = self.records.iter_mut().skip(first_above).find(|record| touched(record));
         let was_unknown = match next {
             Some(record) => record.learn_before(address, sighting),

@@ -144,3 +144,65 @@ fn a_killed_owner_takes_anvil_with_it() -> anyhow::Result<()> {
     assert!(gone, "anvil still answers five seconds after its owner was killed");
     Ok(())
 }
+
+/// Runs one test of this binary in an environment of its own.
+fn run_test(name: &str, prepare: impl FnOnce(&mut Command)) -> anyhow::Result<std::process::Output> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["--exact", name, "--nocapture"])
+        .env_remove("HEADWATER_OFFLINE")
+        .env_remove("HEADWATER_SKIPS");
+    prepare(&mut command);
+    Ok(command.output()?)
+}
+
+#[test]
+fn what_offline_leaves_out_is_said_and_counted() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let skips = directory.path().join("skips");
+    let output = run_test("devnet::anvil_is_gone_with_its_owner", |command| {
+        command.env("HEADWATER_OFFLINE", "1").env("HEADWATER_SKIPS", &skips).env("PATH", "");
+    })?;
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stderr)?.contains("SKIPPED (offline): the end of anvil"));
+    assert_eq!(std::fs::read_to_string(skips)?, "the end of anvil\n");
+    Ok(())
+}
+
+#[test]
+fn a_machine_without_node_js_fails_and_names_the_remedy() -> anyhow::Result<()> {
+    let output = run_test("devnet::anvil_is_gone_with_its_owner", |command| {
+        command.env("PATH", "");
+    })?;
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr)? + &String::from_utf8(output.stdout)?;
+    assert!(said.contains("the end of anvil was not run") && said.contains("--offline"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_live_devnet_keeps_its_pace_and_reorganises() -> anyhow::Result<()> {
+    if !devnet::available("the devnet's pace")? {
+        return Ok(());
+    }
+    let devnet = Devnet::start()?;
+    let mut trader = Trader::new(5, &devnet);
+    let block_time = std::time::Duration::from_millis(40);
+    let started = tokio::time::Instant::now();
+    let mut heads = Vec::new();
+    devnet.run(
+        &mut trader,
+        devnet::Pace { block_time, reorg_every: std::num::NonZeroU64::new(5) },
+        |head| {
+            heads.push(*head);
+            heads.len() < 20
+        },
+    )?;
+    assert!(started.elapsed() >= block_time * 19);
+    assert!(
+        heads.windows(2).all(|pair| pair[1].number == pair[0].number + 1),
+        "a reorg ends one higher, as a block does"
+    );
+    assert_eq!(heads[19], devnet.head()?);
+    Ok(())
+}

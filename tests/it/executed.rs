@@ -101,9 +101,13 @@ fn three_hundred_blocks_hold_both_profit_and_peace() -> anyhow::Result<()> {
         let head = devnet.mine()?;
         let pools = pools_at(devnet.rpc(), &factories(&devnet), head.number)?;
         pools_at_the_end = pools.len();
-        let found = search(&pools, &[devnet.addresses().weth], 3);
-        let best = found.iter().map(|cycle| cycle.profit).max().unwrap_or(0);
+        let best = |hops| {
+            let found = search(&pools, &[devnet.addresses().weth], hops);
+            found.iter().map(|cycle| cycle.profit).max().unwrap_or(0)
+        };
         let gas = u128::from(head.base_fee_per_gas) * 300_000;
+        // Three pools are looked at only where two do not settle the matter: the reference search takes its time.
+        let best = Some(best(2)).filter(|best| *best > gas).unwrap_or_else(|| best(3));
         none += u32::from(best == 0);
         gross += u32::from(best > 0);
         net += u32::from(best > gas);

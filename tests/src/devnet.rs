@@ -11,6 +11,9 @@ mod deployment;
 mod trader;
 
 use std::io::Write as _;
+use std::num::NonZeroU64;
+use std::thread;
+use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::SolCall;
@@ -18,6 +21,7 @@ use anyhow::{Context, ensure};
 use headwater_reference::anvil::Anvil;
 use headwater_reference::rpc::Rpc;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 pub use self::artifacts::Artifacts;
 use self::contracts::{Router, Token};
@@ -44,6 +48,15 @@ pub struct Devnet {
     accounts: Vec<Address>,
     /// Where anvil keeps the states of blocks beyond the last 500.
     _old_states: tempfile::TempDir,
+}
+
+/// How fast a live devnet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// From one block to the next, by the wall clock; the timestamps keep their own step.
+    pub block_time: Duration,
+    /// Every so many turns, the last one, two or three blocks are replaced instead of one being added.
+    pub reorg_every: Option<NonZeroU64>,
 }
 
 /// What mining answers.
@@ -192,6 +205,37 @@ impl Devnet {
             head = self.mine()?;
         }
         Ok(head)
+    }
+
+    /// Trades and mines at a steady pace for as long as `go_on` says so of each new head: the devnet live. A block that is late
+    /// is not waited for again, so that the pace holds on average.
+    ///
+    /// # Errors
+    /// A node that does not answer.
+    pub fn run(
+        &self,
+        trader: &mut Trader,
+        pace: Pace,
+        mut go_on: impl FnMut(&Head) -> bool,
+    ) -> anyhow::Result<()> {
+        let mut next = Instant::now();
+        for count in 1u64.. {
+            next += pace.block_time;
+            let head = match pace.reorg_every {
+                Some(every) if count.is_multiple_of(every.get()) => {
+                    self.reorg(1 + count / every.get() % 3, trader)?
+                }
+                _ => {
+                    trader.trade(self)?;
+                    self.mine()?
+                }
+            };
+            if !go_on(&head) {
+                break;
+            }
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+        Ok(())
     }
 
     fn mine_after(&self, seconds: u64) -> anyhow::Result<Head> {

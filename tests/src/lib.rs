@@ -1,4 +1,4 @@
-//! What the integration tests, the proofs and the workflows share: the devnet and the registry of proofs.
+#![doc = include_str!("../README.md")]
 
 pub mod devnet;
 pub mod proof;

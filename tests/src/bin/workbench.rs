@@ -2,13 +2,12 @@
 
 #![expect(clippy::print_stdout, reason = "a command line tool: standard output is where its results go")]
 
-use std::thread;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use headwater_tests::devnet::{Devnet, Trader};
+use headwater_tests::devnet::{Addresses, Devnet, Pace, Trader};
 use headwater_tests::proof::{self, PROOFS, ProofArgs};
-use tokio::time::Instant;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Headwater's workflows")]
@@ -33,12 +32,12 @@ struct DevnetArguments {
     /// Milliseconds between blocks
     #[arg(long, default_value_t = 250)]
     block_time_ms: u64,
-    /// Stop after this many traded blocks
+    /// Stop after this many
     #[arg(long)]
     blocks: Option<u64>,
     /// Replace the last one to three blocks every so many blocks
     #[arg(long)]
-    reorg_every: Option<u64>,
+    reorg_every: Option<NonZeroU64>,
     /// Print the table of contracts as JSON and end
     #[arg(long)]
     addresses: bool,
@@ -72,8 +71,7 @@ fn main() -> anyhow::Result<()> {
 
 fn devnet(arguments: &DevnetArguments) -> anyhow::Result<()> {
     if arguments.addresses {
-        let addresses = headwater_tests::devnet::Addresses::derive();
-        println!("{}", serde_json::to_string_pretty(&addresses)?);
+        println!("{}", serde_json::to_string_pretty(&Addresses::derive())?);
         return Ok(());
     }
     let devnet = Devnet::start()?;
@@ -81,20 +79,15 @@ fn devnet(arguments: &DevnetArguments) -> anyhow::Result<()> {
     println!("# {} (requests: {}), seed {}", devnet.ws_url(), devnet.http_url(), arguments.seed);
     println!("# headwater.toml:\n{}", devnet.configuration());
     println!("# Trading, one block every {} ms. Ctrl-C ends it.", arguments.block_time_ms);
-    let mut next = Instant::now();
-    let mut blocks = 0;
-    while arguments.blocks.is_none_or(|wanted| blocks < wanted) {
-        next += Duration::from_millis(arguments.block_time_ms);
-        blocks += 1;
-        if arguments.reorg_every.is_some_and(|every| every > 0 && blocks % every == 0) {
-            devnet.reorg(1 + blocks / arguments.reorg_every.unwrap_or(1) % 3, &mut trader)?;
-        } else {
-            trader.trade(&devnet)?;
-            devnet.mine()?;
-        }
-        thread::sleep(next.saturating_duration_since(Instant::now()));
-    }
-    Ok(())
+    let pace = Pace {
+        block_time: Duration::from_millis(arguments.block_time_ms),
+        reorg_every: arguments.reorg_every,
+    };
+    let mut left = arguments.blocks;
+    devnet.run(&mut trader, pace, |_| {
+        left = left.map(|left| left.saturating_sub(1));
+        left != Some(0)
+    })
 }
 
 fn prove(arguments: &ProveArguments) -> anyhow::Result<()> {

@@ -180,7 +180,7 @@ impl Trader {
                 _ => self.remove_liquidity(devnet, quote)?,
             }
         }
-        let due = self.blocks >= NEW_PAIRS_AFTER && self.random.random_range(0..30) == 0;
+        let due = self.blocks >= NEW_PAIRS_AFTER && self.random.random_range(0..20) == 0;
         if due && let Some(pair) = LATE_POOLS.get(self.created) {
             devnet.fund_pool(DEPLOYER, *pair)?;
             self.pools.push(devnet.addresses().pool(pair.0, pair.1, pair.2));

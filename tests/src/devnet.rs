@@ -110,7 +110,7 @@ impl Devnet {
     /// No Node.js, no way to the package registry, or an anvil that does not do as it is told.
     pub fn start() -> anyhow::Result<Self> {
         let artifacts = Artifacts::install()?;
-        let old_states = tempfile::tempdir()?;
+        let old_states = artifacts.temporary_directory()?;
         let arguments = [
             "--no-mining",
             "--order=fifo",

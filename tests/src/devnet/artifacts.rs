@@ -15,6 +15,7 @@ const LOCK: &str = include_str!("../../devnet/package-lock.json");
 /// The fetched packages.
 #[derive(Clone, Debug)]
 pub struct Artifacts {
+    home: PathBuf,
     modules: PathBuf,
 }
 
@@ -37,7 +38,12 @@ impl Artifacts {
             fetch(&home)?;
             File::create(finished)?;
         }
-        Ok(Self { modules })
+        Ok(Self { home, modules })
+    }
+
+    /// Beside the packages, so that what a killed devnet leaves behind goes with the rest of `target/`.
+    pub(super) fn temporary_directory(&self) -> anyhow::Result<tempfile::TempDir> {
+        Ok(tempfile::Builder::new().prefix("states-").tempdir_in(&self.home)?)
     }
 
     /// The native anvil of this platform.

@@ -1,4 +1,4 @@
-//! The judges: plain, slow, obviously right, and without any Headwater crate, so that they cannot share its mistakes.
+#![doc = include_str!("../README.md")]
 
 pub mod anvil;
 pub mod arbitrage;

@@ -1,5 +1,9 @@
 //! Other people's programs: anvil and the contracts' bytecode. Fetched from the package registry by the committed lock
 //! file into `target/`, never part of the source tree.
+//!
+//! The lock file is made with `npm install --package-lock-only --omit-lockfile-registry-resolved --legacy-peer-deps`, so that it names no
+//! registry. The entries of anvil's platforms other than Linux on x86-64 were added by hand, without the hash that only a download
+//! tells; npm skips them elsewhere.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -113,3 +117,20 @@ fn fetch(home: &Path) -> anyhow::Result<()> {
 pub(super) const NO_NPM: &str = "the devnet needs Node.js (20 or newer) with npm, and `npm` cannot be run here: \
      nothing that talks to anvil was run. Install Node.js, or run `cargo xtask test --offline`, which leaves those parts out and \
      says so";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_file_names_versions_and_no_registry() {
+        assert!(!LOCK.contains("\"resolved\"") && !LOCK.contains("://"));
+        let lock: Value = serde_json::from_str(LOCK).expect("JSON");
+        let wanted: Value = serde_json::from_str(PACKAGE).expect("JSON");
+        for (name, version) in wanted["dependencies"].as_object().expect("dependencies") {
+            let locked = &lock["packages"][format!("node_modules/{name}")];
+            assert_eq!(&locked["version"], version, "{name}");
+            assert!(locked["integrity"].as_str().is_some_and(|hash| hash.starts_with("sha512-")), "{name}");
+        }
+    }
+}

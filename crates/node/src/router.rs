@@ -123,7 +123,10 @@ impl Router {
             Path::Full => &self.counters.full_envelopes,
         });
         match parsed {
-            Ok(Message::One(envelope)) => self.on_envelope(envelope, received_at).and(None),
+            Ok(Message::One(envelope)) => {
+                self.on_envelope(envelope, received_at);
+                None
+            }
             Ok(Message::Batch(members)) => self.on_batch(members, received_at, reading),
             Err(Malformed(what)) => self.on_malformed(what, reading),
         }
@@ -256,11 +259,11 @@ impl Router {
         let mut books = self.books();
         let Some(route) = books.routes.get_mut(&subscription) else {
             let awaited = books.pending.values().any(|pending| pending.route.is_some());
+            let unclaimed = if awaited { 0 } else { books.early.drain(..).count() };
             if awaited && books.early.len() < MAX_EARLY {
                 books.early.push_back((subscription, raw, received_at));
             } else {
-                books.early.clear();
-                self.count_unknown_notification();
+                self.count_unknown_notifications(unclaimed + 1);
             }
             return;
         };
@@ -274,7 +277,7 @@ impl Router {
     fn count_delivery(&self, delivery: Delivery) {
         match delivery {
             Delivery::Queued => drop(add_one(&self.counters.notifications)),
-            Delivery::ConsumerGone => self.count_unknown_notification(),
+            Delivery::ConsumerGone => self.count_unknown_notifications(1),
             Delivery::Dropped => {
                 let count = add_one(&self.counters.notifications_dropped);
                 if worth_a_line(count) {
@@ -284,10 +287,10 @@ impl Router {
         }
     }
 
-    fn count_unknown_notification(&self) {
-        let count = add_one(&self.counters.unknown_notifications);
-        if worth_a_line(count) {
-            debug!(count, "a notification of an unknown subscription");
+    fn count_unknown_notifications(&self, more: usize) {
+        let before = self.counters.unknown_notifications.fetch_add(more as u64, Relaxed);
+        if worth_a_line(before + 1) {
+            debug!(count = before + more as u64, "notifications of an unknown subscription");
         }
     }
 
@@ -360,5 +363,127 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.router.give_up(self.first_id, self.answers.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::subscription::route;
+
+    struct Wire {
+        router: Arc<Router>,
+        reading: Reading,
+    }
+
+    impl Wire {
+        fn new() -> Self {
+            Self { router: Router::new(), reading: Reading::new(1_000) }
+        }
+
+        fn takes(&mut self, text: &str) -> Option<CloseReason> {
+            self.router.on_message(
+                &Bytes::copy_from_slice(text.as_bytes()),
+                Instant::now(),
+                &mut self.reading,
+            )
+        }
+
+        fn book(&self, count: usize) -> Ticket {
+            self.router.book(count, None).expect("open")
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_go_to_their_requests_in_any_order() {
+        let mut wire = Wire::new();
+        let (mut first, mut second) = (wire.book(1), wire.book(1));
+        wire.takes(r#"{"id":2,"result":"b"}"#);
+        wire.takes(r#"{"id":1,"result":"a"}"#);
+        for (ticket, expected) in [(&mut first, "\"a\""), (&mut second, "\"b\"")] {
+            let answer = ticket.answers().await.remove(0).expect("a result");
+            assert_eq!(answer.raw, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_without_an_id_is_for_the_only_request_on_its_way_or_for_nobody() {
+        let mut wire = Wire::new();
+        let (mut first, second) = (wire.book(1), wire.book(1));
+        let error = r#"{"id":null,"error":{"code":-32700,"message":"parse error"}}"#;
+        wire.takes(error);
+        assert_eq!(wire.router.counters.snapshot().unattributed_errors, 1);
+        drop(second);
+        wire.takes(error);
+        assert!(matches!(first.answers().await.remove(0), Err(Failure::Rpc(RpcError { code: -32700, .. }))));
+    }
+
+    #[tokio::test]
+    async fn a_closed_router_answers_all_and_takes_no_more() {
+        let wire = Wire::new();
+        let mut ticket = wire.book(2);
+        let reason = CloseReason::Broken("test".to_owned());
+        wire.router.close(reason.clone());
+        wire.router.close(CloseReason::ReaderEnded);
+        assert_eq!(ticket.answers().await, vec![Err(Failure::Lost(reason.clone())); 2]);
+        assert_eq!(wire.router.book(1, None).map(drop), Err(reason.clone()));
+        assert_eq!(wire.router.closed().await, reason, "the first reason stands");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn malformed_messages_are_limited_per_ten_seconds_not_for_life() {
+        let mut wire = Wire { reading: Reading::new(2), ..Wire::new() };
+        for _ in 0..4 {
+            assert_eq!(wire.takes("x"), None);
+            assert_eq!(wire.takes("x"), None);
+            tokio::time::advance(Duration::from_secs(11)).await;
+        }
+        assert_eq!(wire.takes("x"), None);
+        assert_eq!(wire.takes("x"), None);
+        assert_eq!(wire.takes("x"), Some(CloseReason::TooManyMalformed { count: 3 }));
+    }
+
+    #[tokio::test]
+    async fn early_notifications_are_bounded_and_those_nobody_claims_are_counted() {
+        let mut wire = Wire::new();
+        let (sender, receiving) = route(1_000);
+        let ticket = wire.router.book(1, Some(sender)).expect("open");
+        let push = |id: &str| {
+            format!(r#"{{"method":"eth_subscription","params":{{"subscription":"{id}","result":1}}}}"#)
+        };
+        for _ in 0..MAX_EARLY + 5 {
+            wire.takes(&push("0xother"));
+        }
+        assert_eq!(wire.router.counters.snapshot().unknown_notifications, 5);
+        drop((ticket, receiving));
+        wire.takes(&push("0xother"));
+        assert_eq!(wire.router.counters.snapshot().unknown_notifications, 5 + MAX_EARLY as u64 + 1);
+        assert!(wire.router.books().early.is_empty());
+    }
+
+    proptest! {
+        /// Whatever arrives, every request ends exactly once and nothing stays behind.
+        #[test]
+        fn requests_are_conserved(steps in prop::collection::vec((0u8..6, 0u64..20), 0..60)) {
+            let mut wire = Wire::new();
+            let mut tickets = Vec::new();
+            for (step, id) in steps {
+                match step {
+                    0 => tickets.push(wire.book(1)),
+                    1 => tickets.push(wire.book(1 + (id % 4) as usize)),
+                    2 => drop(wire.takes(&format!(r#"{{"id":{id},"result":0}}"#))),
+                    3 => drop(wire.takes(&format!(r#"[{{"id":{id},"error":{{"code":1}}}},{{"id":{},"result":0}}]"#, id + 1))),
+                    4 => drop(wire.takes(r#"{"id":null,"error":{"code":1}}"#)),
+                    _ => drop(tickets.pop()),
+                }
+            }
+            let open = wire.router.books().pending.len() as u64;
+            let counters = wire.router.counters.snapshot();
+            prop_assert_eq!(counters.requests, counters.answers + counters.given_up + open);
+            drop(tickets);
+            prop_assert!(wire.router.books().pending.is_empty());
+        }
     }
 }

@@ -384,6 +384,19 @@ async fn an_http_request_is_sent_once_also_when_its_connection_breaks() -> Outco
 }
 
 #[tokio::test]
+async fn an_http_status_without_json_rpc_is_named_and_says_whether_to_ask_again() -> Outcome {
+    let (fake, _) = start().await?;
+    let node = Node::connect(&fake.http_url().parse()?, &Limits::default()).await?;
+    for (status, retryable) in [(429, true), (503, true), (401, false)] {
+        fake.inject("eth_chainId", Fault::HttpStatus(status), Times::Next(1));
+        let error = node.chain_id().await.expect_err("no answer");
+        assert_eq!(error, NodeError::HttpStatus { method: "eth_chainId".into(), status });
+        assert_eq!(error.is_retryable(), retryable);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_first_endpoint_on_the_right_chain_is_taken() -> Outcome {
     let (wrong, wrong_url) = FakeNode::start(5).await?;
     let (right, right_url) = FakeNode::start(1337).await?;

@@ -18,6 +18,8 @@ pub enum Fault {
     Result(Value),
     /// This text instead of the whole message. Not for members of a batch.
     Text(String),
+    /// Over HTTP this status with a body that is no JSON, as of a gateway; elsewhere no answer.
+    HttpStatus(u16),
     /// Only so many items of a list: the partial answer of a node that has not indexed a block yet.
     FirstItems(usize),
     /// The connection ends without an answer.

@@ -145,7 +145,7 @@ impl Place {
             }
             Reaction::Text(text) => self.send_after(None, Outgoing::text(&text)).await,
             Reaction::Drop => self.send_after(None, Outgoing::Drop).await,
-            Reaction::Nothing => {}
+            Reaction::Nothing | Reaction::HttpStatus(_) => {}
         }
     }
 
@@ -271,15 +271,16 @@ async fn write_local(writer: &mut OwnedWriteHalf, outgoing: Outgoing, place: &Pl
 async fn serve_http(mut socket: TcpStream, shared: &Shared) {
     let mut received = Vec::new();
     while let Some(body) = read_http(&mut socket, &mut received).await {
-        let (text, after) = match react(shared, None, &body) {
-            Some(Reaction::Respond { response, after, .. }) => (response, after),
-            Some(Reaction::Text(text)) => (text.into(), None),
+        let (status, text, after) = match react(shared, None, &body) {
+            Some(Reaction::Respond { response, after, .. }) => (200, response, after),
+            Some(Reaction::Text(text)) => (200, text.into(), None),
+            Some(Reaction::HttpStatus(status)) => (status, Bytes::from_static(b"<html>gateway</html>"), None),
             Some(Reaction::Nothing) => std::future::pending().await,
             Some(Reaction::Drop) | None => return,
         };
         sleep(after.unwrap_or_default()).await;
         let head = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 {status} Fake\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             text.len()
         );
         if socket.write_all(&[head.as_bytes(), &text].concat()).await.is_err() {
@@ -340,6 +341,7 @@ fn of_batch(reactions: Vec<Reaction>) -> Reaction {
             }
             Reaction::Drop => return Reaction::Drop,
             Reaction::Text(text) => return Reaction::Text(text),
+            Reaction::HttpStatus(status) => return Reaction::HttpStatus(status),
             Reaction::Nothing => {}
         }
     }

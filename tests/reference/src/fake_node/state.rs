@@ -73,6 +73,8 @@ pub(super) enum Reaction {
     },
     /// Send this text instead of a response.
     Text(String),
+    /// Answer with this HTTP status.
+    HttpStatus(u16),
     Nothing,
     Drop,
 }
@@ -203,6 +205,7 @@ impl State {
             Some(Fault::Silence) => return Reaction::Nothing,
             Some(Fault::DropConnection) => return Reaction::Drop,
             Some(Fault::Text(text)) => return Reaction::Text(text),
+            Some(Fault::HttpStatus(status)) => return Reaction::HttpStatus(status),
             Some(Fault::Error(error)) => return respond(id, Err(error), None),
             Some(Fault::Result(result)) => {
                 return respond(id, Ok(Answer { json: encode(&result).into(), block: None }), None);

@@ -1,1 +1,9 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+mod actor;
+mod config;
+mod executor;
+
+pub use actor::{ExecutorActor, ExecutorMessage, Reports};
+pub use config::ExecutorConfig;
+pub use executor::{Counted, Executor, Next};

@@ -1,0 +1,183 @@
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use headwater_actor::Component;
+use headwater_bus::{BlockProgress, Closed, Delivery, DerivedPublisher, EventBus, Message, Stage, Timeline};
+use headwater_events::{
+    BusEvent, Opportunity, OpportunityId, OpportunitySet, Outcome, Refusal, Simulated, Verdict,
+};
+use headwater_simulation::Simulator;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::ExecutorConfig;
+use crate::executor::{Circumstances, Counted, Executor, Next};
+
+/// What the executor's mailbox carries.
+#[derive(Clone, Debug)]
+pub enum ExecutorMessage {
+    /// Heads and reorgs.
+    Chain(Delivery),
+    /// What a detector found in a block.
+    Found(OpportunitySet),
+}
+
+impl ExecutorMessage {
+    /// What the executor reads of the bus.
+    pub fn interest(event: &BusEvent) -> bool {
+        matches!(event, BusEvent::NewBlock(_) | BusEvent::Reorg(_))
+    }
+}
+
+impl From<Delivery> for ExecutorMessage {
+    fn from(delivery: Delivery) -> Self {
+        Self::Chain(delivery)
+    }
+}
+
+impl From<OpportunitySet> for ExecutorMessage {
+    fn from(set: OpportunitySet) -> Self {
+        Self::Found(set)
+    }
+}
+
+impl Message for ExecutorMessage {
+    fn seq(&self) -> Option<u64> {
+        Some(match self {
+            Self::Chain(Delivery::Event(envelope)) => envelope.seq,
+            Self::Chain(Delivery::Resync(gone)) => gone.to,
+            Self::Found(set) => set.as_of.seq,
+        })
+    }
+}
+
+/// Where the executor reports to.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    /// For findings and outcomes, as derived events.
+    pub bus: EventBus,
+    /// For the stamps of receipt and decision.
+    pub timeline: Timeline,
+    /// For the receipt of every detector's set.
+    pub progress: BlockProgress,
+}
+
+/// The executor as an actor.
+#[derive(Debug)]
+pub struct ExecutorActor<S> {
+    executor: Executor,
+    simulator: S,
+    timeout: Duration,
+    concurrency: usize,
+    journal_stalled: watch::Receiver<bool>,
+    reports: Reports,
+}
+
+impl<S: Simulator> ExecutorActor<S> {
+    /// An executor that simulates with `simulator`.
+    pub fn new(executor: Executor, config: &ExecutorConfig, simulator: S, reports: Reports) -> Self {
+        Self {
+            executor,
+            simulator,
+            timeout: config.simulation_timeout(),
+            concurrency: config.concurrency.get(),
+            journal_stalled: reports.bus.journal_stalled(),
+            reports,
+        }
+    }
+
+    async fn found(&mut self, set: &OpportunitySet) -> Result<(), Closed> {
+        let Reports { bus, timeline, progress } = &self.reports;
+        timeline.stamp(set.as_of.seq, Stage::Received);
+        let publisher = bus.derived(set.detector.clone());
+        publisher.publish(set.as_of.seq, 0, set.items.iter().cloned().map(BusEvent::OpportunityFound))?;
+        progress.receive(&set.detector, set.as_of.seq);
+        let circumstances =
+            Circumstances { has_state: S::HAS_STATE, journal_stalled: *self.journal_stalled.borrow() };
+        let next = self.executor.receive(set, circumstances);
+        self.decide(set, next, &publisher).await?;
+        self.reports.timeline.stamp(set.as_of.seq, Stage::Decided);
+        Ok(())
+    }
+
+    /// Simulates what has to be, several at a time, and publishes the outcomes in the order of the findings.
+    async fn decide(
+        &mut self,
+        set: &OpportunitySet,
+        next: Vec<Next>,
+        publisher: &DerivedPublisher,
+    ) -> Result<(), Closed> {
+        let deadline = Instant::now() + self.timeout;
+        let verdicts: Vec<_> = set
+            .items
+            .iter()
+            .zip(next)
+            .map(|(finding, next)| decide(&self.simulator, finding, next, deadline, self.timeout))
+            .collect();
+        let mut verdicts = stream::iter(verdicts).buffered(self.concurrency);
+        let mut index = 0;
+        let after_the_found = set.items.len() as u32;
+        while let Some((verdict, simulated)) = verdicts.next().await {
+            self.executor.count(&verdict);
+            let opportunity = OpportunityId { as_of: set.as_of, detector: set.detector.clone(), index };
+            let outcome = Outcome { opportunity, verdict, simulated };
+            let first = after_the_found + index;
+            publisher.publish(set.as_of.seq, first, [BusEvent::OutcomeRecorded(outcome)])?;
+            index += 1;
+        }
+        Ok(())
+    }
+}
+
+async fn decide<S: Simulator>(
+    simulator: &S,
+    finding: &Opportunity,
+    next: Next,
+    deadline: Instant,
+    timeout: Duration,
+) -> (Verdict, Option<Simulated>) {
+    if let Next::Judged(verdict) = next {
+        return (verdict, None);
+    }
+    match timeout_at(deadline, simulator.simulate(finding)).await {
+        Ok(result) => {
+            let simulated = result.as_ref().ok().cloned();
+            (Executor::conclude(finding, result), simulated)
+        }
+        Err(_) => {
+            let reason = format!("no answer within {timeout:?}");
+            (Verdict::Refused(Refusal::SimulationFailed(reason)), None)
+        }
+    }
+}
+
+impl<S: Simulator> Component for ExecutorActor<S> {
+    type Message = ExecutorMessage;
+    type Observed = Counted;
+
+    async fn handle(&mut self, message: &ExecutorMessage) -> anyhow::Result<()> {
+        match message {
+            ExecutorMessage::Chain(Delivery::Event(envelope)) => {
+                self.executor.apply(envelope.seq, &envelope.event);
+            }
+            ExecutorMessage::Chain(Delivery::Resync(_)) => self.executor.forget(),
+            ExecutorMessage::Found(set) => self.found(set).await?,
+        }
+        Ok(())
+    }
+
+    fn look_ahead(&mut self, waiting: &ExecutorMessage) {
+        match waiting {
+            ExecutorMessage::Chain(Delivery::Event(envelope)) => self.executor.foresee(envelope.seq),
+            ExecutorMessage::Found(set) => self.executor.foresee(set.as_of.seq),
+            ExecutorMessage::Chain(Delivery::Resync(_)) => {}
+        }
+    }
+
+    fn observe(&self) -> Counted {
+        self.executor.counted()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! The objects as they are written: types of their own, so that results stay stable when events grow.
+
+use alloy_primitives::{Address, B256, BlockHash, b256};
+use headwater_bus::{Stage, Stamps};
+use headwater_events::{BlockEvent, Opportunity, Origin, Outcome, Refusal, ReorgEvent, SourceGap, Verdict};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+/// `keccak256("Swap(address,uint256,uint256,uint256,uint256,address)")`: topic 0 of a Uniswap V2 pair's swap.
+pub(crate) const V2_SWAP: B256 = b256!("d78ad95fa46c994b6551d0da85fc275fe613ce37657fb8d5e3d130840159d822");
+
+/// How many Uniswap V2 `Swap` logs a block has, whoever emitted them.
+pub(crate) fn swaps(block: &BlockEvent) -> u64 {
+    block.logs.iter().filter(|log| log.topics.first() == Some(&V2_SWAP)).count() as u64
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct BlockView {
+    number: u64,
+    hash: BlockHash,
+    parent_hash: BlockHash,
+    txs: u64,
+    logs: u64,
+    swaps: u64,
+    grade: &'static str,
+    latency_ns: StampsView,
+}
+
+impl BlockView {
+    pub(super) fn new(block: &BlockEvent) -> Self {
+        Self {
+            number: block.header.number,
+            hash: block.header.hash,
+            parent_hash: block.header.parent_hash,
+            txs: block.transactions.len() as u64,
+            logs: block.logs.len() as u64,
+            swaps: swaps(block),
+            grade: block.grade.as_str(),
+            latency_ns: StampsView(None),
+        }
+    }
+
+    pub(super) fn stamped(self, stamps: Option<Stamps>) -> Self {
+        Self { latency_ns: StampsView(stamps), ..self }
+    }
+}
+
+/// Nanoseconds since the first stamp for each stage that was reached.
+#[derive(Debug)]
+struct StampsView(Option<Stamps>);
+
+impl Serialize for StampsView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for stage in Stage::ALL {
+            if let Some(nanos) = self.0.and_then(|stamps| stamps.since_first(stage)) {
+                map.serialize_entry(stage.as_str(), &nanos)?;
+            }
+        }
+        map.end()
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ReorgView {
+    depth: u64,
+    old_head: BlockHash,
+    new_head: BlockHash,
+}
+
+impl ReorgView {
+    pub(super) fn new(reorg: &ReorgEvent) -> Self {
+        Self { depth: reorg.depth() as u64, old_head: reorg.old_head, new_head: reorg.new_head }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct GapView {
+    from: u64,
+    to: u64,
+    filled: u64,
+}
+
+impl GapView {
+    pub(super) fn new(gap: &SourceGap) -> Self {
+        Self { from: gap.from, to: gap.to, filled: gap.filled }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct OpportunityView<'a> {
+    kind: String,
+    block: u64,
+    block_hash: BlockHash,
+    path: &'a [Address],
+    tokens: &'a [Address],
+    amount_in: String,
+    amount_out: String,
+    profit: String,
+    gas: u64,
+    net_profit_wei: Option<String>,
+    detector: Option<&'a str>,
+    index: Option<u32>,
+}
+
+impl<'a> OpportunityView<'a> {
+    pub(super) fn new(found: &'a Opportunity, derived: Option<&'a (Origin, u32)>) -> Self {
+        Self {
+            kind: found.kind.to_string(),
+            block: found.as_of.number,
+            block_hash: found.as_of.hash,
+            path: &found.path,
+            tokens: &found.tokens,
+            amount_in: found.amount_in.to_string(),
+            amount_out: found.amount_out.to_string(),
+            profit: found.profit.to_string(),
+            gas: found.gas,
+            net_profit_wei: found.net_profit_wei.map(|wei| wei.to_string()),
+            detector: derived.map(|(origin, _)| origin.as_ref()),
+            index: derived.map(|(_, index)| *index),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct OutcomeView<'a> {
+    block: u64,
+    block_hash: BlockHash,
+    detector: &'a str,
+    index: u32,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    simulated_profit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gas_used: Option<u64>,
+}
+
+impl<'a> OutcomeView<'a> {
+    pub(super) fn new(outcome: &'a Outcome) -> Self {
+        let refusal = match &outcome.verdict {
+            Verdict::Refused(refusal) => Some(refusal),
+            Verdict::WouldSend | Verdict::Expired | Verdict::Unsimulated => None,
+        };
+        let simulated = outcome.simulated.as_ref();
+        Self {
+            block: outcome.opportunity.as_of.number,
+            block_hash: outcome.opportunity.as_of.hash,
+            detector: &outcome.opportunity.detector,
+            index: outcome.opportunity.index,
+            verdict: verdict(&outcome.verdict),
+            reason: refusal.map(reason),
+            detail: refusal.and_then(detail),
+            simulated_profit: simulated.map(|simulated| simulated.profit.to_string()),
+            gas_used: simulated.and_then(|simulated| simulated.gas_used),
+        }
+    }
+}
+
+/// A verdict as it is written.
+pub(crate) fn verdict(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::WouldSend => "would_send",
+        Verdict::Refused(_) => "refused",
+        Verdict::Expired => "expired",
+        Verdict::Unsimulated => "unsimulated",
+    }
+}
+
+/// A refusal as it is written.
+pub(crate) fn reason(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Orphaned => "orphaned",
+        Refusal::NoNetProfit => "no_net_profit",
+        Refusal::BelowMinimum => "below_minimum",
+        Refusal::Reverted(_) => "reverted",
+        Refusal::ProfitDiffers { .. } => "profit_differs",
+        Refusal::SimulationFailed(_) => "simulation_failed",
+        Refusal::NothingToDo => "nothing_to_do",
+        Refusal::JournalStalled => "journal_stalled",
+        Refusal::TooMany => "too_many",
+    }
+}
+
+fn detail(refusal: &Refusal) -> Option<&str> {
+    match refusal {
+        Refusal::Reverted(words) | Refusal::SimulationFailed(words) => Some(words),
+        _ => None,
+    }
+}

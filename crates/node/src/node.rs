@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -18,6 +18,9 @@ use crate::envelope::subscription_id;
 use crate::http::Http;
 use crate::subscription::{Route, route};
 use crate::{CloseReason, Counters, Endpoint, Limits, NodeConfig, NodeError, Reply, Subscription, Transport};
+
+/// More of them would only wait in the node, with their time running.
+const BATCHES_AT_A_TIME: usize = 4;
 
 /// A handle to one connection with one node. Cloning is cheap, and all clones share the connection; when the last
 /// handle (a [`Subscription`] holds one) is dropped, it is closed.
@@ -132,14 +135,16 @@ impl Node {
         self.request(method, params).await?.parse()
     }
 
-    /// Sends the calls as JSON-RPC batches of the configured size, several at a time, and gives their answers in the
-    /// order of the calls. One call that fails does not fail the others.
+    /// Sends the calls as JSON-RPC batches of the configured size, four at a time, and gives their answers in the order of
+    /// the calls. One call that fails does not fail the others. The time-out is that of each batch, from when it is sent.
     ///
     /// # Errors
     /// The outer error where a batch as a whole failed: a lost connection, a time-out.
     pub async fn batch(&self, calls: &[Call]) -> Result<Vec<Result<Reply, NodeError>>, NodeError> {
-        let chunks = calls.chunks(self.inner.limits.max_batch.max(1)).map(|chunk| self.chunk(chunk));
-        Ok(try_join_all(chunks).await?.into_iter().flatten().collect())
+        let chunks: Vec<_> =
+            calls.chunks(self.inner.limits.max_batch.max(1)).map(|chunk| self.chunk(chunk)).collect();
+        let answers: Vec<_> = stream::iter(chunks).buffered(BATCHES_AT_A_TIME).try_collect().await?;
+        Ok(answers.into_iter().flatten().collect())
     }
 
     /// Subscribes (`eth_subscribe`) to `kind`: `newHeads`, `logs`, `newPendingTransactions`, … `filter` is what follows the

@@ -151,6 +151,20 @@ async fn batches_are_chunked_and_matched_by_id_whatever_the_order() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_long_batch_may_take_longer_than_one_time_out() -> Outcome {
+    let limits = Limits { max_batch: 1, request_timeout: Duration::from_millis(1_000), ..Limits::default() };
+    let (fake, node) = connected(&limits).await?;
+    fake.delay("eth_chainId", Duration::from_millis(400));
+    let calls: Result<Vec<Call>, NodeError> = (0..12).map(|_| Call::new("eth_chainId", ())).collect();
+    let calls = calls?;
+    let asked_at = Instant::now();
+    let answers = tokio::spawn(async move { node.batch(&calls).await }).await??;
+    assert!(answers.iter().all(Result::is_ok) && answers.len() == 12);
+    assert!(asked_at.elapsed() > limits.request_timeout, "{:?}", asked_at.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_batch_that_is_refused_or_answered_in_part_does_not_hang() -> Outcome {
     let (fake, endpoint) = start().await?;
     let calls = [Call::new("eth_chainId", ())?, Call::new("eth_blockNumber", ())?];

@@ -91,7 +91,12 @@ pub(crate) fn read(path: &Path) -> Result<Arc<[u8]>, JournalError> {
     let file = File::open(path).map_err(JournalError::io("open", path))?;
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(JournalError::io("read", path))?;
-    decompress(&bytes)
+    decompress_named(path, &bytes)
+}
+
+/// The records of the bytes of a compressed recording whose header holds.
+pub(crate) fn decompress_named(path: &Path, bytes: &[u8]) -> Result<Arc<[u8]>, JournalError> {
+    decompress(bytes)
         .map_err(|reason| JournalError::damaged(path, HEADER_BYTES as u64, Damage::Compression(reason)))
 }
 

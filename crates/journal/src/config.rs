@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JournalConfig {
-    /// The directory of the segments; made if it does not exist. Default: `journal`.
+    /// The directory of the segments; made if it does not exist. The supervisor gives each run a directory of its own
+    /// inside it. Default: `headwater-journal`.
     pub directory: PathBuf,
     /// Bytes after which a new segment is begun. Default: 67,108,864 (64 MiB).
     pub segment_bytes: u64,
@@ -22,7 +23,7 @@ pub struct JournalConfig {
 
 impl Default for JournalConfig {
     fn default() -> Self {
-        Self { directory: "journal".into(), segment_bytes: 64 << 20, sync_interval_ms: 200, queue: 1024 }
+        Self { directory: "headwater-journal".into(), segment_bytes: 64 << 20, sync_interval_ms: 200, queue: 1024 }
     }
 }
 

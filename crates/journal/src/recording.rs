@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::backlog::JournalBacklog;
 use crate::compressed;
 use crate::error::{Damage, JournalError};
+use crate::format::{HEADER_BYTES, SegmentHeader};
 use crate::records::Records;
 use crate::segment::{Head, Segment, SegmentReader, read_head};
 
@@ -47,6 +48,22 @@ impl Recording {
         let path = path.as_ref();
         let metadata = fs::metadata(path).map_err(JournalError::io("open", path))?;
         if metadata.is_dir() { Self::open_directory(path) } else { Self::open_file(path) }
+    }
+
+    /// A compressed recording that is part of the program; `name` stands for its path in errors.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Damaged`] where it does not hold.
+    pub fn embedded(name: &str, bytes: &[u8]) -> Result<Self, JournalError> {
+        let path = Path::new(name);
+        let header = SegmentHeader::decode(bytes.get(..HEADER_BYTES).unwrap_or(bytes))
+            .ok()
+            .filter(|header| header.compressed)
+            .ok_or_else(|| JournalError::NotAJournal { path: path.into() })?;
+        let records = Some(compressed::decompress_named(path, bytes)?);
+        let segment = Segment { path: path.into(), header, records };
+        Ok(Self { path: path.into(), segments: [segment].into(), torn_head: None })
     }
 
     fn open_file(path: &Path) -> Result<Self, JournalError> {

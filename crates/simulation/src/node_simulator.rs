@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use headwater_events::{AsOf, Opportunity, Plan, Simulated};
-use headwater_node::{Node, NodeError};
+use headwater_node::{Redial, NodeError};
 use serde_json::json;
 
 use crate::{SimulationError, Simulator, flash_swap};
@@ -10,7 +10,7 @@ use crate::{SimulationError, Simulator, flash_swap};
 /// Simulates on the state of a node.
 #[derive(Clone, Debug)]
 pub struct NodeSimulator {
-    node: Node,
+    node: Redial,
     timeout: Duration,
 }
 
@@ -19,7 +19,7 @@ const TRANSACTION_GAS: u64 = 21_000;
 
 impl NodeSimulator {
     /// Gives a request up after `timeout`.
-    pub fn new(node: Node, timeout: Duration) -> Self {
+    pub fn new(node: Redial, timeout: Duration) -> Self {
         Self { node, timeout }
     }
 }
@@ -39,7 +39,8 @@ impl Simulator for NodeSimulator {
             json!({ "blockHash": opportunity.as_of.hash, "requireCanonical": true }),
             json!({ caller.to_string(): { "code": code } }),
         );
-        let reply = self.node.request_within(self.timeout, "eth_call", params).await?;
+        let node = self.node.node().await?;
+        let reply = node.request_within(self.timeout, "eth_call", params).await?;
         answer(&reply.parse::<Bytes>()?)
     }
 }

@@ -1,0 +1,290 @@
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use alloy_primitives::{Address, U256, U512};
+use headwater_abi::logs;
+use headwater_events::{
+    AsOf, BlockEvent, BusEvent, Envelope, Log, PoolLoaded, Price, PriceEvent, ReorgEvent, V2Action,
+};
+use headwater_market::{
+    BlockRef, Changes, HORIZON, PoolBook, PoolId, PoolUpdate, PriceSnapshot, Reserves, ResolvedMarket,
+    TokenPrice,
+};
+use serde::Serialize;
+
+use crate::config::OracleConfig;
+use crate::error::OracleError;
+
+type Prices = imbl::HashMap<Address, TokenPrice>;
+
+/// Prices as a fold over source events: each block gives a snapshot.
+///
+/// It is a function of the events alone, and of a reorganised chain it says the same as of the chain that survived.
+#[derive(Clone, Debug)]
+pub struct Oracle {
+    /// The wrapped native token: what prices are counted in.
+    quote: Address,
+    min_base_reserve: U256,
+    factories: Vec<Address>,
+    /// The pools that hold the quote, and nobody else's.
+    book: PoolBook,
+    /// Proven pools without the quote. Their `Sync` comes often and means nothing here.
+    others: HashSet<Address>,
+    /// The pools of each token against the quote, ascending.
+    pools_of: HashMap<Address, Vec<PoolId>>,
+    prices: Prices,
+    /// The prices after each block that can be rolled back to, oldest first.
+    history: VecDeque<Prices>,
+    /// The prices below the oldest of them.
+    base: Prices,
+    counts: OracleCounts,
+}
+
+/// What a block did to the prices.
+#[derive(Clone, Debug)]
+pub struct PricedBlock {
+    /// The prices as of the block.
+    pub snapshot: Arc<PriceSnapshot>,
+    /// The prices that the block changed, by ascending token. A price that is lost is not among them.
+    pub changed: Vec<PriceEvent>,
+}
+
+/// The oracle in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OracleCounts {
+    /// Blocks applied, undone ones included.
+    pub blocks: u64,
+    /// Pools against the wrapped native token.
+    pub pools: u64,
+    /// Tokens that have a price.
+    pub prices: u64,
+    /// Prices computed: what the blocks cost.
+    pub computed: u64,
+    /// Logs with the topic of `Sync` or `PairCreated` that do not decode.
+    pub malformed: u64,
+}
+
+impl Oracle {
+    /// Nothing has a price.
+    pub fn new(market: &ResolvedMarket, config: &OracleConfig) -> Self {
+        Self {
+            quote: market.wrapped_native,
+            min_base_reserve: config.min_base_reserve_wei,
+            factories: market.factories.iter().map(|factory| factory.address).collect(),
+            book: PoolBook::new(market),
+            others: HashSet::new(),
+            pools_of: HashMap::new(),
+            prices: Prices::new(),
+            history: VecDeque::with_capacity(HORIZON + 1),
+            base: Prices::new(),
+            counts: OracleCounts::default(),
+        }
+    }
+
+    /// Whether an event changes a price.
+    pub fn concerns(event: &BusEvent) -> bool {
+        match event {
+            BusEvent::NewBlock(_)
+            | BusEvent::Reorg(_)
+            | BusEvent::PoolLoaded(_)
+            | BusEvent::TokenJudged(_)
+            | BusEvent::MarketLoaded(_) => true,
+            BusEvent::NewPendingTx(_)
+            | BusEvent::SourceGap(_)
+            | BusEvent::Reconnected(_)
+            | BusEvent::PriceUpdate(_)
+            | BusEvent::LiquidityChange(_)
+            | BusEvent::OpportunityFound(_)
+            | BusEvent::OutcomeRecorded(_)
+            | BusEvent::HealthCheck(_)
+            | BusEvent::Shutdown => false,
+        }
+    }
+
+    /// Applies the next source event; a block gives a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`OracleError`] when it does not follow from those before.
+    pub fn apply(&mut self, envelope: &Envelope) -> Result<Option<PricedBlock>, OracleError> {
+        match &envelope.event {
+            BusEvent::NewBlock(block) => return self.block(envelope.seq, block).map(Some),
+            BusEvent::Reorg(reorg) => self.reorg(reorg)?,
+            BusEvent::PoolLoaded(loaded) => self.pool_loaded(loaded),
+            BusEvent::TokenJudged(judged) => self.book.token_judged(judged),
+            BusEvent::MarketLoaded(loaded) => self.book.market_loaded(loaded),
+            other => debug_assert!(!Self::concerns(other), "{} is forgotten here", other.name()),
+        }
+        Ok(None)
+    }
+
+    /// The oracle in figures.
+    pub fn counts(&self) -> OracleCounts {
+        let pools = self.book.table().len() as u64;
+        OracleCounts { pools, prices: self.prices.len() as u64, ..self.counts }
+    }
+
+    fn block(&mut self, seq: u64, block: &BlockEvent) -> Result<PricedBlock, OracleError> {
+        let header = &block.header;
+        let (number, hash, parent_hash) = (header.number, header.hash, header.parent_hash);
+        let updates: Vec<_> = block.logs.iter().filter_map(|log| self.pool_update(log)).collect();
+        self.book.apply_block(BlockRef { number, hash, parent_hash }, updates)?;
+        let as_of = AsOf { seq, number, hash };
+        let changed = self.reprice(as_of);
+        self.remember();
+        self.counts.blocks += 1;
+        let snapshot = PriceSnapshot { as_of, quote: self.quote, prices: self.prices.clone() };
+        Ok(PricedBlock { snapshot: Arc::new(snapshot), changed })
+    }
+
+    fn reorg(&mut self, reorg: &ReorgEvent) -> Result<(), OracleError> {
+        let undone = self.book.roll_back(reorg.ancestor_hash)?;
+        self.history.truncate(self.history.len() - undone);
+        self.prices = self.history.back().unwrap_or(&self.base).clone();
+        Ok(())
+    }
+
+    fn pool_loaded(&mut self, loaded: &PoolLoaded) {
+        if self.is_quoted_in(loaded.token0, loaded.token1) {
+            self.others.remove(&loaded.pool);
+            self.book.pool_loaded(loaded);
+        } else {
+            self.others.insert(loaded.pool);
+        }
+    }
+
+    /// What a log means for the pools of the quote.
+    fn pool_update(&mut self, log: &Log) -> Option<PoolUpdate> {
+        let emitter = log.address;
+        match logs::pool_change(log) {
+            Ok(Some(V2Action::Sync { reserve0, reserve1 })) => (!self.others.contains(&emitter))
+                .then_some(PoolUpdate::Sync { emitter, reserves: Reserves { reserve0, reserve1 } }),
+            Ok(Some(V2Action::PairCreated { token0, token1, pair, .. })) => {
+                if self.is_quoted_in(token0, token1) {
+                    return Some(PoolUpdate::PairCreated { emitter, token0, token1, pair });
+                }
+                if self.factories.contains(&emitter) {
+                    self.others.insert(pair);
+                }
+                None
+            }
+            Ok(_) => None,
+            Err(_) => {
+                self.counts.malformed += 1;
+                None
+            }
+        }
+    }
+
+    fn is_quoted_in(&self, token0: Address, token1: Address) -> bool {
+        token0 == self.quote || token1 == self.quote
+    }
+
+    /// Brings the prices up to date with the book; says which changed.
+    fn reprice(&mut self, as_of: AsOf) -> Vec<PriceEvent> {
+        let tokens = match self.book.take_changes() {
+            Changes::All => {
+                let ids: Vec<_> = self.book.table().iter().map(|(id, ..)| id).collect();
+                self.tokens_of(&ids)
+            }
+            Changes::Pools(ids) => self.tokens_of(&ids),
+        };
+        let changed = tokens.into_iter().filter_map(|token| self.reprice_token(token, as_of));
+        changed.collect()
+    }
+
+    /// The tokens that pools hold beside the quote; takes note of whose pools they are.
+    fn tokens_of(&mut self, ids: &[PoolId]) -> BTreeSet<Address> {
+        let mut tokens = BTreeSet::new();
+        for id in ids {
+            let Some(meta) = self.book.table().meta(*id) else { continue };
+            let token = if meta.token0 == self.quote { meta.token1 } else { meta.token0 };
+            tokens.insert(token);
+            let pools = self.pools_of.entry(token).or_default();
+            if let Err(place) = pools.binary_search(id) {
+                pools.insert(place, *id);
+            }
+        }
+        tokens
+    }
+
+    fn reprice_token(&mut self, token: Address, as_of: AsOf) -> Option<PriceEvent> {
+        self.counts.computed += 1;
+        let Some((price, source)) = self.price_in_pools(token) else {
+            self.prices.remove(&token);
+            return None;
+        };
+        let before = self.prices.get(&token);
+        let same = before.filter(|before| before.price == price);
+        let changed_at = same.map_or(as_of.number, |before| before.changed_at);
+        let is_news = same.is_none();
+        let current = TokenPrice { price, source, changed_at };
+        if before != Some(&current) {
+            self.prices.insert(token, current);
+        }
+        is_news.then_some(PriceEvent { as_of, token, price, source })
+    }
+
+    /// The mean of a token's prices in its deep pools, weighted by what they hold of the quote, and the pool that
+    /// weighs most.
+    fn price_in_pools(&self, token: Address) -> Option<(Price, Address)> {
+        let table = self.book.table();
+        let mut mean = WeightedMean::default();
+        for id in self.pools_of.get(&token)? {
+            let (Some(meta), Some(held)) = (table.meta(*id), table.quoted(*id)) else { continue };
+            let is_first = meta.token0 == self.quote;
+            let (base, other) =
+                if is_first { (held.reserve0, held.reserve1) } else { (held.reserve1, held.reserve0) };
+            if U256::from(base) >= self.min_base_reserve {
+                mean.add(base, other, meta.address);
+            }
+        }
+        let (mantissa, source) = mean.finish()?;
+        Some((Price { quote: self.quote, mantissa }, source))
+    }
+
+    /// Keeps as many steps as the book does.
+    fn remember(&mut self) {
+        self.history.push_back(self.prices.clone());
+        if self.history.len() > HORIZON
+            && let Some(oldest) = self.history.pop_front()
+        {
+            self.base = oldest;
+        }
+    }
+}
+
+/// Prices of one token in several pools, weighted by the base reserve.
+#[derive(Debug, Default)]
+struct WeightedMean {
+    /// Σ weight · mantissa. A mantissa is below 2^112 · 10^36 < 2^232 and a weight below 2^112, so that 2^168 pools fit.
+    weighted: U512,
+    weight: U512,
+    /// The greatest base reserve, and whose; the lowest address of several.
+    deepest: Option<(u128, Address)>,
+}
+
+impl WeightedMean {
+    /// Adds a pool that holds `base` of the quote and `other`, which is not zero, of the token.
+    fn add(&mut self, base: u128, other: u128, pool: Address) {
+        let scale = U256::from(10u8).pow(U256::from(Price::SCALE));
+        let mantissa = U256::from(base) * scale / U256::from(other);
+        self.weighted += U512::from(mantissa) * U512::from(base);
+        self.weight += U512::from(base);
+        let is_deeper =
+            self.deepest.is_none_or(|(deepest, holder)| base > deepest || (base == deepest && pool < holder));
+        if is_deeper {
+            self.deepest = Some((base, pool));
+        }
+    }
+
+    fn finish(self) -> Option<(U256, Address)> {
+        let (_, source) = self.deepest?;
+        let mantissa: U256 = self.weighted.checked_div(self.weight)?.to();
+        // A token whose smallest unit is worth less than can be written is worth nothing.
+        (!mantissa.is_zero()).then_some((mantissa, source))
+    }
+}
+
+#[cfg(test)]
+mod tests;

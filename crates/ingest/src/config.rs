@@ -1,0 +1,97 @@
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use headwater_events::Grade;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+/// `[ingest]`: following the chain. Unknown keys are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestConfig {
+    /// `"matched"` (default): the logs of a block are believed when their bloom equals the header's and their indices
+    /// have no hole; they are asked for again until they do. `"assumed"`: they are believed as they come, and graded by
+    /// what holds; for chains whose headers carry no bloom.
+    #[serde(deserialize_with = "completeness")]
+    pub completeness: Grade,
+    /// Milliseconds within which the node must give a block that it announced, with all its logs. Default 2,000.
+    pub complete_within_ms: NonZeroU64,
+    /// Milliseconds without a new head after which the node is asked for it. Default 30,000.
+    pub head_timeout_ms: NonZeroU64,
+    /// Blocks that are fetched at the same time when several are missing. Default 32.
+    pub backfill_batch: NonZeroU64,
+    /// Least milliseconds from one attempt to connect to the next. Default 1,000.
+    pub reconnect_min_ms: NonZeroU64,
+    /// Most milliseconds from one attempt to connect to the next. Default 30,000.
+    pub reconnect_max_ms: NonZeroU64,
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        Self {
+            completeness: Grade::Matched,
+            complete_within_ms: const { NonZeroU64::new(2_000).expect("not zero") },
+            head_timeout_ms: const { NonZeroU64::new(30_000).expect("not zero") },
+            backfill_batch: const { NonZeroU64::new(32).expect("not zero") },
+            reconnect_min_ms: const { NonZeroU64::new(1_000).expect("not zero") },
+            reconnect_max_ms: const { NonZeroU64::new(30_000).expect("not zero") },
+        }
+    }
+}
+
+impl IngestConfig {
+    pub(crate) fn complete_within(&self) -> Duration {
+        Duration::from_millis(self.complete_within_ms.get())
+    }
+
+    pub(crate) fn head_timeout(&self) -> Duration {
+        Duration::from_millis(self.head_timeout_ms.get())
+    }
+
+    pub(crate) fn backfill_batch(&self) -> usize {
+        usize::try_from(self.backfill_batch.get()).unwrap_or(usize::MAX)
+    }
+}
+
+fn completeness<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Grade, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "matched" => Ok(Grade::Matched),
+        "assumed" => Ok(Grade::Assumed),
+        "proven" => Err(D::Error::custom(
+            "completeness \"proven\" is not supported by this version; use \"matched\" or \"assumed\"",
+        )),
+        other => Err(D::Error::custom(format_args!(
+            "unknown completeness {other:?}; expected \"matched\" or \"assumed\""
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<IngestConfig, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_is_a_configuration() {
+        assert_eq!(parse(""), Ok(IngestConfig::default()));
+        assert_eq!(parse("completeness = \"matched\""), Ok(IngestConfig::default()));
+        let assumed = parse("completeness = \"assumed\"").expect("it is supported");
+        assert_eq!(assumed.completeness, Grade::Assumed);
+    }
+
+    #[test]
+    fn unknown_keys_unknown_grades_and_zeros_are_refused() {
+        for (text, words) in [
+            ("completness = \"matched\"", "unknown field"),
+            ("completeness = \"proven\"", "use \"matched\" or \"assumed\""),
+            ("completeness = \"perfect\"", "unknown completeness \"perfect\""),
+            ("head_timeout_ms = 0", "nonzero"),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

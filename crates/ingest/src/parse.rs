@@ -1,0 +1,254 @@
+//! The hot path: JSON-RPC text straight into events.
+//!
+//! One pass, in any order of the fields; what is not needed is passed over. All calldata of a block lies in one buffer,
+//! all log data in another; the events hold slices of them.
+
+mod hex;
+mod json;
+
+use std::ops::Range;
+
+use alloy_primitives::{Address, B256, Bloom, Bytes};
+use headwater_events::{Header, Log, Topics, Transaction};
+
+use crate::canonical::Link;
+use json::{Cursor, Fault, Parsed};
+
+pub use json::ParseError;
+
+/// What `eth_getBlockByHash(hash, true)` tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsedBlock {
+    /// The header.
+    pub header: Header,
+    /// The transactions.
+    pub transactions: Vec<Transaction>,
+}
+
+/// Parses a block with its whole transactions.
+///
+/// # Errors
+///
+/// The first field that is missing, stands there twice or is not what it should be.
+pub fn parse_block(text: &[u8]) -> Result<ParsedBlock, ParseError> {
+    let mut cursor = Cursor::new(text);
+    let parsed = block(&mut cursor).and_then(|block| cursor.end().map(|()| block));
+    parsed.map_err(|fault| fault.into_error("block"))
+}
+
+/// Parses the answer to `eth_getLogs({blockHash})`, all logs of the block `hash`.
+///
+/// # Errors
+///
+/// As [`parse_block`]; a log of another block, or one marked as removed, is an error as well.
+pub fn parse_logs(text: &[u8], hash: B256) -> Result<Vec<Log>, ParseError> {
+    let mut cursor = Cursor::new(text);
+    let parsed = logs(&mut cursor, hash).and_then(|logs| cursor.end().map(|()| logs));
+    parsed.map_err(|fault| fault.into_error("logs"))
+}
+
+/// Parses the part of a header (or of a block) that says where in the chain it belongs.
+///
+/// # Errors
+///
+/// As [`parse_block`].
+pub fn parse_link(text: &[u8]) -> Result<Link, ParseError> {
+    let mut cursor = Cursor::new(text);
+    let parsed = link(&mut cursor).and_then(|link| cursor.end().map(|()| link));
+    parsed.map_err(|fault| fault.into_error("header"))
+}
+
+/// Fills a slot with the value of a field. A field that stands there twice is an error.
+macro_rules! fill {
+    ($cursor:ident, $slot:ident, $name:literal, $value:expr) => {{
+        let value = $value.map_err(|fault: Fault| fault.in_field($name))?;
+        match $slot.replace(value) {
+            None => Ok(()),
+            Some(_) => $cursor.fault("it stands there twice").map_err(|fault| fault.in_field($name)),
+        }
+    }};
+}
+
+/// Takes the value out of a slot. A field that is missing is an error.
+macro_rules! need {
+    ($cursor:ident, $slot:ident, $name:literal) => {
+        match $slot {
+            Some(value) => value,
+            None => return $cursor.fault("it is missing").map_err(|fault| fault.in_field($name)),
+        }
+    };
+}
+
+fn link(cursor: &mut Cursor<'_>) -> Parsed<Link> {
+    let (mut number, mut hash, mut parent_hash) = (None, None, None);
+    cursor.object(|cursor, key| match key {
+        b"number" => fill!(cursor, number, "number", hex::quantity(cursor)),
+        b"hash" => fill!(cursor, hash, "hash", hex::fixed(cursor)),
+        b"parentHash" => fill!(cursor, parent_hash, "parentHash", hex::fixed(cursor)),
+        _ => cursor.skip(),
+    })?;
+    Ok(Link {
+        number: need!(cursor, number, "number"),
+        hash: B256::new(need!(cursor, hash, "hash")),
+        parent_hash: B256::new(need!(cursor, parent_hash, "parentHash")),
+    })
+}
+
+fn block(cursor: &mut Cursor<'_>) -> Parsed<ParsedBlock> {
+    let (mut number, mut hash, mut parent_hash, mut timestamp) = (None, None, None, None);
+    let (mut base_fee, mut gas_used, mut gas_limit) = (None, None, None);
+    let (mut beneficiary, mut bloom, mut list) = (None, None, None);
+    cursor.object(|cursor, key| match key {
+        b"number" => fill!(cursor, number, "number", hex::quantity(cursor)),
+        b"hash" => fill!(cursor, hash, "hash", hex::fixed(cursor)),
+        b"parentHash" => fill!(cursor, parent_hash, "parentHash", hex::fixed(cursor)),
+        b"timestamp" => fill!(cursor, timestamp, "timestamp", hex::quantity(cursor)),
+        b"baseFeePerGas" => fill!(cursor, base_fee, "baseFeePerGas", optional(cursor, hex::quantity)),
+        b"gasUsed" => fill!(cursor, gas_used, "gasUsed", hex::quantity(cursor)),
+        b"gasLimit" => fill!(cursor, gas_limit, "gasLimit", hex::quantity(cursor)),
+        b"miner" => fill!(cursor, beneficiary, "miner", hex::fixed(cursor)),
+        b"logsBloom" => fill!(cursor, bloom, "logsBloom", hex::fixed(cursor)),
+        b"transactions" => fill!(cursor, list, "transactions", transactions(cursor)),
+        _ => cursor.skip(),
+    })?;
+    let header = Header {
+        number: need!(cursor, number, "number"),
+        hash: B256::new(need!(cursor, hash, "hash")),
+        parent_hash: B256::new(need!(cursor, parent_hash, "parentHash")),
+        timestamp: need!(cursor, timestamp, "timestamp"),
+        base_fee_per_gas: base_fee.flatten(),
+        gas_used: need!(cursor, gas_used, "gasUsed"),
+        gas_limit: need!(cursor, gas_limit, "gasLimit"),
+        beneficiary: Address::new(need!(cursor, beneficiary, "miner")),
+        logs_bloom: Bloom::new(need!(cursor, bloom, "logsBloom")),
+    };
+    Ok(ParsedBlock { header, transactions: need!(cursor, list, "transactions") })
+}
+
+fn transactions(cursor: &mut Cursor<'_>) -> Parsed<Vec<Transaction>> {
+    let mut list = Vec::new();
+    let mut pool = DataPool::default();
+    cursor.list(|cursor| {
+        list.push(transaction(cursor, &mut pool)?);
+        Ok(())
+    })?;
+    pool.deal(list.iter_mut().map(|transaction| &mut transaction.input));
+    Ok(list)
+}
+
+fn transaction(cursor: &mut Cursor<'_>, pool: &mut DataPool) -> Parsed<Transaction> {
+    let (mut hash, mut from, mut to, mut value) = (None, None, None, None);
+    let (mut input, mut nonce, mut gas_limit) = (None, None, None);
+    cursor.object(|cursor, key| match key {
+        b"hash" => fill!(cursor, hash, "hash", hex::fixed(cursor)),
+        b"from" => fill!(cursor, from, "from", hex::fixed(cursor)),
+        b"to" => fill!(cursor, to, "to", optional(cursor, hex::fixed)),
+        b"value" => fill!(cursor, value, "value", hex::wide_quantity(cursor)),
+        b"input" => fill!(cursor, input, "input", pool.data(cursor)),
+        b"nonce" => fill!(cursor, nonce, "nonce", hex::quantity(cursor)),
+        b"gas" => fill!(cursor, gas_limit, "gas", hex::quantity(cursor)),
+        _ => cursor.skip(),
+    })?;
+    need!(cursor, input, "input");
+    Ok(Transaction {
+        hash: B256::new(need!(cursor, hash, "hash")),
+        from: Address::new(need!(cursor, from, "from")),
+        to: need!(cursor, to, "to").map(Address::new),
+        value: need!(cursor, value, "value"),
+        input: Bytes::new(),
+        nonce: need!(cursor, nonce, "nonce"),
+        gas_limit: need!(cursor, gas_limit, "gas"),
+    })
+}
+
+/// Bytes of text per log, roughly: what a vector is sized by.
+const TEXT_PER_LOG: usize = 600;
+
+fn logs(cursor: &mut Cursor<'_>, block_hash: B256) -> Parsed<Vec<Log>> {
+    let mut list = Vec::with_capacity(cursor.length() / TEXT_PER_LOG);
+    let mut pool = DataPool::default();
+    cursor.list(|cursor| {
+        list.push(log(cursor, block_hash, &mut pool)?);
+        Ok(())
+    })?;
+    pool.deal(list.iter_mut().map(|log| &mut log.data));
+    Ok(list)
+}
+
+fn log(cursor: &mut Cursor<'_>, expected: B256, pool: &mut DataPool) -> Parsed<Log> {
+    let (mut address, mut topics, mut data) = (None, None, None);
+    let (mut transaction_index, mut log_index, mut block_hash) = (None, None, None);
+    cursor.object(|cursor, key| match key {
+        b"address" => fill!(cursor, address, "address", hex::fixed(cursor)),
+        b"topics" => fill!(cursor, topics, "topics", topic_list(cursor)),
+        b"data" => fill!(cursor, data, "data", pool.data(cursor)),
+        b"transactionIndex" => fill!(cursor, transaction_index, "transactionIndex", hex::index(cursor)),
+        b"logIndex" => fill!(cursor, log_index, "logIndex", hex::index(cursor)),
+        b"blockHash" => fill!(cursor, block_hash, "blockHash", hex::fixed(cursor)),
+        b"removed" if cursor.peek() == Some(b't') => {
+            cursor.fault("the log was removed").map_err(|fault| fault.in_field("removed"))
+        }
+        _ => cursor.skip(),
+    })?;
+    need!(cursor, data, "data");
+    if B256::new(need!(cursor, block_hash, "blockHash")) != expected {
+        return cursor.fault("another block's").map_err(|fault| fault.in_field("blockHash"));
+    }
+    Ok(Log {
+        address: Address::new(need!(cursor, address, "address")),
+        topics: need!(cursor, topics, "topics"),
+        data: Bytes::new(),
+        transaction_index: need!(cursor, transaction_index, "transactionIndex"),
+        log_index: need!(cursor, log_index, "logIndex"),
+    })
+}
+
+fn topic_list(cursor: &mut Cursor<'_>) -> Parsed<Topics> {
+    let mut topics = Topics::new();
+    cursor.list(|cursor| {
+        let topic = B256::new(hex::fixed(cursor)?);
+        topics.try_push(topic).or_else(|_| cursor.fault("more than four topics"))
+    })?;
+    Ok(topics)
+}
+
+#[inline]
+fn optional<'a, T>(
+    cursor: &mut Cursor<'a>,
+    value: impl FnOnce(&mut Cursor<'a>) -> Parsed<T>,
+) -> Parsed<Option<T>> {
+    if cursor.null() { Ok(None) } else { value(cursor).map(Some) }
+}
+
+/// Byte strings of many owners in one buffer, dealt out once it no longer grows.
+#[derive(Default)]
+struct DataPool {
+    buffer: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl DataPool {
+    #[inline]
+    fn data(&mut self, cursor: &mut Cursor<'_>) -> Parsed<usize> {
+        let length = hex::data(cursor, &mut self.buffer)?;
+        self.ends.push(self.buffer.len());
+        Ok(length)
+    }
+
+    /// Gives each owner, in the order of [`DataPool::data`], its slice.
+    fn deal<'a>(mut self, owners: impl Iterator<Item = &'a mut Bytes>) {
+        self.buffer.shrink_to_fit();
+        let buffer = Bytes::from(self.buffer);
+        let mut start = 0;
+        for (owner, end) in owners.zip(self.ends) {
+            let range: Range<usize> = start..end;
+            if !range.is_empty() {
+                *owner = buffer.slice(range);
+            }
+            start = end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! A cursor over JSON that the caller knows the shape of: it walks, and materialises nothing.
+
+use std::fmt;
+
+use memchr::{memchr, memchr2};
+
+/// Where and why a text is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} (byte {offset}): {reason}")]
+pub struct ParseError {
+    /// The field, from the outside in: `transactions[3].input`.
+    pub path: String,
+    /// Byte of the text at which it was noticed.
+    pub offset: usize,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+/// What is wrong, before it is known in which field.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    offset: usize,
+    reason: String,
+    /// The fields from the inside out.
+    path: Vec<Step>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Field(&'static str),
+    Index(usize),
+}
+
+impl Fault {
+    pub(crate) fn new(offset: usize, reason: impl fmt::Display) -> Self {
+        Self { offset, reason: reason.to_string(), path: Vec::new() }
+    }
+
+    /// Says in which field it happened.
+    #[cold]
+    pub(crate) fn in_field(mut self, name: &'static str) -> Self {
+        self.path.push(Step::Field(name));
+        self
+    }
+
+    #[cold]
+    fn at_index(mut self, index: usize) -> Self {
+        self.path.push(Step::Index(index));
+        self
+    }
+
+    pub(crate) fn into_error(self, root: &str) -> ParseError {
+        let mut path = root.to_owned();
+        for step in self.path.iter().rev() {
+            match step {
+                Step::Field(name) => path.extend([".", name]),
+                Step::Index(index) => path.push_str(&format!("[{index}]")),
+            }
+        }
+        ParseError { path, offset: self.offset, reason: self.reason }
+    }
+}
+
+pub(crate) type Parsed<T> = Result<T, Fault>;
+
+/// A position in a JSON text.
+#[derive(Debug)]
+pub(crate) struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+/// Objects and lists inside a value that is skipped; deeper ones are refused.
+const DEEPEST: usize = 64;
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    pub(crate) fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// Bytes of the whole text.
+    pub(crate) fn length(&self) -> usize {
+        self.text.len()
+    }
+
+    pub(crate) fn fault<T>(&self, reason: impl fmt::Display) -> Parsed<T> {
+        Err(Fault::new(self.at, reason))
+    }
+
+    /// Nothing but white space may follow.
+    pub(crate) fn end(&mut self) -> Parsed<()> {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => self.fault("something follows the value"),
+        }
+    }
+
+    /// Walks an object; `field` is given each key, with the cursor before its value, which it must consume.
+    #[inline]
+    pub(crate) fn object(&mut self, mut field: impl FnMut(&mut Self, &'a [u8]) -> Parsed<()>) -> Parsed<()> {
+        self.expect(b'{')?;
+        if self.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            let key = self.string()?;
+            self.expect(b':')?;
+            field(self, key)?;
+            if self.take(b',') {
+                continue;
+            }
+            return self.expect(b'}');
+        }
+    }
+
+    /// Walks a list; `item` must consume one value.
+    #[inline]
+    pub(crate) fn list(&mut self, mut item: impl FnMut(&mut Self) -> Parsed<()>) -> Parsed<()> {
+        self.expect(b'[')?;
+        if self.take(b']') {
+            return Ok(());
+        }
+        for index in 0.. {
+            item(self).map_err(|fault| fault.at_index(index))?;
+            if !self.take(b',') {
+                break;
+            }
+        }
+        self.expect(b']')
+    }
+
+    /// A string without escapes, as all that we read are; the quotes are not part of it.
+    #[inline]
+    pub(crate) fn string(&mut self) -> Parsed<&'a [u8]> {
+        self.expect(b'"')?;
+        let rest = &self.text[self.at..];
+        let Some(length) = memchr(b'"', rest) else { return self.fault("the string does not end") };
+        let string = &rest[..length];
+        if string.last() == Some(&b'\\') {
+            return self.fault("an escape where none belongs");
+        }
+        self.at += length + 1;
+        Ok(string)
+    }
+
+    /// Consumes a `null` if one is next.
+    #[inline]
+    pub(crate) fn null(&mut self) -> bool {
+        self.skip_space();
+        let is_null = self.text[self.at..].starts_with(b"null");
+        self.at += 4 * usize::from(is_null);
+        is_null
+    }
+
+    /// Passes over a value of any shape.
+    #[inline]
+    pub(crate) fn skip(&mut self) -> Parsed<()> {
+        self.skip_at_depth(0)
+    }
+
+    fn skip_at_depth(&mut self, depth: usize) -> Parsed<()> {
+        if depth > DEEPEST {
+            return self.fault("too deeply nested");
+        }
+        match self.peek() {
+            Some(b'"') => self.skip_string(),
+            Some(b'{') => self.skip_object(depth),
+            Some(b'[') => self.list(|cursor| cursor.skip_at_depth(depth + 1)),
+            Some(_) => self.skip_scalar(),
+            None => self.fault("the text ends where a value should be"),
+        }
+    }
+
+    fn skip_object(&mut self, depth: usize) -> Parsed<()> {
+        self.expect(b'{')?;
+        if self.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            self.skip_space();
+            self.skip_string()?;
+            self.expect(b':')?;
+            self.skip_at_depth(depth + 1)?;
+            if self.take(b',') {
+                continue;
+            }
+            return self.expect(b'}');
+        }
+    }
+
+    fn skip_string(&mut self) -> Parsed<()> {
+        self.expect(b'"')?;
+        loop {
+            match memchr2(b'"', b'\\', &self.text[self.at..]) {
+                Some(length) if self.text[self.at + length] == b'"' => {
+                    self.at += length + 1;
+                    return Ok(());
+                }
+                Some(length) => self.at = (self.at + length + 2).min(self.text.len()),
+                None => return self.fault("the string does not end"),
+            }
+        }
+    }
+
+    fn skip_scalar(&mut self) -> Parsed<()> {
+        let rest = &self.text[self.at..];
+        let length =
+            rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)).count();
+        let scalar = &rest[..length];
+        if !matches!(scalar, b"true" | b"false" | b"null") && !is_number(scalar) {
+            return self.fault("no value");
+        }
+        self.at += length;
+        Ok(())
+    }
+
+    /// The next byte that is not white space, not consumed.
+    #[inline]
+    pub(crate) fn peek(&mut self) -> Option<u8> {
+        self.skip_space();
+        self.text.get(self.at).copied()
+    }
+
+    #[inline]
+    fn take(&mut self, wanted: u8) -> bool {
+        let found = self.peek() == Some(wanted);
+        self.at += usize::from(found);
+        found
+    }
+
+    #[inline]
+    fn expect(&mut self, wanted: u8) -> Parsed<()> {
+        if self.take(wanted) {
+            return Ok(());
+        }
+        self.unexpected(wanted)
+    }
+
+    #[cold]
+    fn unexpected(&self, wanted: u8) -> Parsed<()> {
+        match self.text.get(self.at) {
+            Some(found) => {
+                self.fault(format_args!("'{}' instead of '{}'", found.escape_ascii(), wanted.escape_ascii()))
+            }
+            None => self.fault(format_args!("the text ends where '{}' should be", wanted.escape_ascii())),
+        }
+    }
+
+    #[inline]
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.at) {
+            self.at += 1;
+        }
+    }
+}
+
+/// RFC 8259, section 6.
+fn is_number(text: &[u8]) -> bool {
+    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    let whole = digits(text);
+    if whole == 0 || (whole > 1 && text[0] == b'0') {
+        return false;
+    }
+    let mut rest = &text[whole..];
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let length = digits(fraction);
+        if length == 0 {
+            return false;
+        }
+        rest = &fraction[length..];
+    }
+    match rest.split_first() {
+        None => true,
+        Some((b'e' | b'E', exponent)) => {
+            let exponent = exponent.strip_prefix(b"+").or(exponent.strip_prefix(b"-")).unwrap_or(exponent);
+            !exponent.is_empty() && digits(exponent) == exponent.len()
+        }
+        Some(_) => false,
+    }
+}

@@ -1,1 +1,13 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+mod actor;
+mod arbitrage;
+mod config;
+mod detector;
+mod error;
+
+pub use actor::{DetectorActor, Observed, Pace, Wiring};
+pub use arbitrage::Arbitrage;
+pub use config::{ArbitrageConfig, Config, MaxHops};
+pub use detector::Detector;
+pub use error::{ConfigError, EvaluationError};

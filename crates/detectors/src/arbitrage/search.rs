@@ -1,0 +1,134 @@
+use headwater_amm::{CycleSizing, Hop, may_profit, size_cycle};
+use rustc_hash::FxHashMap;
+
+use super::graph::{Graph, Hops, Member, Step, Triangle};
+
+/// A cycle that gains before gas.
+#[derive(Clone, Debug)]
+pub(super) struct Cycle {
+    pub(super) hops: Hops,
+    /// Rank of the base token that it begins and ends at.
+    pub(super) base: usize,
+    pub(super) sizing: CycleSizing,
+}
+
+/// The cycles that gain, kept where they are looked for: by pair and by triangle.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    by_pair: Standing,
+    by_triangle: Standing,
+}
+
+/// The cycles of the few places that have any.
+#[derive(Debug, Default)]
+struct Standing(FxHashMap<u32, Vec<Cycle>>);
+
+impl Search {
+    /// Every cycle that gains, in no particular order.
+    pub(super) fn standing(&self) -> impl Iterator<Item = &Cycle> {
+        self.by_pair.0.values().chain(self.by_triangle.0.values()).flatten()
+    }
+
+    /// Examines the cycles through what was touched in this round, and no others.
+    pub(super) fn examine(&mut self, graph: &mut Graph) {
+        for pair in graph.touched_pairs() {
+            if graph.begins_at(pair) {
+                self.by_pair.forget_touched(pair, graph);
+                two_pools(graph, pair, &mut |cycle| self.by_pair.keep(pair, cycle));
+            }
+            for index in 0..graph.pair_at(pair).triangles.len() {
+                let number = graph.pair_at(pair).triangles[index];
+                let Some(triangle) = graph.unexamined(number) else { continue };
+                self.by_triangle.forget_touched(number, graph);
+                for way in ways_around(&triangle) {
+                    three_pools(graph, way, &mut |cycle| self.by_triangle.keep(number, cycle));
+                }
+            }
+        }
+    }
+}
+
+impl Standing {
+    fn keep(&mut self, place: u32, cycle: Cycle) {
+        self.0.entry(place).or_default().push(cycle);
+    }
+
+    fn forget_touched(&mut self, place: u32, graph: &Graph) {
+        let Some(cycles) = self.0.get_mut(&place) else { return };
+        cycles.retain(|cycle| !cycle.hops.iter().any(|step| graph.is_pool_touched(step.pool)));
+        if cycles.is_empty() {
+            self.0.remove(&place);
+        }
+    }
+}
+
+/// One leg of a way around: a pair and the direction through it.
+type Leg = (u32, u8);
+
+/// The two ways around the triangle `a < b < c` of the pairs `ab`, `bc`, `ac`, from `a`.
+fn ways_around(triangle: &Triangle) -> [[Leg; 3]; 2] {
+    let [ab, bc, ac] = triangle.pairs;
+    [[(ab, 0), (bc, 0), (ac, 1)], [(ac, 0), (bc, 1), (ab, 1)]]
+}
+
+/// The gaining cycles out through one pool of the pair and back through another, one of them touched.
+fn two_pools(graph: &Graph, pair: u32, found: &mut impl FnMut(Cycle)) {
+    let best = graph.best(pair);
+    if !may_profit(best[0] + best[1]) {
+        return;
+    }
+    let members = &graph.pair_at(pair).members;
+    for out in members.iter().filter(|out| may_profit(out.rates[0] + best[1])) {
+        for back in members {
+            let touched = graph.is_touched(out) || graph.is_touched(back);
+            if touched && out.pool != back.pool && may_profit(out.rates[0] + back.rates[1]) {
+                found_by(graph, graph.rank(pair), &[step(out, 0), step(back, 1)], found);
+            }
+        }
+    }
+}
+
+/// The gaining cycles of one way around a triangle, one of their pools touched. A branch is left as soon as even the
+/// best pools for the rest of the way do not gain.
+fn three_pools(graph: &Graph, way: [Leg; 3], found: &mut impl FnMut(Cycle)) {
+    let best = way.map(|(pair, direction)| graph.best(pair)[direction as usize]);
+    if !may_profit(best[0] + best[1] + best[2]) {
+        return;
+    }
+    let [first, second, third] = way.map(|(pair, direction)| (graph.pair_at(pair), direction));
+    let rate = |member: &Member, direction: u8| member.rates[direction as usize];
+    for a in &first.0.members {
+        let rate_a = rate(a, first.1);
+        if !may_profit(rate_a + best[1] + best[2]) {
+            continue;
+        }
+        for b in &second.0.members {
+            let rate_ab = rate_a + rate(b, second.1);
+            if !may_profit(rate_ab + best[2]) {
+                continue;
+            }
+            for c in &third.0.members {
+                let touched = graph.is_touched(a) || graph.is_touched(b) || graph.is_touched(c);
+                if touched && may_profit(rate_ab + rate(c, third.1)) {
+                    let steps = [step(a, first.1), step(b, second.1), step(c, third.1)];
+                    found_by(graph, graph.rank(way[0].0), &steps, found);
+                }
+            }
+        }
+    }
+}
+
+fn step(member: &Member, direction: u8) -> Step {
+    Step { pool: member.pool, direction }
+}
+
+/// Sizes the cycle exactly, and reports it if it gains.
+fn found_by(graph: &Graph, base: usize, steps: &[Step], found: &mut impl FnMut(Cycle)) {
+    let hops: arrayvec::ArrayVec<Hop, 3> = steps.iter().filter_map(|step| graph.hop(*step)).collect();
+    if hops.len() < steps.len() {
+        return;
+    }
+    if let Some(sizing) = size_cycle(&hops) {
+        found(Cycle { hops: steps.iter().copied().collect(), base, sizing });
+    }
+}

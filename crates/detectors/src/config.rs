@@ -1,0 +1,123 @@
+use alloy_primitives::U256;
+use serde::{Deserialize, Serialize};
+
+use crate::ConfigError;
+
+/// The `[detectors]` table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The built-in search for arbitrage.
+    pub arbitrage: ArbitrageConfig,
+}
+
+/// The `[detectors.arbitrage]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArbitrageConfig {
+    /// The longest cycle that is searched: 2 or 3 pools. Default 3.
+    pub max_hops: MaxHops,
+    /// The least profit after gas, in wei, that is worth reporting; a decimal string. What leaves nothing after gas is
+    /// never reported, not even with the default of `"0"`.
+    pub min_net_profit_wei: U256,
+    /// Whether only what remains profitable after gas is reported. Default true. With false every cycle that gains a
+    /// unit of its base token is reported, whatever gas costs and whether or not its token has a price; for research.
+    pub profit_after_gas: bool,
+    /// Gas of a transaction before its first swap: 21,000 for being one, and the executing contract's own work. Default
+    /// 40,000.
+    pub gas_base: u64,
+    /// Gas of one swap through a constant-product pool with its two token transfers. Default 70,000; tokens with
+    /// logic of their own take more.
+    pub gas_per_hop: u64,
+}
+
+impl Default for ArbitrageConfig {
+    fn default() -> Self {
+        Self {
+            max_hops: MaxHops::THREE,
+            min_net_profit_wei: U256::ZERO,
+            profit_after_gas: true,
+            gas_base: 40_000,
+            gas_per_hop: 70_000,
+        }
+    }
+}
+
+impl ArbitrageConfig {
+    /// Gas that a cycle of `hops` pools is expected to use.
+    pub fn gas(&self, hops: usize) -> u64 {
+        self.gas_per_hop.saturating_mul(hops as u64).saturating_add(self.gas_base)
+    }
+}
+
+/// The longest cycle that is searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct MaxHops(u8);
+
+impl MaxHops {
+    /// Cycles of two pools.
+    pub const TWO: Self = Self(2);
+    /// Cycles of two and three pools.
+    pub const THREE: Self = Self(3);
+
+    /// As a number of pools.
+    pub fn get(self) -> usize {
+        self.0.into()
+    }
+}
+
+impl TryFrom<u8> for MaxHops {
+    type Error = ConfigError;
+
+    fn try_from(hops: u8) -> Result<Self, ConfigError> {
+        matches!(hops, 2 | 3).then_some(Self(hops)).ok_or(ConfigError::MaxHops(hops))
+    }
+}
+
+impl From<MaxHops> for u8 {
+    fn from(hops: MaxHops) -> Self {
+        hops.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_table_is_the_default() {
+        assert_eq!(parse(""), Ok(Config::default()));
+        assert_eq!(parse("[arbitrage]"), Ok(Config::default()));
+    }
+
+    #[test]
+    fn every_value_can_be_set() {
+        let config = parse(
+            "[arbitrage]\nmax_hops = 2\nmin_net_profit_wei = \"1000000000000000000000\"\nprofit_after_gas = false\n\
+             gas_base = 1\ngas_per_hop = 2",
+        );
+        let config = config.expect("all keys are known").arbitrage;
+        assert_eq!(config.max_hops, MaxHops::TWO);
+        assert_eq!(config.min_net_profit_wei, U256::from(10u8).pow(U256::from(21u8)));
+        assert!(!config.profit_after_gas);
+        assert_eq!(config.gas(3), 7);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        let check = |text: &str, says: &str| {
+            let error = parse(text).expect_err("it is wrong");
+            assert!(error.contains(says), "{error}");
+        };
+        check("[arbitrage]\nmax_hops = 4", "max_hops is 4");
+        check("[arbitrage]\nmax_hops = 1", "max_hops is 1");
+        check("[arbitrage]\nmin_net_profit_wei = \"-1\"", "min_net_profit_wei");
+        check("[arbitrage]\nmin_profit = \"1\"", "unknown field");
+        check("[arbitrge]", "unknown field");
+    }
+}

@@ -1,0 +1,15 @@
+use headwater_events::Opportunity;
+use headwater_market::WholeView;
+
+/// A strategy: looks at the world as of one block and says what it finds there.
+///
+/// What it returns has to follow from the view alone, not from the views before it or from how many there were: live,
+/// blocks may be skipped; after a failure a new instance begins in the middle; and a replay has to give the same
+/// findings. State is for speed: [`WholeView::touched`] says what changed since the view before.
+pub trait Detector: Send + 'static {
+    /// Names its findings in sets, counters and logs.
+    fn name(&self) -> &str;
+
+    /// The findings of a block, best first, in an order that does not depend on chance.
+    fn evaluate(&mut self, view: &WholeView) -> Vec<Opportunity>;
+}

@@ -3,8 +3,10 @@
 
 use alloy_primitives::{Address, I256, U256, Uint};
 
+mod markets;
 mod sizing;
 
+pub use markets::Market;
 pub use sizing::{Best, best_input};
 
 /// A constant-product pool.

@@ -2,7 +2,7 @@ use alloy_primitives::Uint;
 
 use super::{MAX_BALANCE, Swap, WHOLE};
 
-/// Wide enough for three pools' products, an amount and 64 binary places.
+/// Wide enough for three pools' products, an amount and 192 binary places.
 type Wide = Uint<768, 12>;
 
 /// The best input that the search found, and how much better any other can be.
@@ -106,7 +106,7 @@ impl<'a> Level<'a> {
         level
     }
 
-    /// Profit in real numbers of passing this amount, in 2⁻⁶⁴ units, off by no more than two of those.
+    /// Profit in real numbers of passing this amount, in 2⁻¹⁹² units, off by no more than two of those.
     fn real_profit(&self, amount: u128) -> Profit {
         match self.inverse.invert(amount) {
             Some(cost) => Profit::difference(self.after.apply(amount), cost),
@@ -173,8 +173,9 @@ struct Real {
     r: Wide,
 }
 
-/// Binary places of real amounts.
-const PLACES: usize = 64;
+/// Binary places of real amounts: the profit has to be seen to rise and fall even between neighbouring amounts of a token
+/// whose smallest unit is worth next to nothing.
+const PLACES: usize = 192;
 
 impl Real {
     fn of(swaps: &[Swap]) -> Self {
@@ -191,13 +192,13 @@ impl Real {
         row
     }
 
-    /// In 2⁻⁶⁴ units, rounded up.
+    /// In 2⁻¹⁹² units, rounded up.
     fn apply(&self, amount: u128) -> Wide {
         let amount = Wide::from(amount);
         ((self.p * amount) << PLACES).div_ceil(self.q + self.r * amount)
     }
 
-    /// The amount that gives `output`, in 2⁻⁶⁴ units, rounded down; `None` where none does.
+    /// The amount that gives `output`, in 2⁻¹⁹² units, rounded down; `None` where none does.
     fn invert(&self, output: u128) -> Option<Wide> {
         let output = Wide::from(output);
         let left = self.p.checked_sub(self.r * output).filter(|left| !left.is_zero())?;

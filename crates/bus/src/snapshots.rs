@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
 use headwater_events::{AsOf, Snapshot};
@@ -53,7 +54,7 @@ impl<S: Snapshot> SnapshotWriter<S> {
             OverflowPolicy::Latest,
         );
         self.lock_edges().push(Arc::clone(&edge));
-        SnapshotReader { cell: self.cell.subscribe(), edge, used: 0 }
+        SnapshotReader { cell: self.cell.subscribe(), edge, used: Arc::default() }
     }
 
     /// Publishes a snapshot; the oldest falls off. One of a source event that is already there replaces it, and
@@ -91,13 +92,14 @@ impl<S: Snapshot> SnapshotWriter<S> {
 pub struct SnapshotReader<S> {
     cell: watch::Receiver<Window<S>>,
     edge: Arc<Edge>,
-    /// Sequence number of the last snapshot that was used; what lies before it and was not used is superseded.
-    used: u64,
+    /// Sequence number of the last snapshot that was used; what lies before it and was not used is superseded. Shared by
+    /// the incarnations of the reader, so that a snapshot that two of them used is counted once.
+    used: Arc<AtomicU64>,
 }
 
 impl<S> Clone for SnapshotReader<S> {
     fn clone(&self) -> Self {
-        Self { cell: self.cell.clone(), edge: Arc::clone(&self.edge), used: self.used }
+        Self { cell: self.cell.clone(), edge: Arc::clone(&self.edge), used: Arc::clone(&self.used) }
     }
 }
 
@@ -145,10 +147,9 @@ impl<S: Snapshot> SnapshotReader<S> {
 
     /// Counts the snapshot of `seq` as used, and those since the last used one as superseded.
     fn count(&mut self, seq: u64) {
-        if seq <= self.used {
+        if self.used.fetch_max(seq, Ordering::AcqRel) >= seq {
             return;
         }
-        self.used = seq;
         let settled = self.edge.counts();
         let published = settled.accepted;
         let later = self.cell.borrow().iter().filter(|snapshot| snapshot.as_of().seq > seq).count() as u64;

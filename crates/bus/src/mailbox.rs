@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use headwater_events::{DecodedBlock, OpportunitySet};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 
 use crate::bus::Closed;
@@ -15,6 +16,18 @@ pub trait Message: Send + Sync + 'static {
     ///
     /// On every edge these ascend strictly, which is how a repetition after a restart of the sender is recognised.
     fn seq(&self) -> Option<u64>;
+}
+
+impl Message for Arc<DecodedBlock> {
+    fn seq(&self) -> Option<u64> {
+        Some(self.as_of.seq)
+    }
+}
+
+impl Message for OpportunitySet {
+    fn seq(&self) -> Option<u64> {
+        Some(self.as_of.seq)
+    }
 }
 
 /// The sender waits while the mailbox is full.
@@ -273,17 +286,27 @@ impl<M: Message> Inbox<M> {
 
     /// Closes the mailbox and gives up everything in it.
     pub fn abandon(&mut self) {
-        self.close();
-        while !self.in_hand.is_empty() {
-            self.discard(DropReason::Abandoned);
-        }
-        while let Ok(parcel) = self.receiver.try_recv() {
-            parcel.edge.drop_for(DropReason::Abandoned, 1);
-        }
+        self.give_up();
     }
 
     /// The guard of an incarnation.
     pub async fn lock(inbox: &Arc<Mutex<Self>>) -> OwnedMutexGuard<Self> {
         Arc::clone(inbox).lock_owned().await
+    }
+}
+
+impl<M> Inbox<M> {
+    fn give_up(&mut self) {
+        self.receiver.close();
+        let in_hand = std::mem::take(&mut self.in_hand);
+        let inside = std::iter::from_fn(|| self.receiver.try_recv().ok());
+        in_hand.into_iter().chain(inside).for_each(|parcel| parcel.edge.drop_for(DropReason::Abandoned, 1));
+    }
+}
+
+/// What nobody will ever read is counted, also where the actor was given up and could not do it.
+impl<M> Drop for Inbox<M> {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }

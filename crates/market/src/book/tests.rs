@@ -148,6 +148,17 @@ fn loaded_reserves_hold_from_their_block_to_the_next_sync() {
 }
 
 #[test]
+fn loaded_reserves_are_taken_of_a_pool_that_was_created_and_has_said_nothing() {
+    let mut book = book();
+    apply(&mut book, 1, &[created(factory(), 1)]);
+    apply(&mut book, 2, &[]);
+    book.pool_loaded(&loaded(1, Some((5, hash(2, 0)))));
+    assert_eq!(quoted(&book, 1), Some(5));
+    book.roll_back(hash(1, 0)).expect("within the horizon");
+    assert_eq!((quoted(&book, 1), book.proven(&address(1))), (None, Some(PoolId(0))));
+}
+
+#[test]
 fn the_pools_of_a_refused_token_are_not_quoted() {
     let mut book = book();
     book.token_judged(&judged(0xa2, true));

@@ -1,0 +1,237 @@
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use headwater_actor::{Exit, Fault, RestartPolicy, System};
+use headwater_bus::{BusConfig, EventBus, EventHandler, Mailbox, Resync, Topology};
+use proptest::prelude::*;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::testing::{History, Recorded, address, any_history, loaded, market, seen, sync};
+use crate::world::Subject;
+
+/// The state on a bus of its own.
+struct Bench {
+    bus: EventBus,
+    topology: Topology,
+    wiring: Wiring,
+}
+
+impl Bench {
+    fn new(record: &[Arc<Envelope>]) -> Self {
+        let (topology, timeline) = (Topology::new(), Timeline::default());
+        let bus = EventBus::new(&BusConfig::default(), &topology, &timeline, None, None);
+        let wiring = Wiring {
+            market: Arc::new(market()),
+            snapshots: SnapshotWriter::new(&topology, "state", "market"),
+            derived: bus.derived("state"),
+            timeline,
+            loader: None,
+            backlog: Arc::new(Recorded(record.to_vec())),
+            first_seq: 1,
+        };
+        Self { bus, topology, wiring }
+    }
+
+    async fn actor(&self, last_processed: Option<u64>) -> Result<StateActor, RebuildError> {
+        StateActor::build(self.wiring.clone(), Resume { last_processed, incarnation: 0 }).await
+    }
+
+    /// The snapshots that were published and are still in the cell.
+    fn published(&self) -> Vec<String> {
+        self.wiring.snapshots.window().iter().map(|snapshot| seen(snapshot)).collect()
+    }
+}
+
+fn event(envelope: &Arc<Envelope>) -> StateMessage {
+    Delivery::Event(Arc::clone(envelope)).into()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime")
+}
+
+fn short_history() -> History {
+    let mut history = History::new();
+    history.add(BusEvent::PoolLoaded(loaded(1, Some(5))));
+    for amount in 1..6 {
+        history.block(vec![sync(1, amount), sync(2, amount)]);
+    }
+    history.add(BusEvent::PoolLoaded(loaded(2, None))).reorg(2);
+    for amount in 11..15 {
+        history.block(vec![sync(2, amount)]);
+    }
+    history
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn a_rebuilt_actor_says_what_an_undisturbed_one_says(
+        history in any_history(true),
+        deaths in prop::collection::btree_map(0usize..200, any::<bool>(), 1..5),
+    ) {
+        let (undisturbed, disturbed) = (Bench::new(&[]), Bench::new(&history.events));
+        runtime().block_on(async {
+            let mut whole = undisturbed.actor(None).await.expect("nothing to rebuild");
+            let mut mortal = disturbed.actor(None).await.expect("nothing to rebuild");
+            for (index, envelope) in history.events.iter().enumerate() {
+                whole.handle(&event(envelope)).await.expect("in order");
+                if let Some(had_handled_it) = deaths.get(&index) {
+                    // It dies with the message in hand, before or after it did its work, and the message comes again.
+                    if *had_handled_it {
+                        mortal.handle(&event(envelope)).await.expect("in order");
+                    }
+                    let last = (index > 0).then_some(envelope.seq - 1);
+                    mortal = disturbed.actor(last).await.expect("the record is whole");
+                }
+                mortal.handle(&event(envelope)).await.expect("in order");
+                assert_eq!(disturbed.published(), undisturbed.published());
+            }
+            assert_eq!(mortal.observe().world, whole.observe().world);
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_the_middle_leaves_the_same_snapshots_on_a_real_bus() {
+    let history = short_history();
+    let mut published = BTreeMap::new();
+    for fault in [None, Some(Fault::PanicBefore), Some(Fault::PanicAfter)] {
+        let bench = Bench::new(&history.events);
+        let system = System::start().await.expect("a system");
+        let mailbox = Mailbox::new(&bench.topology, "state", 16);
+        let feeder = bench.bus.feed(mailbox.waiting("bus", "source events"), StateMessage::interest);
+        let wiring = bench.wiring.clone();
+        let actor = system.spawn(mailbox, RestartPolicy::default(), move |resume| {
+            let wiring = wiring.clone();
+            async move { Ok(StateActor::build(wiring, resume).await?) }
+        });
+        for (index, envelope) in history.events.iter().enumerate() {
+            if index == 7
+                && let Some(fault) = fault
+            {
+                actor.control().inject(fault);
+            }
+            bench.bus.publisher().publish(envelope.event.clone(), None).await.expect("open");
+        }
+        bench.bus.close_source();
+        assert_eq!(actor.control().ended().await, Exit::Drained);
+        feeder.await.expect("it ends with the source");
+        assert_eq!(actor.control().status().restarts, u32::from(fault.is_some()));
+        published.insert(format!("{fault:?}"), bench.published());
+        system.end();
+    }
+    let whole = &published["None"];
+    assert_eq!(whole.len(), 8);
+    assert!(published.values().all(|snapshots| snapshots == whole));
+}
+
+#[tokio::test]
+async fn what_the_record_does_not_hold_cannot_be_rebuilt() {
+    let history = short_history();
+    let (all, last) = (&history.events, history.events.len() as u64);
+    assert!(Bench::new(all).actor(Some(last)).await.is_ok());
+    let gone = Bench::new(&all[1..]).actor(Some(last)).await;
+    assert!(matches!(gone, Err(RebuildError::Backlog(_))), "{gone:?}");
+    let holed = [&all[..3], &all[4..]].concat();
+    let holed = Bench::new(&holed).actor(Some(last)).await;
+    assert!(matches!(holed, Err(RebuildError::Hole { wanted: 4, found: 5 })), "{holed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_stays_short_is_an_error_and_not_a_hang() {
+    let history = short_history();
+    let short = Bench::new(&history.events[..3]).actor(Some(5)).await;
+    assert!(matches!(short, Err(RebuildError::Short { wanted: 5, next: 4 })), "{short:?}");
+}
+
+#[tokio::test]
+async fn lost_events_are_made_up_for_from_the_record() {
+    let history = short_history();
+    let (bench, undisturbed) = (Bench::new(&history.events), Bench::new(&[]));
+    let mut actor = bench.actor(None).await.expect("nothing to rebuild");
+    let mut whole = undisturbed.actor(None).await.expect("nothing to rebuild");
+    for envelope in &history.events {
+        whole.handle(&event(envelope)).await.expect("in order");
+    }
+    for envelope in &history.events[..3] {
+        actor.handle(&event(envelope)).await.expect("in order");
+    }
+    let resync = Delivery::Resync(Resync { from: 4, to: 10 });
+    assert_eq!(StateMessage(resync.clone()).seq(), Some(10));
+    actor.handle(&resync.into()).await.expect("the record is whole");
+    for envelope in &history.events[10..] {
+        actor.handle(&event(envelope)).await.expect("in order");
+    }
+    assert_eq!(bench.published().last(), undisturbed.published().last());
+}
+
+#[tokio::test]
+async fn a_block_that_does_not_follow_is_an_error() {
+    let history = short_history();
+    let bench = Bench::new(&history.events);
+    let mut actor = bench.actor(None).await.expect("nothing to rebuild");
+    actor.handle(&event(&history.events[1])).await.expect("the first block");
+    assert!(actor.handle(&event(&history.events[3])).await.is_err());
+    assert_eq!(bench.published().len(), 1);
+}
+
+/// Passes on what was derived.
+struct Derived(mpsc::Sender<BusEvent>);
+
+impl EventHandler for Derived {
+    async fn handle(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
+        Ok(self.0.send(envelope.event.clone()).await?)
+    }
+
+    fn interested_in(&self, event: &BusEvent) -> bool {
+        !event.is_source()
+    }
+}
+
+#[tokio::test]
+async fn a_block_is_stamped_and_its_liquidity_told() {
+    let history = short_history();
+    let bench = Bench::new(&[]);
+    let (sender, mut told) = mpsc::channel(16);
+    let handler = bench.bus.register("derived", Derived(sender));
+    let mut actor = bench.actor(None).await.expect("nothing to rebuild");
+    bench.wiring.timeline.begin(2, None);
+    for envelope in &history.events[..3] {
+        actor.handle(&event(envelope)).await.expect("in order");
+    }
+    assert!(bench.wiring.timeline.read(2).and_then(|stamps| stamps.since_first(Stage::Applied)).is_some());
+    bench.bus.close_source();
+    bench.bus.close_derived();
+    handler.await.expect("it ends with the bus");
+    let mut reserves = Vec::new();
+    while let Some(event) = told.recv().await {
+        let BusEvent::LiquidityChange(change) = event else { panic!("{event:?}") };
+        reserves.push((change.as_of.seq, change.pool, change.reserve0));
+    }
+    assert_eq!(reserves, [(2, address(1), 1), (3, address(1), 2)]);
+}
+
+#[tokio::test]
+async fn questions_that_the_loader_has_no_room_for_are_dropped_and_asked_again() {
+    let history = short_history();
+    let mut bench = Bench::new(&[]);
+    let capacity = NonZeroUsize::MIN.get();
+    let mailbox: Mailbox<LoadRequest> = Mailbox::new(&bench.topology, "loader", capacity);
+    bench.wiring.loader = Some(mailbox.dropping("state", "questions"));
+    let mut actor = bench.actor(None).await.expect("nothing to rebuild");
+    for envelope in &history.events[..2] {
+        actor.handle(&event(envelope)).await.expect("in order");
+    }
+    // The tokens of pool 1 are unjudged, and pool 2 is a stranger: three questions for one place.
+    let observed = actor.observe();
+    assert_eq!((observed.requested, observed.not_requested), (1, 2));
+    let inbox = mailbox.into_inbox();
+    let mut inbox = headwater_bus::Inbox::lock(&inbox).await;
+    assert!(inbox.fill().await);
+    assert_eq!(inbox.front().map(|request| request.subject), Some(Subject::Pool(address(2))));
+    inbox.complete();
+    actor.handle(&event(&history.events[2])).await.expect("in order");
+    assert_eq!(actor.observe().requested, 2);
+}

@@ -1,0 +1,81 @@
+use alloy_primitives::BlockHash;
+use headwater_bus::BacklogError;
+use headwater_market::BookError;
+use headwater_node::NodeError;
+
+/// Why an event cannot be applied. The world is unchanged, and no longer that of the chain: it has to be rebuilt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorldError {
+    /// A block is missing, or a reorganisation reaches beyond the horizon.
+    #[error(transparent)]
+    Book(#[from] BookError),
+}
+
+/// Why the world cannot be rebuilt from the record.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The record cannot be read, or does not reach back far enough.
+    #[error(transparent)]
+    Backlog(#[from] BacklogError),
+    /// The record ends before the event that the rebuild is to end with.
+    #[error("the record does not reach event {wanted}: event {next} is not in it")]
+    Short {
+        /// The last event that is needed.
+        wanted: u64,
+        /// The first that is missing.
+        next: u64,
+    },
+    /// The record has a hole.
+    #[error("event {found} stands in the record where {wanted} was due")]
+    Hole {
+        /// The event that was due.
+        wanted: u64,
+        /// The event that stands there.
+        found: u64,
+    },
+    /// An event of the record cannot be applied.
+    #[error("event {seq}: {error}")]
+    World {
+        /// The event.
+        seq: u64,
+        /// Why.
+        #[source]
+        error: WorldError,
+    },
+}
+
+/// Why something could not be learnt from the node.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LoadError {
+    /// The block that was asked about is unknown, no longer canonical, or its state is no longer kept: ask about a
+    /// newer one.
+    #[error("the node no longer answers for block {block}: {reason}")]
+    BlockGone {
+        /// The block.
+        block: BlockHash,
+        /// The node's words.
+        reason: String,
+    },
+    /// The node fails.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// A configured factory does not answer as one does.
+    #[error("{factory} does not answer as a factory: {reason}")]
+    NoFactory {
+        /// Its configured name.
+        factory: String,
+        /// What it does instead.
+        reason: String,
+    },
+}
+
+impl LoadError {
+    /// Whether the same may succeed with a newer block or a new connection.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::BlockGone { .. } => true,
+            Self::Node(error) => error.is_retryable(),
+            Self::NoFactory { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+mod bulk;
+mod lazy;
+mod question;
+mod remembered;
+mod token;
+
+pub use bulk::{BulkLoad, LoadReport, bulk_load};
+pub use lazy::{Loader, LoaderObserved};
+
+use alloy_primitives::Address;
+use headwater_events::PoolProof;
+use headwater_market::Factory;
+
+/// The proof that a factory made a pool of which it or its own address speaks; `None` if the tokens say otherwise. A
+/// factory with an init-code hash is taken at nobody's word.
+fn proof_of(factory: &Factory, pool: Address, token0: Address, token1: Address) -> Option<PoolProof> {
+    if token0 >= token1 {
+        return None;
+    }
+    match factory.init_code_hash {
+        Some(init_code_hash) => {
+            let derived = factory.derive(token0, token1) == Some(pool);
+            derived.then_some(PoolProof::Create2 { init_code_hash })
+        }
+        None => Some(PoolProof::FactoryAnswer),
+    }
+}
+
+#[cfg(test)]
+mod tests;

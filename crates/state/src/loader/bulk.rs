@@ -1,0 +1,314 @@
+use std::collections::HashSet;
+
+use alloy_primitives::{Address, BlockHash, BlockNumber, U64, U256};
+use headwater_abi::calls;
+use headwater_events::{BusEvent, MarketLoaded, PoolLoaded, TokenVerdict};
+use headwater_market::{Factory, LoadFilter, ResolvedMarket};
+use headwater_node::Node;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::proof_of;
+use super::question::{Answer, Question, ask};
+use super::token::judge;
+use crate::error::LoadError;
+
+/// Contracts that are asked together.
+const PAGE: usize = 500;
+
+/// Pools without proof in a row after which a factory is taken for a liar and left.
+const MOST_REFUSED_IN_A_ROW: u64 = 1_000;
+
+/// What the initial load learnt, as source events in the order in which they are to be published.
+#[derive(Clone, Debug)]
+pub struct BulkLoad {
+    /// `PoolLoaded` of every pool, `TokenJudged` of every token of theirs, and `MarketLoaded`.
+    pub events: Vec<BusEvent>,
+    /// What was asked and what was left out.
+    pub report: LoadReport,
+}
+
+impl BulkLoad {
+    /// The tokens that were judged, so that a [`Loader`](crate::Loader) does not ask about them again.
+    pub fn judged_tokens(&self) -> impl Iterator<Item = Address> {
+        self.events.iter().filter_map(|event| match event {
+            BusEvent::TokenJudged(judged) => Some(judged.token),
+            _ => None,
+        })
+    }
+}
+
+/// The initial load in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LoadReport {
+    /// Pools loaded.
+    pub pools: u64,
+    /// Pools that a factory listed and the configuration does not ask for.
+    pub filtered: u64,
+    /// Contracts that a factory listed and that do not prove to be its pools.
+    pub refused: u64,
+    /// Tokens judged.
+    pub tokens: u64,
+    /// Tokens refused.
+    pub tokens_refused: u64,
+}
+
+/// Loads the pools and tokens that the configuration asks for, all as of the canonical block `block`. `progress` is
+/// told how many contracts were asked, and of how many; the second number grows once the tokens are known.
+///
+/// # Errors
+///
+/// [`LoadError::BlockGone`] when the node no longer answers for the block: load at a newer one.
+/// [`LoadError::NoFactory`] when a configured factory is none. Else what the node failed with.
+pub async fn bulk_load(
+    node: &Node,
+    market: &ResolvedMarket,
+    block: BlockHash,
+    progress: impl Fn(u64, u64) + Send + Sync,
+) -> Result<BulkLoad, LoadError> {
+    let number = number_of(node, block).await?;
+    let mut load = Load {
+        node,
+        filter: &market.load,
+        block,
+        number,
+        progress: &progress,
+        pools: Vec::new(),
+        seen: HashSet::new(),
+        asked: 0,
+        report: LoadReport::default(),
+    };
+    load.all_pools(&market.factories).await?;
+    let mut events = load.all_tokens().await?;
+    ensure_canonical(node, block, number).await?;
+    let (pools, report) = (load.pools, load.report);
+    let loaded = MarketLoaded { number, hash: block, chain_id: market.chain_id, pools: report.pools };
+    events.splice(0..0, pools.into_iter().map(BusEvent::PoolLoaded));
+    events.push(BusEvent::MarketLoaded(loaded));
+    Ok(BulkLoad { events, report })
+}
+
+struct Load<'a> {
+    node: &'a Node,
+    filter: &'a LoadFilter,
+    block: BlockHash,
+    number: BlockNumber,
+    progress: &'a (dyn Fn(u64, u64) + Send + Sync),
+    pools: Vec<PoolLoaded>,
+    /// Every contract that was listed, so that none is taken twice.
+    seen: HashSet<Address>,
+    /// Places of listings, and tokens, that were asked about.
+    asked: u64,
+    report: LoadReport,
+}
+
+/// What a factory is asked for, and how far.
+struct Listing<'a> {
+    factory: &'a Factory,
+    places: Places,
+    next: u64,
+    refused_in_a_row: u64,
+}
+
+/// Where a factory's pools are looked for.
+enum Places {
+    /// Everywhere, oldest first.
+    All { length: u64 },
+    /// The pools of two listed tokens.
+    Of(Vec<(Address, Address)>),
+}
+
+impl Listing<'_> {
+    fn left(&self) -> u64 {
+        let length = match &self.places {
+            Places::All { length } => *length,
+            Places::Of(pairs) => pairs.len() as u64,
+        };
+        length - self.next
+    }
+
+    /// The next questions for pools.
+    fn turn_page(&mut self, most: usize) -> Vec<Question> {
+        let first = self.next;
+        let count = self.left().min(most as u64);
+        self.next += count;
+        let to = self.factory.address;
+        let ask = |place: u64| match &self.places {
+            Places::All { .. } => calls::all_pairs(U256::from(place)),
+            Places::Of(pairs) => {
+                let (token0, token1) = pairs[usize::try_from(place).expect("an index")];
+                calls::get_pair(token0, token1)
+            }
+        };
+        (first..self.next).map(|place| Question { to, data: ask(place) }).collect()
+    }
+}
+
+impl<'a> Load<'a> {
+    /// The factories take turns, so that the limit is shared among them.
+    async fn all_pools(&mut self, factories: &'a [Factory]) -> Result<(), LoadError> {
+        let mut listings = self.listings(factories).await?;
+        let total: u64 = listings.iter().map(Listing::left).sum();
+        let total = total.min(self.room() as u64);
+        while self.room() > 0 && !listings.is_empty() {
+            for listing in &mut listings {
+                self.page(listing).await?;
+                (self.progress)(self.asked, total.max(self.asked));
+            }
+            listings.retain(|listing| listing.left() > 0);
+        }
+        Ok(())
+    }
+
+    /// Pools that may still be taken.
+    fn room(&self) -> usize {
+        self.filter.max_pools - self.pools.len()
+    }
+
+    async fn listings(&self, factories: &'a [Factory]) -> Result<Vec<Listing<'a>>, LoadError> {
+        let questions: Vec<_> = factories
+            .iter()
+            .map(|factory| Question { to: factory.address, data: calls::all_pairs_length() })
+            .collect();
+        let answers = ask(self.node, self.block, &questions).await?;
+        let lengths = factories.iter().zip(&answers);
+        lengths.map(|(factory, answer)| self.listing(factory, answer)).collect()
+    }
+
+    fn listing(&self, factory: &'a Factory, length: &Answer) -> Result<Listing<'a>, LoadError> {
+        let length = length
+            .read(calls::decode_uint256)
+            .map_err(|reason| LoadError::NoFactory { factory: factory.name.clone(), reason })?;
+        let length = u64::try_from(length).unwrap_or(u64::MAX);
+        let tokens = &self.filter.tokens;
+        let pairs = tokens.len() as u64 * (tokens.len() as u64).saturating_sub(1) / 2;
+        let places = if tokens.is_empty() || pairs > length {
+            Places::All { length }
+        } else {
+            let rest = |index: usize| tokens[index + 1..].iter();
+            Places::Of(
+                tokens
+                    .iter()
+                    .enumerate()
+                    .flat_map(|(at, one)| rest(at).map(|other| (*one, *other)))
+                    .collect(),
+            )
+        };
+        Ok(Listing { factory, places, next: 0, refused_in_a_row: 0 })
+    }
+
+    async fn page(&mut self, listing: &mut Listing<'a>) -> Result<(), LoadError> {
+        let questions = listing.turn_page(PAGE.min(self.room()));
+        let answers = ask(self.node, self.block, &questions).await?;
+        self.asked += questions.len() as u64;
+        let mut listed = Vec::with_capacity(answers.len());
+        for answer in &answers {
+            match answer.read(calls::decode_address) {
+                // No pool of these two tokens.
+                Ok(Address::ZERO) => {}
+                Ok(pool) if self.seen.insert(pool) => listed.push(pool),
+                _ => self.refuse(listing),
+            }
+        }
+        for (pool, answers) in listed.iter().zip(self.ask_pools(&listed).await?) {
+            self.judge_pool(listing, *pool, &answers);
+        }
+        Ok(())
+    }
+
+    async fn ask_pools(&self, pools: &[Address]) -> Result<Vec<[Answer; 3]>, LoadError> {
+        let about = || [calls::token0(), calls::token1(), calls::get_reserves()];
+        let questions: Vec<_> =
+            pools.iter().flat_map(|pool| about().map(|data| Question { to: *pool, data })).collect();
+        let answers = ask(self.node, self.block, &questions).await?;
+        Ok(answers.as_chunks().0.to_vec())
+    }
+
+    fn judge_pool(&mut self, listing: &mut Listing<'_>, pool: Address, [token0, token1, held]: &[Answer; 3]) {
+        let factory = listing.factory;
+        let tokens = token0.read(calls::decode_address).and_then(|token0| {
+            let token1 = token1.read(calls::decode_address)?;
+            Ok((token0, token1, held.read(calls::decode_get_reserves)?))
+        });
+        let Ok((token0, token1, reserves)) = tokens else { return self.refuse(listing) };
+        let Some(proof) = proof_of(factory, pool, token0, token1) else { return self.refuse(listing) };
+        listing.refused_in_a_row = 0;
+        let wanted = self.filter.wants_tokens(&token0, &token1)
+            && self.filter.wants_reserves((&token0, reserves.0), (&token1, reserves.1));
+        if !wanted {
+            self.report.filtered += 1;
+            return;
+        }
+        self.report.pools += 1;
+        self.pools.push(PoolLoaded {
+            pool,
+            factory: factory.address,
+            protocol: factory.protocol,
+            token0,
+            token1,
+            fee_ppm: factory.fee_ppm,
+            reserves: Some(reserves),
+            block_number: self.number,
+            block_hash: self.block,
+            proof,
+        });
+    }
+
+    fn refuse(&mut self, listing: &mut Listing<'_>) {
+        self.report.refused += 1;
+        listing.refused_in_a_row += 1;
+        if listing.refused_in_a_row == MOST_REFUSED_IN_A_ROW {
+            let factory = &listing.factory.name;
+            warn!(
+                factory,
+                refused = MOST_REFUSED_IN_A_ROW,
+                "lists what is not its own; the rest is not asked for"
+            );
+            listing.places = Places::All { length: listing.next };
+        }
+    }
+
+    /// Judges every token of the pools, in the order in which they occur.
+    async fn all_tokens(&mut self) -> Result<Vec<BusEvent>, LoadError> {
+        let mut seen = HashSet::new();
+        let tokens = self.pools.iter().flat_map(|pool| [pool.token0, pool.token1]);
+        let tokens: Vec<_> = tokens.filter(|token| seen.insert(*token)).collect();
+        let total = self.asked + tokens.len() as u64;
+        let mut events = Vec::with_capacity(self.pools.len() + tokens.len() + 1);
+        for page in tokens.chunks(PAGE) {
+            for judged in judge(self.node, self.block, page).await? {
+                self.report.tokens += 1;
+                self.report.tokens_refused += u64::from(matches!(judged.verdict, TokenVerdict::Refused(_)));
+                events.push(BusEvent::TokenJudged(judged));
+            }
+            self.asked += page.len() as u64;
+            (self.progress)(self.asked, total);
+        }
+        Ok(events)
+    }
+}
+
+#[derive(Deserialize)]
+struct BlockPlace {
+    number: U64,
+    hash: BlockHash,
+}
+
+async fn number_of(node: &Node, block: BlockHash) -> Result<BlockNumber, LoadError> {
+    let place: Option<BlockPlace> = node.call("eth_getBlockByHash", (block, false)).await?;
+    let place = place.ok_or_else(|| gone(block, "it is unknown"))?;
+    Ok(place.number.to())
+}
+
+/// Not every node heeds that a call asks for a canonical block, and the chain may have turned in the meantime.
+async fn ensure_canonical(node: &Node, block: BlockHash, number: BlockNumber) -> Result<(), LoadError> {
+    let place: Option<BlockPlace> = node.call("eth_getBlockByNumber", (U64::from(number), false)).await?;
+    match place {
+        Some(place) if place.hash == block => Ok(()),
+        _ => Err(gone(block, "it is no longer canonical")),
+    }
+}
+
+fn gone(block: BlockHash, reason: &str) -> LoadError {
+    LoadError::BlockGone { block, reason: reason.to_owned() }
+}

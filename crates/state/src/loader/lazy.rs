@@ -1,0 +1,259 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use headwater_abi::calls;
+use headwater_actor::Component;
+use headwater_bus::SourcePublisher;
+use headwater_events::{AsOf, BusEvent, PoolLoaded, PoolProof};
+use headwater_market::{Factory, ResolvedMarket};
+use headwater_node::{Node, NodeConfig, NodeError};
+use serde::Serialize;
+use tracing::{debug, warn};
+
+use super::proof_of;
+use super::question::{Question, ask};
+use super::remembered::Remembered;
+use super::token::judge;
+use crate::config::StateConfig;
+use crate::error::LoadError;
+use crate::world::{LoadRequest, Subject};
+
+/// Tries of a request before it is left; it is asked again when its pool trades again.
+const TRIES: u32 = 2;
+
+/// Until a try is given up. Two of them and their pauses fit into the span after which an actor is taken for stalled.
+const TRY_AT_MOST: Duration = Duration::from_secs(8);
+
+/// Looks up what the state asks for, and publishes what it learns as source events.
+///
+/// It has a connection of its own, made when first needed and anew when it was lost. A node that fails is asked ever
+/// more seldom, and whatever does not fit into the mailbox meanwhile is dropped there.
+#[derive(Debug)]
+pub struct Loader {
+    market: Arc<ResolvedMarket>,
+    config: StateConfig,
+    node_config: NodeConfig,
+    node: Option<Node>,
+    publisher: SourcePublisher,
+    /// Contracts that need not be asked about: refused, or published.
+    answered: Remembered,
+    judged: Remembered,
+    /// Failed tries in a row.
+    failures: u32,
+    observed: LoaderObserved,
+}
+
+/// The loader in figures, by incarnation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LoaderObserved {
+    /// Requests taken.
+    pub requests: u64,
+    /// Requests about what was answered before.
+    pub repeated: u64,
+    /// Pools proven and published.
+    pub pools: u64,
+    /// Tokens judged and published.
+    pub tokens: u64,
+    /// Contracts that are no pool of a configured factory.
+    pub refused: u64,
+    /// Requests about a block that the node no longer answers for.
+    pub block_gone: u64,
+    /// Tries that failed.
+    pub failed: u64,
+    /// Requests left after their last try.
+    pub given_up: u64,
+}
+
+/// What a question brought.
+#[derive(Debug, Default)]
+struct Learnt {
+    judged: Vec<BusEvent>,
+    pool: Option<BusEvent>,
+}
+
+impl Loader {
+    /// A loader that is not connected yet. `judged` are the tokens that need not be asked about.
+    pub fn new(
+        market: Arc<ResolvedMarket>,
+        config: StateConfig,
+        mut node_config: NodeConfig,
+        publisher: SourcePublisher,
+        judged: impl IntoIterator<Item = Address>,
+    ) -> Self {
+        node_config.chain_id = Some(market.chain_id);
+        let most = config.remembered_refusals.get();
+        let mut remembered = Remembered::new(most);
+        judged.into_iter().for_each(|token| remembered.insert(token));
+        Self {
+            market,
+            config,
+            node_config,
+            node: None,
+            publisher,
+            answered: Remembered::new(most),
+            judged: remembered,
+            failures: 0,
+            observed: LoaderObserved::default(),
+        }
+    }
+
+    fn is_answered(&self, subject: Subject) -> bool {
+        match subject {
+            Subject::Pool(pool) => self.answered.contains(&pool),
+            Subject::Token(token) => self.judged.contains(&token),
+        }
+    }
+
+    /// Learns with patience; `None` if the request is left.
+    async fn try_to_learn(&mut self, request: LoadRequest) -> Option<Learnt> {
+        for _ in 0..TRIES {
+            tokio::time::sleep(self.config.retry_after(self.failures)).await;
+            let error = match tokio::time::timeout(TRY_AT_MOST, self.learn(request)).await {
+                Ok(Ok(learnt)) => {
+                    self.failures = 0;
+                    return Some(learnt);
+                }
+                Ok(Err(LoadError::BlockGone { .. })) => {
+                    self.failures = 0;
+                    self.observed.block_gone += 1;
+                    return None;
+                }
+                Ok(Err(error)) => error,
+                Err(_) => NodeError::Timeout { method: "eth_call".to_owned(), after: TRY_AT_MOST }.into(),
+            };
+            self.note_failure(&error);
+        }
+        self.observed.given_up += 1;
+        None
+    }
+
+    fn note_failure(&mut self, error: &LoadError) {
+        self.failures = self.failures.saturating_add(1);
+        self.observed.failed += 1;
+        if self.failures == 1 {
+            warn!(%error, "a look-up failed");
+        }
+        if self.node.as_ref().is_some_and(|node| node.close_reason().is_some()) {
+            self.node = None;
+        }
+    }
+
+    async fn learn(&mut self, request: LoadRequest) -> Result<Learnt, LoadError> {
+        let node = self.connect().await?;
+        match request.subject {
+            Subject::Pool(pool) => self.learn_pool(&node, pool, request.as_of).await,
+            Subject::Token(token) => {
+                let judged = self.judge(&node, &[token], request.as_of).await?;
+                Ok(Learnt { judged, pool: None })
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Node, NodeError> {
+        if let Some(node) = &self.node {
+            return Ok(node.clone());
+        }
+        let (node, _) = Node::connect_first(&self.node_config).await?;
+        Ok(self.node.insert(node).clone())
+    }
+
+    /// The tokens are judged before their pool is known, so that it is never quoted without.
+    async fn learn_pool(&self, node: &Node, pool: Address, as_of: AsOf) -> Result<Learnt, LoadError> {
+        let questions = [calls::token0(), calls::token1()].map(|data| Question { to: pool, data });
+        let answers = ask(node, as_of.hash, &questions).await?;
+        let tokens: Result<Vec<_>, _> =
+            answers.iter().map(|answer| answer.read(calls::decode_address)).collect();
+        let Ok([token0, token1]) = tokens.as_deref().map(|tokens| [tokens[0], tokens[1]]) else {
+            return Ok(Learnt::default());
+        };
+        let Some((factory, proof)) = self.prove(node, pool, [token0, token1], as_of).await? else {
+            return Ok(Learnt::default());
+        };
+        let unknown: Vec<_> =
+            [token0, token1].into_iter().filter(|token| !self.judged.contains(token)).collect();
+        let judged = self.judge(node, &unknown, as_of).await?;
+        let loaded = PoolLoaded {
+            pool,
+            factory: factory.address,
+            protocol: factory.protocol,
+            token0,
+            token1,
+            fee_ppm: factory.fee_ppm,
+            reserves: None,
+            block_number: as_of.number,
+            block_hash: as_of.hash,
+            proof,
+        };
+        Ok(Learnt { judged, pool: Some(BusEvent::PoolLoaded(loaded)) })
+    }
+
+    /// The factory that made the pool: by derivation, or by the answer of a factory whose pools do not derive.
+    async fn prove(
+        &self,
+        node: &Node,
+        pool: Address,
+        [token0, token1]: [Address; 2],
+        as_of: AsOf,
+    ) -> Result<Option<(&Factory, PoolProof)>, LoadError> {
+        let derivable = self.market.factories.iter().filter(|factory| factory.init_code_hash.is_some());
+        let derived =
+            derivable.filter_map(|factory| Some((factory, proof_of(factory, pool, token0, token1)?))).next();
+        let others: Vec<_> =
+            self.market.factories.iter().filter(|factory| factory.init_code_hash.is_none()).collect();
+        if derived.is_some() || others.is_empty() {
+            return Ok(derived);
+        }
+        let questions: Vec<_> = others
+            .iter()
+            .map(|factory| Question { to: factory.address, data: calls::get_pair(token0, token1) })
+            .collect();
+        let answers = ask(node, as_of.hash, &questions).await?;
+        let mut answered = others.into_iter().zip(answers);
+        let found = answered.find(|(_, answer)| answer.read(calls::decode_address).as_ref() == Ok(&pool));
+        Ok(found.and_then(|(factory, _)| Some((factory, proof_of(factory, pool, token0, token1)?))))
+    }
+
+    async fn judge(&self, node: &Node, tokens: &[Address], as_of: AsOf) -> Result<Vec<BusEvent>, LoadError> {
+        let judged = judge(node, as_of.hash, tokens).await?;
+        Ok(judged.into_iter().map(BusEvent::TokenJudged).collect())
+    }
+
+    async fn publish(&mut self, subject: Subject, learnt: Learnt) {
+        let proven = learnt.pool.is_some();
+        for event in learnt.judged.into_iter().chain(learnt.pool) {
+            match &event {
+                BusEvent::TokenJudged(judged) => self.judged.insert(judged.token),
+                _ => self.observed.pools += 1,
+            }
+            self.observed.tokens += u64::from(matches!(event, BusEvent::TokenJudged(_)));
+            if self.publisher.publish(event, None).await.is_err() {
+                debug!("nothing is published any longer");
+                return;
+            }
+        }
+        if let Subject::Pool(pool) = subject {
+            self.observed.refused += u64::from(!proven);
+            self.answered.insert(pool);
+        }
+    }
+}
+
+impl Component for Loader {
+    type Message = LoadRequest;
+    type Observed = LoaderObserved;
+
+    async fn handle(&mut self, request: &LoadRequest) -> anyhow::Result<()> {
+        self.observed.requests += 1;
+        if self.is_answered(request.subject) {
+            self.observed.repeated += 1;
+        } else if let Some(learnt) = self.try_to_learn(*request).await {
+            self.publish(request.subject, learnt).await;
+        }
+        Ok(())
+    }
+
+    fn observe(&self) -> LoaderObserved {
+        self.observed
+    }
+}

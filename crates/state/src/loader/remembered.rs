@@ -1,0 +1,47 @@
+use std::collections::{HashSet, VecDeque};
+
+use alloy_primitives::Address;
+
+/// The addresses seen last, so many at most.
+#[derive(Clone, Debug)]
+pub(super) struct Remembered {
+    known: HashSet<Address>,
+    /// Oldest first.
+    order: VecDeque<Address>,
+    most: usize,
+}
+
+impl Remembered {
+    pub(super) fn new(most: usize) -> Self {
+        Self { known: HashSet::new(), order: VecDeque::new(), most }
+    }
+
+    pub(super) fn contains(&self, address: &Address) -> bool {
+        self.known.contains(address)
+    }
+
+    pub(super) fn insert(&mut self, address: Address) {
+        if !self.known.insert(address) {
+            return;
+        }
+        self.order.push_back(address);
+        if self.order.len() > self.most
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_is_forgotten_first() {
+        let mut remembered = Remembered::new(2);
+        let [a, b, c] = [1, 2, 3].map(Address::repeat_byte);
+        [a, b, a, c].into_iter().for_each(|address| remembered.insert(address));
+        assert_eq!([a, b, c].map(|address| remembered.contains(&address)), [false, true, true]);
+    }
+}

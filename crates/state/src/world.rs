@@ -1,0 +1,206 @@
+use std::sync::Arc;
+
+use alloy_primitives::Address;
+use headwater_abi::logs;
+use headwater_bus::Message;
+use headwater_events::{AsOf, BlockEvent, BusEvent, Envelope, LiquidityEvent, Log, V2Action};
+use headwater_market::{
+    Applied, BlockRef, BookCounts, Head, MarketSnapshot, PoolBook, PoolUpdate, Reserves, ResolvedMarket,
+};
+use serde::Serialize;
+
+use crate::error::WorldError;
+
+/// The market as a fold over source events: each block gives a snapshot.
+///
+/// It is a function of the events alone. Two worlds that were given the same events give the same snapshots, pool ids
+/// included.
+#[derive(Clone, Debug)]
+pub struct World {
+    book: PoolBook,
+    /// The block of the last snapshot: what the next one's changes are relative to.
+    last: Option<AsOf>,
+    blocks: u64,
+    malformed: u64,
+}
+
+/// What a block did to the world.
+#[derive(Clone, Debug)]
+pub struct AppliedBlock {
+    /// The market as of the block.
+    pub snapshot: Arc<MarketSnapshot>,
+    /// Which pools it touched, which it created, and whom nobody knows.
+    pub applied: Applied,
+}
+
+/// A question to the node that would tell the world more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadRequest {
+    /// Whom it is about.
+    pub subject: Subject,
+    /// The block in which it became known: what the answer is to be true for.
+    pub as_of: AsOf,
+}
+
+/// Whom a question is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A contract that emitted `Sync`: is it a pool of ours?
+    Pool(Address),
+    /// A token of a pool of ours: may it be quoted?
+    Token(Address),
+}
+
+impl Message for LoadRequest {
+    /// Several stem from the same event.
+    fn seq(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// The world in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WorldCounts {
+    /// Blocks applied, undone ones included.
+    pub blocks: u64,
+    /// Pools in the table.
+    pub pools: u64,
+    /// Contracts that emitted `Sync` and are not proven.
+    pub candidates: u64,
+    /// Logs with the topic of `Sync` or `PairCreated` that do not decode.
+    pub malformed: u64,
+    /// What the book did not take.
+    pub book: BookCounts,
+}
+
+impl World {
+    /// Nothing is known but the market's configuration.
+    pub fn new(market: &ResolvedMarket) -> Self {
+        Self { book: PoolBook::new(market), last: None, blocks: 0, malformed: 0 }
+    }
+
+    /// Whether an event changes the world.
+    pub fn concerns(event: &BusEvent) -> bool {
+        match event {
+            BusEvent::NewBlock(_)
+            | BusEvent::Reorg(_)
+            | BusEvent::PoolLoaded(_)
+            | BusEvent::TokenJudged(_)
+            | BusEvent::MarketLoaded(_) => true,
+            BusEvent::NewPendingTx(_)
+            | BusEvent::SourceGap(_)
+            | BusEvent::Reconnected(_)
+            | BusEvent::PriceUpdate(_)
+            | BusEvent::LiquidityChange(_)
+            | BusEvent::OpportunityFound(_)
+            | BusEvent::OutcomeRecorded(_)
+            | BusEvent::HealthCheck(_)
+            | BusEvent::Shutdown => false,
+        }
+    }
+
+    /// Applies the next source event; a block gives a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`WorldError`] when it does not follow from those before.
+    pub fn apply(&mut self, envelope: &Envelope) -> Result<Option<AppliedBlock>, WorldError> {
+        match &envelope.event {
+            BusEvent::NewBlock(block) => return self.block(envelope.seq, block).map(Some),
+            BusEvent::Reorg(reorg) => {
+                self.book.roll_back(reorg.ancestor_hash)?;
+            }
+            BusEvent::PoolLoaded(loaded) => self.book.pool_loaded(loaded),
+            BusEvent::TokenJudged(judged) => self.book.token_judged(judged),
+            BusEvent::MarketLoaded(loaded) => self.book.market_loaded(loaded),
+            other => debug_assert!(!Self::concerns(other), "{} is forgotten here", other.name()),
+        }
+        Ok(None)
+    }
+
+    /// The questions that a block raises: about emitters of `Sync` that are not proven, and about tokens of its pools
+    /// that nobody has judged. Ascending, without repetition.
+    pub fn requests(&self, block: &AppliedBlock) -> Vec<LoadRequest> {
+        let Applied { touched, created, unproven } = &block.applied;
+        let tokens = touched.iter().chain(created).flat_map(|id| self.book.unjudged_tokens(*id));
+        let mut subjects: Vec<_> =
+            unproven.iter().copied().map(Subject::Pool).chain(tokens.map(Subject::Token)).collect();
+        subjects.sort_unstable();
+        subjects.dedup();
+        let as_of = block.snapshot.as_of;
+        subjects.into_iter().map(|subject| LoadRequest { subject, as_of }).collect()
+    }
+
+    /// The block of the last snapshot.
+    pub fn last(&self) -> Option<AsOf> {
+        self.last
+    }
+
+    /// The world in figures.
+    pub fn counts(&self) -> WorldCounts {
+        WorldCounts {
+            blocks: self.blocks,
+            pools: self.book.table().len() as u64,
+            candidates: self.book.candidates() as u64,
+            malformed: self.malformed,
+            book: self.book.counts(),
+        }
+    }
+
+    fn block(&mut self, seq: u64, block: &BlockEvent) -> Result<AppliedBlock, WorldError> {
+        let header = &block.header;
+        let (number, hash, parent_hash) = (header.number, header.hash, header.parent_hash);
+        let mut malformed = 0;
+        let updates = block.logs.iter().filter_map(|log| {
+            pool_update(log).unwrap_or_else(|_| {
+                malformed += 1;
+                None
+            })
+        });
+        let applied = self.book.apply_block(BlockRef { number, hash, parent_hash }, updates)?;
+        self.malformed += malformed;
+        self.blocks += 1;
+        let as_of = AsOf { seq, number, hash };
+        let snapshot = MarketSnapshot {
+            as_of,
+            parent: self.last.replace(as_of),
+            head: Head {
+                timestamp: header.timestamp,
+                base_fee_per_gas: header.base_fee_per_gas,
+                gas_used: header.gas_used,
+                gas_limit: header.gas_limit,
+            },
+            pools: self.book.table().clone(),
+            changes: self.book.take_changes(),
+        };
+        Ok(AppliedBlock { snapshot: Arc::new(snapshot), applied })
+    }
+}
+
+impl AppliedBlock {
+    /// The reserves that the block set, by ascending pool id.
+    pub fn liquidity(&self) -> impl Iterator<Item = LiquidityEvent> {
+        let MarketSnapshot { as_of, pools, .. } = &*self.snapshot;
+        self.applied.touched.iter().filter_map(|id| {
+            let (meta, held) = (pools.meta(*id)?, pools.reserves(*id)?);
+            let (pool, reserve0, reserve1) = (meta.address, held.reserve0, held.reserve1);
+            Some(LiquidityEvent { as_of: *as_of, pool, reserve0, reserve1 })
+        })
+    }
+}
+
+fn pool_update(log: &Log) -> Result<Option<PoolUpdate>, headwater_abi::Malformed> {
+    let emitter = log.address;
+    Ok(match logs::pool_change(log)? {
+        Some(V2Action::Sync { reserve0, reserve1 }) => {
+            Some(PoolUpdate::Sync { emitter, reserves: Reserves { reserve0, reserve1 } })
+        }
+        Some(V2Action::PairCreated { token0, token1, pair, .. }) => {
+            Some(PoolUpdate::PairCreated { emitter, token0, token1, pair })
+        }
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+use alloy_primitives::{B256, Bytes};
+use headwater_market::{BookError, Changes, PoolId};
+use headwater_reference::rebuild::Rebuild;
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{History, address, any_history, created, judged, loaded, market, sync};
+
+fn apply(world: &mut World, envelope: &Envelope) -> Option<AppliedBlock> {
+    world.apply(envelope).expect("a history is in order")
+}
+
+/// Plays a history; gives what its last block did.
+fn play(history: &History) -> (World, AppliedBlock) {
+    let mut world = World::new(&market());
+    let mut blocks = Vec::new();
+    blocks.extend(history.events.iter().filter_map(|envelope| apply(&mut world, envelope)));
+    (world, blocks.pop().expect("a history has a block"))
+}
+
+fn factory() -> Address {
+    market().factories[0].address
+}
+
+#[track_caller]
+fn check_changes(history: &History, expected: Option<&[u32]>) {
+    let expected =
+        expected.map_or(Changes::All, |ids| Changes::Pools(ids.iter().copied().map(PoolId).collect()));
+    assert_eq!(play(history).1.snapshot.changes, expected);
+}
+
+#[track_caller]
+fn check_requests(history: &History, expected: &[Subject]) {
+    let (world, block) = play(history);
+    let as_of = block.snapshot.as_of;
+    let expected: Vec<_> = expected.iter().map(|subject| LoadRequest { subject: *subject, as_of }).collect();
+    assert_eq!(world.requests(&block), expected);
+}
+
+#[test]
+fn a_snapshot_names_its_parent_and_what_changed_since() {
+    let mut history = History::new();
+    history
+        .add(BusEvent::PoolLoaded(loaded(1, Some(5))))
+        .add(BusEvent::PoolLoaded(loaded(2, Some(5))))
+        .block(vec![]);
+    check_changes(&history, None);
+    check_changes(history.block(vec![]), Some(&[]));
+    check_changes(history.block(vec![sync(2, 7), sync(9, 1), sync(2, 8)]), Some(&[1]));
+    check_changes(history.block(vec![created(factory(), 3)]), Some(&[2]));
+    check_changes(history.add(BusEvent::PoolLoaded(loaded(9, None))).block(vec![sync(1, 1)]), Some(&[0, 3]));
+    check_changes(history.add(BusEvent::TokenJudged(judged(0xa2, true))).block(vec![]), Some(&[1]));
+    check_changes(history.reorg(1).block(vec![]), None);
+    check_changes(history.block(vec![]), Some(&[]));
+    let (_, block) = play(&history);
+    let parent = block.snapshot.parent.expect("it is not the first");
+    assert_eq!((parent.seq, block.snapshot.as_of.seq), (12, 13));
+}
+
+#[test]
+fn the_head_tells_the_next_base_fee() {
+    let mut history = History::new();
+    let (_, block) = play(history.block(vec![]));
+    let head = block.snapshot.head;
+    assert_eq!((head.gas_used, head.next_base_fee_per_gas()), (15_000_000, Some(1_000_000_007)));
+}
+
+#[test]
+fn strangers_and_unjudged_tokens_raise_questions_once() {
+    let mut history = History::new();
+    check_requests(
+        history.block(vec![sync(9, 1), sync(8, 1), sync(9, 2)]),
+        &[Subject::Pool(address(8)), Subject::Pool(address(9))],
+    );
+    let tokens = [Subject::Token(address(0xa0)), Subject::Token(address(0xa1))];
+    check_requests(history.block(vec![created(factory(), 1), sync(1, 1)]), &tokens);
+    check_requests(history.block(vec![sync(1, 2)]), &tokens);
+    history.add(BusEvent::TokenJudged(judged(0xa0, false)));
+    check_requests(history.block(vec![sync(1, 2)]), &tokens[1..]);
+    history.add(BusEvent::TokenJudged(judged(0xa1, true)));
+    check_requests(history.block(vec![sync(1, 3)]), &[]);
+}
+
+#[test]
+fn a_foreign_factory_and_a_malformed_log_change_nothing() {
+    let mut history = History::new();
+    let mut cut = sync(1, 5);
+    cut.data = Bytes::copy_from_slice(&cut.data[..63]);
+    history.add(BusEvent::PoolLoaded(loaded(1, Some(4))));
+    let (world, block) = play(history.block(vec![created(address(0xee), 2), sync(2, 6), cut]));
+    let quoted: Vec<_> =
+        block.snapshot.pools.iter().map(|(id, ..)| block.snapshot.pools.quoted(id)).collect();
+    assert_eq!(quoted, [Some(Reserves { reserve0: 4, reserve1: 8 })]);
+    let counts = world.counts();
+    assert_eq!((counts.malformed, counts.book.foreign_factories, counts.candidates), (1, 1, 1));
+}
+
+#[test]
+fn liquidity_is_told_as_the_block_left_it() {
+    let mut history = History::new();
+    history.add(BusEvent::PoolLoaded(loaded(1, Some(4)))).add(BusEvent::PoolLoaded(loaded(2, Some(4))));
+    let (_, block) = play(history.block(vec![sync(2, 5), sync(1, 6), sync(2, 7), sync(3, 1)]));
+    let told: Vec<_> = block.liquidity().map(|told| (told.pool, told.reserve0)).collect();
+    assert_eq!(told, [(address(1), 6), (address(2), 7)]);
+}
+
+#[test]
+fn a_hole_and_a_deep_reorganisation_are_errors() {
+    let mut history = History::new();
+    for _ in 0..66 {
+        history.block(vec![]);
+    }
+    let mut world = World::new(&market());
+    apply(&mut world, &history.events[0]);
+    let hole = world.apply(&history.events[2]);
+    assert!(matches!(hole, Err(WorldError::Book(BookError::Discontinuous { number: 3, .. }))));
+    history.events[1..].iter().for_each(|envelope| drop(apply(&mut world, envelope)));
+    history.reorg(65);
+    let deep = world.apply(history.events.last().expect("the reorganisation"));
+    assert!(matches!(deep, Err(WorldError::Book(BookError::BeyondHorizon { kept: 64, .. }))));
+}
+
+/// What a snapshot quotes, by ascending address.
+fn quoted(snapshot: &MarketSnapshot) -> Vec<(Address, u128, u128)> {
+    let pools = snapshot.pools.iter();
+    let mut quoted: Vec<_> = pools
+        .filter_map(|(id, meta, _)| {
+            let held = snapshot.pools.quoted(id)?;
+            Some((meta.address, held.reserve0, held.reserve1))
+        })
+        .collect();
+    quoted.sort_unstable();
+    quoted
+}
+
+/// The pools that differ between two snapshots.
+fn difference(before: &MarketSnapshot, now: &MarketSnapshot) -> Vec<PoolId> {
+    let told = |snapshot: &MarketSnapshot, id| (snapshot.pools.reserves(id), snapshot.pools.quoted(id));
+    let is_new = |id: PoolId| id.index() >= before.pools.len();
+    let ids = now.pools.iter().map(|(id, ..)| id);
+    ids.filter(|id| is_new(*id) || told(before, *id) != told(now, *id)).collect()
+}
+
+proptest! {
+    #[test]
+    fn every_snapshot_is_what_the_surviving_blocks_say(history in any_history(false)) {
+        let mut world = World::new(&market());
+        let mut judge = Rebuild::new([(factory(), 3_000)]);
+        for envelope in &history.events {
+            let json = serde_json::to_value(&**envelope).expect("an envelope is JSON");
+            let at = judge.take(&json).expect("a history is in order");
+            let block = apply(&mut world, envelope);
+            prop_assert_eq!(at.is_some(), block.is_some());
+            let (Some(at), Some(block)) = (at, block) else { continue };
+            let expected: Vec<_> =
+                judge.pools().iter().map(|pool| (pool.address, pool.reserve0, pool.reserve1)).collect();
+            prop_assert_eq!(quoted(&block.snapshot), expected);
+            prop_assert_eq!(block.snapshot.as_of.hash, at.hash);
+            prop_assert_eq!(block.snapshot.head.next_base_fee_per_gas(), at.next_base_fee());
+        }
+    }
+
+    #[test]
+    fn what_differs_from_the_parent_is_told(history in any_history(true)) {
+        let mut world = World::new(&market());
+        let mut last: Option<AppliedBlock> = None;
+        for block in history.events.iter().filter_map(|envelope| apply(&mut world, envelope)) {
+            let now = &block.snapshot;
+            prop_assert_eq!(now.parent, last.as_ref().map(|last| last.snapshot.as_of));
+            match (&now.changes, &last) {
+                (Changes::Pools(told), Some(last)) => {
+                    let unsaid = difference(&last.snapshot, now).into_iter().find(|id| !told.contains(id));
+                    prop_assert_eq!(unsaid, None);
+                    prop_assert!(told.is_sorted_by(|a, b| a < b));
+                    prop_assert_eq!(last.snapshot.as_of.hash, parent_of(&history, now.as_of.hash));
+                }
+                (Changes::All, _) => {}
+                (Changes::Pools(_), None) => prop_assert!(false, "the first snapshot has no parent"),
+            }
+            last = Some(block);
+        }
+    }
+}
+
+fn parent_of(history: &History, hash: B256) -> B256 {
+    let headers = history.events.iter().filter_map(|envelope| match &envelope.event {
+        BusEvent::NewBlock(block) => Some(&block.header),
+        _ => None,
+    });
+    headers.into_iter().find(|header| header.hash == hash).expect("a block of the history").parent_hash
+}

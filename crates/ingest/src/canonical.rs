@@ -108,6 +108,11 @@ impl Canonical {
         self.announced.insert(link);
     }
 
+    /// Whether a block is part of the chain as it was published.
+    pub fn is_published(&self, hash: BlockHash) -> bool {
+        self.position(hash).is_some()
+    }
+
     /// What is to be done so that `head` becomes our head. Forgets a head that was being placed.
     ///
     /// # Errors
@@ -115,7 +120,7 @@ impl Canonical {
     /// [`CanonicalError`].
     pub fn advance_to(&mut self, head: Link) -> Result<Step, CanonicalError> {
         self.branch.clear();
-        if self.position(head.hash).is_some() {
+        if self.is_published(head.hash) {
             return Ok(Step::Known);
         }
         self.branch.push(head);

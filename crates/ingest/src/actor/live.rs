@@ -300,21 +300,23 @@ impl Follower {
         }
     }
 
-    /// Takes an announced head, and all that wait behind it: the last one is where to go, and the others are on the
-    /// way or were undone already.
+    /// Takes an announced head, and all that wait behind it: the newest that is not published is where to go, and the
+    /// others are on the way or were undone already.
     async fn take_heads(
         &mut self,
         session: &mut Session,
         first: &Notification,
         observe: &(dyn Fn(IngestStatus) + Send + Sync),
     ) -> Result<(), Halt> {
-        let mut newest = self.take_head(first);
+        let mut heads = vec![self.take_head(first)];
         while let Some(head) = session.heads.try_recv() {
-            newest = self.take_head(&head).or(newest);
+            heads.push(self.take_head(&head));
         }
-        match newest {
-            Some(head) => self.advance_to(session, head, observe).await,
-            // The announcement could not be read: ask, so that the block is not skipped.
+        let is_new = |head: &&Link| !self.canonical.is_published(head.hash);
+        match heads.iter().flatten().rfind(is_new) {
+            Some(head) => self.advance_to(session, *head, observe).await,
+            None if heads.iter().all(Option::is_some) => Ok(()),
+            // An announcement could not be read: ask, so that its block is not skipped.
             None => self.catch_up(session, observe).await,
         }
     }

@@ -71,6 +71,7 @@ impl ReplayIngest {
             limit,
             unfinished: VecDeque::with_capacity(WINDOW),
             status: ReplayStatus::default(),
+            out_of_step: None,
         };
         Self { player: Arc::new(Mutex::new(player)) }
     }
@@ -131,6 +132,8 @@ struct Player {
     /// Blocks that were published and are not known to be done, oldest first.
     unfinished: VecDeque<u64>,
     status: ReplayStatus,
+    /// An event that got another number, with that number: no incarnation goes on behind it.
+    out_of_step: Option<(u64, u64)>,
 }
 
 impl Player {
@@ -162,9 +165,13 @@ impl Player {
 
     async fn finish_publication(&mut self) -> Result<(), IngestError> {
         let recorded = self.next.saturating_sub(1);
-        match self.outbox.flush().await? {
-            Some(published) if published != recorded => Err(IngestError::OutOfStep { recorded, published }),
-            _ => Ok(()),
+        let published = self.outbox.flush().await?.unwrap_or(recorded);
+        if published != recorded {
+            self.out_of_step.get_or_insert((recorded, published));
+        }
+        match self.out_of_step {
+            Some((recorded, published)) => Err(IngestError::OutOfStep { recorded, published }),
+            None => Ok(()),
         }
     }
 

@@ -117,7 +117,7 @@ prop_compose! {
         input in vec(any::<u8>(), 0..300),
         value in any::<[u64; 4]>(),
         nonce in any::<u64>(),
-        gas in any::<u64>(),
+        gas in 0..1_000_000_000u64,
         logs in vec(fake_log(), 0..6),
     ) -> FakeTransaction {
         FakeTransaction {

@@ -1,1 +1,34 @@
-fn main() {}
+//! The bundled bot. Process concerns stand here; the bot itself is the picture in `bot.rs`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use headwater_supervisor::cli::{Cli, Command, LogFormat};
+use headwater_supervisor::{Failure, commands};
+use headwater_telemetry::init_tracing;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let format = match cli.log {
+        LogFormat::Human => headwater_telemetry::LogFormat::Human,
+        LogFormat::Json => headwater_telemetry::LogFormat::Json,
+    };
+    match init_tracing(format).map_err(Failure::usage).and_then(|()| run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(arguments) => commands::run(arguments).await,
+        Command::Replay(arguments) => commands::replay(arguments).await,
+        Command::Journal(command) => commands::journal(command),
+        Command::Graph(arguments) => commands::graph(arguments).await,
+        Command::Check(arguments) => commands::check(arguments),
+    }
+}

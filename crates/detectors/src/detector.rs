@@ -13,3 +13,13 @@ pub trait Detector: Send + 'static {
     /// The findings of a block, best first, in an order that does not depend on chance.
     fn evaluate(&mut self, view: &WholeView) -> Vec<Opportunity>;
 }
+
+impl Detector for Box<dyn Detector> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn evaluate(&mut self, view: &WholeView) -> Vec<Opportunity> {
+        (**self).evaluate(view)
+    }
+}

@@ -1,0 +1,277 @@
+//! The bundled bot, wired: read it beside the picture in the README.
+//!
+//! ```text
+//!  node or journal
+//!        │
+//!     ingest ══ broadcast ══╦═► decoder ── decoded blocks ─► detectors ── findings ─► executor ─► outcomes
+//!                           ╠═► oracle ─── prices ·········► detectors                   ▲
+//!                           ╠═► state ──── market ·········► detectors                   ║
+//!                           ╚════════════ heads and reorgs ══════════════════════════════╝
+//! ```
+//!
+//! The supervisor owns what outlives the actors: the broadcast, the mailboxes, the watch cells. Nothing flows before the
+//! source is spawned, which comes last; everything drains in the order of the data once the source has ended.
+
+use std::fmt;
+use std::sync::Arc;
+
+use headwater_actor::{ActorControl, Delays, Poison, RestartPolicy, System};
+use headwater_bus::{
+    Backlog, BlockProgress, BusConfig, EventBus, EventHandler, HandlerReport, Mailbox, Recorder,
+    SnapshotWriter, Timeline, Topology,
+};
+use headwater_decoder::{Decoder, DecoderActor, DecoderMessage};
+use headwater_detectors::{Detector, DetectorActor, Pace, Wiring};
+use headwater_events::{Origin, RunId};
+use headwater_executor::{Executor, ExecutorActor, ExecutorMessage, Reports};
+use headwater_ingest::{LiveIngest, ReplayIngest, Start};
+use headwater_journal::Recording;
+use headwater_market::{MarketSnapshot, PriceSnapshot, ResolvedMarket};
+use headwater_node::NodeConfig;
+use headwater_oracle::{OracleActor, OracleMessage, Wiring as OracleWiring};
+use headwater_simulation::Simulator;
+use headwater_state::{Loader, StateActor, StateMessage, Wiring as StateWiring};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::running::Running;
+
+/// What a bot is made of, beside its source.
+#[derive(Clone)]
+pub struct Parts {
+    /// The crates' configurations.
+    pub config: Config,
+    /// The contracts of the chain.
+    pub market: Arc<ResolvedMarket>,
+    /// The strategies; each runs in an actor of its own.
+    pub strategies: Vec<Strategy>,
+    /// Labels this run.
+    pub run_id: RunId,
+    /// The sequence number that the source begins with.
+    pub first_seq: u64,
+    /// Where source events are recorded, in a live run.
+    pub recorder: Option<Recorder>,
+    /// What lag is repaired from beyond the ring, and what components are rebuilt from.
+    pub backlog: Arc<dyn Backlog>,
+    /// Whether the source keeps a clock of its own: then blocks may be skipped.
+    pub pace: Pace,
+    /// The node to ask about unknown contracts; nobody in a replay.
+    pub node: Option<NodeConfig>,
+    /// Pauses for tests.
+    pub delays: Option<Delays>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("run_id", &self.run_id)
+            .field("pace", &self.pace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A way to make a detector, as often as its actor is restarted.
+#[derive(Clone)]
+pub struct Strategy {
+    name: Origin,
+    build: Arc<dyn Fn() -> Box<dyn Detector> + Send + Sync>,
+}
+
+impl Strategy {
+    /// The strategy that `build` makes.
+    pub fn new<D: Detector>(build: impl Fn() -> D + Send + Sync + 'static) -> Self {
+        let name = Origin::Owned(build().name().to_owned());
+        Self { name, build: Arc::new(move || Box::new(build())) }
+    }
+}
+
+impl fmt::Debug for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Strategy").field(&self.name).finish()
+    }
+}
+
+/// Messages that wait for an actor before whoever sends to it waits.
+const MAIL: usize = 64;
+
+/// A chain event must not be skipped: who cannot process one is given up, and the bot with it.
+const CHAIN: fn() -> RestartPolicy =
+    || RestartPolicy { poison: Poison::Escalate, ..RestartPolicy::default() };
+
+/// Everything but the source, wired and waiting.
+#[derive(Debug)]
+pub struct Bot {
+    /// The supervision tree.
+    pub system: System,
+    /// The broadcast.
+    pub bus: EventBus,
+    /// Every edge.
+    pub topology: Topology,
+    /// Where blocks are stamped.
+    pub timeline: Timeline,
+    /// Which blocks are done.
+    pub progress: BlockProgress,
+    /// The market of the last few blocks.
+    pub market: SnapshotWriter<MarketSnapshot>,
+    /// The prices of the last few blocks.
+    pub prices: SnapshotWriter<PriceSnapshot>,
+    actors: Vec<ActorControl>,
+    handlers: Vec<JoinHandle<HandlerReport>>,
+}
+
+impl Bot {
+    /// Wires a bot whose findings are simulated by `simulator`.
+    ///
+    /// # Errors
+    ///
+    /// When the supervision tree cannot be started.
+    pub async fn wire<S: Simulator + Clone>(parts: Parts, simulator: S) -> anyhow::Result<Self> {
+        let Parts {
+            config,
+            market: contracts,
+            strategies,
+            run_id,
+            first_seq,
+            recorder,
+            backlog,
+            pace,
+            node,
+            delays,
+        } = parts;
+        let mut system = System::start().await?;
+        if let Some(delays) = delays {
+            system = system.delayed_by(delays);
+        }
+
+        // What outlives the actors: the broadcast, the mailboxes, the watch cells, the progress of blocks.
+        let (topology, timeline) = (Topology::new(), Timeline::default());
+        let bus_config = BusConfig { run_id, first_seq, ..BusConfig::default() };
+        let bus = EventBus::new(&bus_config, &topology, &timeline, recorder, Some(Arc::clone(&backlog)));
+        let decoder_mail = Mailbox::<DecoderMessage>::new(&topology, "decoder", MAIL);
+        let oracle_mail = Mailbox::<OracleMessage>::new(&topology, "oracle", MAIL);
+        let state_mail = Mailbox::<StateMessage>::new(&topology, "state", config.state.mailbox.get());
+        let executor_mail = Mailbox::<ExecutorMessage>::new(&topology, "executor", MAIL);
+        let prices = SnapshotWriter::<PriceSnapshot>::new(&topology, "oracle", "prices");
+        let market = SnapshotWriter::<MarketSnapshot>::new(&topology, "state", "market");
+        let progress = BlockProgress::new(strategies.iter().map(|strategy| strategy.name.clone()));
+        let mut actors = Vec::new();
+
+        // Broadcast to mailboxes: the forwarders hold the position and repair a lag.
+        bus.feed(decoder_mail.waiting("forwarder", "blocks"), DecoderMessage::interest);
+        bus.feed(oracle_mail.waiting("forwarder", "blocks, reorgs, pools"), OracleMessage::interest);
+        bus.feed(state_mail.waiting("forwarder", "blocks, reorgs, pools, tokens"), StateMessage::interest);
+        bus.feed(executor_mail.waiting("forwarder", "heads and reorgs"), ExecutorMessage::interest);
+
+        // Executor: findings and heads in, outcomes out.
+        let reports = Reports { bus: bus.clone(), timeline: timeline.clone(), progress: progress.clone() };
+        let executor_config = config.executor.clone();
+        let findings: Vec<_> = strategies
+            .iter()
+            .map(|strategy| executor_mail.waiting(strategy.name.clone(), "findings of a block"))
+            .collect();
+        let executor = system.spawn(executor_mail, RestartPolicy::default(), move |_| {
+            let (config, simulator, reports) = (executor_config.clone(), simulator.clone(), reports.clone());
+            async move { Ok(ExecutorActor::new(Executor::new(&config), &config, simulator, reports)) }
+        });
+
+        // Detectors: a whole view in, one set of findings out for every block.
+        let mut decoded = Vec::new();
+        for (strategy, findings) in strategies.into_iter().zip(findings) {
+            let mail = Mailbox::new(&topology, strategy.name.clone(), MAIL);
+            decoded.push(mail.waiting("decoder", "decoded blocks"));
+            let wiring = Wiring {
+                market: market.reader(strategy.name.clone()),
+                prices: prices.reader(strategy.name.clone()),
+                findings,
+                timeline: timeline.clone(),
+                pace,
+            };
+            let detector = system.spawn(mail, RestartPolicy::default(), move |_| {
+                let (detector, wiring) = ((strategy.build)(), wiring.clone());
+                async move { Ok(DetectorActor::new(detector, wiring)) }
+            });
+            actors.push(detector.control().clone());
+        }
+
+        // State: the market as of each block; it asks the loader about contracts that it does not know.
+        let loader = node.filter(|_| config.state.lazy_loading).map(|node| {
+            let mail = Mailbox::new(&topology, "loader", config.state.load_requests.get());
+            let requests = mail.dropping("state", "unknown contracts");
+            let (contracts, config, publisher) =
+                (Arc::clone(&contracts), config.state.clone(), bus.publisher());
+            let loader = system.spawn(mail, RestartPolicy::default(), move |_| {
+                let loader =
+                    Loader::new(Arc::clone(&contracts), config.clone(), node.clone(), publisher.clone(), []);
+                async move { Ok(loader) }
+            });
+            (requests, loader.control().clone())
+        });
+        let (requests, loader) = loader.unzip();
+        let wiring = StateWiring {
+            market: Arc::clone(&contracts),
+            snapshots: market.clone(),
+            derived: bus.derived("state"),
+            timeline: timeline.clone(),
+            loader: requests,
+            backlog: Arc::clone(&backlog),
+            first_seq,
+        };
+        let state = system.spawn(state_mail, CHAIN(), move |resume| {
+            let wiring = wiring.clone();
+            async move { Ok(StateActor::build(wiring, resume).await?) }
+        });
+
+        // Oracle: the prices as of each block.
+        let wiring = OracleWiring {
+            market: Arc::clone(&contracts),
+            config: config.oracle.clone(),
+            snapshots: prices.clone(),
+            derived: bus.derived("oracle"),
+            timeline: timeline.clone(),
+            backlog,
+            first_seq,
+        };
+        let oracle = system.spawn(oracle_mail, CHAIN(), move |resume| {
+            let wiring = wiring.clone();
+            async move { Ok(OracleActor::build(wiring, resume).await?) }
+        });
+
+        // Decoder: what each block did, to every detector.
+        let routers = contracts.routers.iter().chain(&config.decoder.routers).copied().collect::<Vec<_>>();
+        let decoder_timeline = timeline.clone();
+        let decoder = system.spawn(decoder_mail, CHAIN(), move |_| {
+            let (decoder, decoded) = (Decoder::new(routers.iter().copied()), decoded.clone());
+            let timeline = decoder_timeline.clone();
+            async move { Ok(DecoderActor::new(decoder, decoded, timeline)) }
+        });
+
+        let chain = [decoder.control(), oracle.control(), state.control()].map(Clone::clone);
+        let actors =
+            chain.into_iter().chain(loader).chain(actors).chain([executor.control().clone()]).collect();
+        Ok(Self { system, bus, topology, timeline, progress, market, prices, actors, handlers: Vec::new() })
+    }
+
+    /// Adds a subscriber of every event.
+    pub fn register(&mut self, name: impl Into<Origin>, handler: impl EventHandler) {
+        self.handlers.push(self.bus.register(name, handler));
+    }
+
+    /// Begins to follow a chain behind `start`; `limit`: how many canonical blocks.
+    pub fn follow(self, config: &Config, node: &NodeConfig, start: Start, limit: Option<u64>) -> Running {
+        let source = LiveIngest::new(&config.ingest, node, start, limit, self.bus.publisher());
+        let handle = source.spawn(&self.system, RestartPolicy::default());
+        self.running(handle.control().clone())
+    }
+
+    /// Begins to replay a recording.
+    pub fn replay(self, recording: &Recording) -> Running {
+        let source = ReplayIngest::new(recording, self.bus.publisher(), Some(self.progress.clone()), None);
+        let handle = source.spawn(&self.system, RestartPolicy::default());
+        self.running(handle.control().clone())
+    }
+
+    fn running(self, source: ActorControl) -> Running {
+        let Self { system, bus, topology, actors, handlers, .. } = self;
+        Running { system, bus, topology, source, actors, handlers }
+    }
+}

@@ -1,0 +1,364 @@
+//! What the command line asks for.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use headwater_bus::clock;
+use headwater_detectors::{Arbitrage, Pace};
+use headwater_events::{BusEvent, MarketLoaded, RunId};
+use headwater_ingest::{Start, parse_link};
+use headwater_journal::{Info, Journal, JournalConfig, Recording, info, verify};
+use headwater_market::{DEVNET_CHAIN_ID, ResolvedMarket};
+use headwater_node::{Node, NodeConfig, Redial};
+use headwater_simulation::{NodeSimulator, Unavailable};
+use headwater_state::{BulkLoad, LoadError, bulk_load};
+use indicatif::{ProgressBar, ProgressStyle};
+use tracing::{info, warn};
+
+use crate::bot::{Bot, Parts, Strategy};
+use crate::cli::{ConfigArgs, JournalCommand, ReplayArgs, RunArgs};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::graph as drawing;
+use crate::session::Session;
+
+/// The bundled recording: some minutes of the devnet, with reorganisations among them.
+const BUNDLED: &[u8] = include_bytes!("../../../tests/recordings/devnet.hwj");
+
+/// `headwater run`.
+///
+/// # Errors
+///
+/// As its [`Failure`] says.
+pub async fn run(arguments: RunArgs) -> Result<(), Failure> {
+    let config = load(arguments.config.as_deref())?;
+    match node_of(&config, &arguments) {
+        Some(node) => live(config, node, &arguments).await,
+        None if arguments.live => Err(Failure::usage(anyhow!(
+            "--live needs a node: give --rpc URL, or [node] urls in a file given with --config"
+        ))),
+        None => {
+            eprintln!(
+                "REPLAY of the bundled recording: no node is contacted (follow a chain with --rpc URL or --config FILE)"
+            );
+            let recording =
+                Recording::embedded("the bundled recording", BUNDLED).map_err(Failure::runtime)?;
+            replay_recording(config, &recording, arguments.ndjson.as_deref()).await
+        }
+    }
+}
+
+/// `headwater replay`.
+///
+/// # Errors
+///
+/// As its [`Failure`] says.
+pub async fn replay(arguments: ReplayArgs) -> Result<(), Failure> {
+    let config = load(arguments.config.as_deref())?;
+    let recording = Recording::open(&arguments.journal).map_err(Failure::runtime)?;
+    eprintln!("REPLAY of {}: no node is contacted", arguments.journal.display());
+    replay_recording(config, &recording, arguments.ndjson.as_deref()).await
+}
+
+/// `headwater journal`.
+///
+/// # Errors
+///
+/// As its [`Failure`] says.
+pub fn journal(command: JournalCommand) -> Result<(), Failure> {
+    match command {
+        JournalCommand::Info { journal } => print_info(&info(journal).map_err(Failure::runtime)?),
+        JournalCommand::Verify { journal } => {
+            let info = verify(journal).map_err(Failure::runtime)?;
+            print_lines([format!(
+                "{} events, {} to {}: all hold",
+                info.records, info.first_seq, info.last_seq
+            )])
+        }
+        JournalCommand::Dump { journal } => dump(&journal),
+    }
+}
+
+/// `headwater graph`.
+///
+/// # Errors
+///
+/// As its [`Failure`] says.
+pub async fn graph(arguments: ConfigArgs) -> Result<(), Failure> {
+    let config = load(arguments.config.as_deref())?;
+    let edges = topology(config).await.map_err(Failure::usage)?;
+    print_lines([drawing::text(&edges), drawing::mermaid(&edges)])
+}
+
+/// `headwater check`.
+///
+/// # Errors
+///
+/// Everything that is wrong with the configuration.
+pub fn check(arguments: ConfigArgs) -> Result<(), Failure> {
+    let path = arguments.config.ok_or_else(|| Failure::usage(anyhow!("check needs --config FILE")))?;
+    let config = load(Some(&path))?;
+    let chain = config.node.as_ref().and_then(|node| node.chain_id);
+    let chain = chain.or_else(|| config.market.preset.and_then(headwater_market::Preset::chain_id));
+    ResolvedMarket::resolve(&config.market, chain.unwrap_or(DEVNET_CHAIN_ID))
+        .with_context(|| path.display().to_string())
+        .map_err(Failure::usage)?;
+    print_lines([format!("{}: no errors", path.display())])
+}
+
+/// The edges of a live bot, from the objects that would run.
+///
+/// # Errors
+///
+/// When the market of the configuration is wrong.
+pub async fn topology(config: Config) -> anyhow::Result<Vec<headwater_bus::EdgeReport>> {
+    let node = NodeConfig::new(Vec::new());
+    let market = ResolvedMarket::resolve(&config.market, DEVNET_CHAIN_ID)?;
+    let scratch = Recording::embedded("the bundled recording", BUNDLED)?;
+    let parts = Parts {
+        strategies: bundled_strategies(&config, &market),
+        market: Arc::new(market),
+        run_id: RunId(0),
+        first_seq: 1,
+        recorder: None,
+        backlog: Arc::new(scratch.backlog(RunId(0))),
+        pace: Pace::Newest,
+        node: Some(node),
+        delays: None,
+        config,
+    };
+    let mut bot = Bot::wire(parts, Unavailable).await?;
+    let _session = Session::with_sink(&mut bot, None);
+    let edges = bot.topology.report();
+    bot.system.end();
+    Ok(edges)
+}
+
+/// The strategies of the bundled bot.
+pub fn bundled_strategies(config: &Config, market: &ResolvedMarket) -> Vec<Strategy> {
+    let (arbitrage, base_tokens) = (config.detectors.arbitrage.clone(), market.base_tokens.clone());
+    vec![Strategy::new(move || Arbitrage::new(arbitrage.clone(), base_tokens.clone()))]
+}
+
+/// What a replay of `recording` is made of: the market is that of the chain it was recorded on.
+///
+/// # Errors
+///
+/// When the recording does not say its chain, or the configuration does not fit it.
+pub fn replay_parts(config: Config, recording: &Recording, run_id: RunId) -> anyhow::Result<Parts> {
+    let chain_id = chain_of(recording)?;
+    let market = ResolvedMarket::resolve(&config.market, chain_id)?;
+    Ok(Parts {
+        strategies: bundled_strategies(&config, &market),
+        market: Arc::new(market),
+        run_id,
+        first_seq: recording.first_seq(),
+        recorder: None,
+        backlog: Arc::new(recording.backlog(run_id)),
+        pace: Pace::EveryBlock,
+        node: None,
+        delays: None,
+        config,
+    })
+}
+
+/// The chain that was recorded, as the end of its initial load says.
+fn chain_of(recording: &Recording) -> anyhow::Result<u64> {
+    for record in recording.records(recording.first_seq()) {
+        match &record?.envelope.event {
+            BusEvent::MarketLoaded(MarketLoaded { chain_id, .. }) => return Ok(*chain_id),
+            BusEvent::NewBlock(_) => break,
+            _ => {}
+        }
+    }
+    Err(anyhow!(
+        "{} does not begin with the load of a market: it is no recording of a run",
+        recording.path().display()
+    ))
+}
+
+async fn replay_recording(
+    config: Config,
+    recording: &Recording,
+    ndjson: Option<&Path>,
+) -> Result<(), Failure> {
+    let parts = replay_parts(config, recording, new_run()).map_err(Failure::runtime)?;
+    let mut bot = Bot::wire(parts, Unavailable).await.map_err(Failure::runtime)?;
+    let session = Session::observe(&mut bot, ndjson).map_err(Failure::usage)?;
+    session.conclude(bot.replay(recording), interrupted()).await?;
+    Ok(())
+}
+
+async fn live(config: Config, mut node_config: NodeConfig, arguments: &RunArgs) -> Result<(), Failure> {
+    let (node, chain_id) = Node::connect_first(&node_config).await.map_err(Failure::runtime)?;
+    node_config.chain_id = Some(chain_id);
+    info!(endpoint = %node.endpoint(), chain_id, "connected");
+    let market = Arc::new(ResolvedMarket::resolve(&config.market, chain_id).map_err(Failure::usage)?);
+
+    let run_id = new_run();
+    let record = run_directory(&config.journal, run_id);
+    let journal = Journal::create(&record, run_id, 1).map_err(Failure::runtime)?;
+    let (writer, recorder) = journal.start().map_err(Failure::runtime)?;
+    info!(journal = %record.directory.display(), "recording");
+
+    let timeout = config.executor.simulation_timeout();
+    let simulator = NodeSimulator::new(Redial::new(node_config.clone()), timeout);
+    let parts = Parts {
+        strategies: bundled_strategies(&config, &market),
+        market: Arc::clone(&market),
+        run_id,
+        first_seq: 1,
+        recorder: Some(recorder),
+        backlog: Arc::new(writer.backlog()),
+        pace: Pace::Newest,
+        node: Some(node_config.clone()),
+        delays: None,
+        config: config.clone(),
+    };
+    let mut bot = Bot::wire(parts, simulator).await.map_err(Failure::runtime)?;
+    let session = Session::observe(&mut bot, arguments.ndjson.as_deref()).map_err(Failure::usage)?;
+
+    let loaded = tokio::select! {
+        loaded = load_market(&node, &market) => loaded.map_err(Failure::runtime)?,
+        () = interrupted() => return Err(Failure::runtime(anyhow!("interrupted while the market was loading"))),
+    };
+    let start = publish(&bot, loaded).await.map_err(Failure::runtime)?;
+    drop(node);
+    let running = bot.follow(&config, &node_config, start, arguments.blocks);
+    let concluded = session.conclude(running, interrupted()).await;
+    writer.close().await.map_err(Failure::runtime)?;
+    eprintln!("recorded in {} (headwater replay reads it)", record.directory.display());
+    concluded.map(drop)
+}
+
+/// Loads the market at the node's head; at a newer one if that is gone meanwhile.
+///
+/// # Errors
+///
+/// When the node does not answer, or forgets every head before the load is through.
+pub async fn load_market(node: &Node, market: &ResolvedMarket) -> anyhow::Result<BulkLoad> {
+    const TRIES: u32 = 5;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let head = node.request("eth_getBlockByNumber", ("latest", false)).await?;
+        let head = parse_link(&head.raw).context("eth_getBlockByNumber")?;
+        let bar = progress_bar();
+        let loaded = bulk_load(node, market, head.hash, |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        })
+        .await;
+        bar.finish_and_clear();
+        match loaded {
+            Err(LoadError::BlockGone { .. }) if tries < TRIES => {
+                warn!(
+                    block = head.number,
+                    "the block is gone while the market was loading; loading at a newer one"
+                );
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Publishes what was loaded; says where to follow the chain from.
+///
+/// # Errors
+///
+/// When the bus is closed.
+pub async fn publish(bot: &Bot, loaded: BulkLoad) -> anyhow::Result<Start> {
+    let mut start = Start::Head;
+    let publisher = bot.bus.publisher();
+    info!(pools = loaded.report.pools, tokens = loaded.report.tokens, "the market is loaded");
+    for event in loaded.events {
+        if let BusEvent::MarketLoaded(MarketLoaded { number, hash, .. }) = &event {
+            start = Start::After { number: *number, hash: *hash };
+        }
+        publisher.publish(event, None).await?;
+    }
+    Ok(start)
+}
+
+fn load(path: Option<&Path>) -> Result<Config, Failure> {
+    path.map_or_else(|| Ok(Config::default()), Config::load).map_err(Failure::usage)
+}
+
+/// The node to follow: `--rpc` takes the place of the configured URLs.
+fn node_of(config: &Config, arguments: &RunArgs) -> Option<NodeConfig> {
+    match (&arguments.rpc, &config.node) {
+        (Some(url), Some(node)) => Some(NodeConfig { urls: vec![url.clone()], ..node.clone() }),
+        (Some(url), None) => Some(NodeConfig::new(vec![url.clone()])),
+        (None, node) => node.clone(),
+    }
+}
+
+fn new_run() -> RunId {
+    RunId(clock::unix_nanos())
+}
+
+/// Each run has a directory of its own; their names sort by time.
+fn run_directory(config: &JournalConfig, run_id: RunId) -> JournalConfig {
+    let directory: PathBuf = config.directory.join(format!("run-{run_id}"));
+    JournalConfig { directory, ..config.clone() }
+}
+
+/// Resolves on Ctrl-C.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        warn!("Ctrl-C cannot be heard");
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Drawn on a terminal only.
+fn progress_bar() -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("loading the market {bar:40} {pos}/{len} ({eta})");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn print_info(info: &Info) -> Result<(), Failure> {
+    let blocks = info.blocks.map_or_else(|| "none".to_owned(), |(low, high)| format!("{low} to {high}"));
+    let mut lines = vec![
+        format!("{}: {} bytes in {} files", info.path.display(), info.bytes, info.segments.len()),
+        format!("events {} to {} ({})", info.first_seq, info.last_seq, info.records),
+        format!("blocks {blocks}; the deepest reorganisation undid {}", info.deepest_reorg),
+    ];
+    lines.extend(info.kinds.iter().map(|(kind, count)| format!("  {count:8} {kind}")));
+    lines.extend(info.torn.iter().map(|torn| {
+        format!("{} bytes of an incomplete record at the end of {}", torn.bytes, torn.file.display())
+    }));
+    print_lines(lines)
+}
+
+fn dump(journal: &Path) -> Result<(), Failure> {
+    let recording = Recording::open(journal).map_err(Failure::runtime)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    for record in recording.records(recording.first_seq()) {
+        let record = record.map_err(Failure::runtime)?;
+        let written = serde_json::to_writer(&mut out, &*record.envelope)
+            .map_err(io::Error::from)
+            .and_then(|()| out.write_all(b"\n"));
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            other => other.map_err(Failure::runtime)?,
+        }
+    }
+    out.flush().map_err(Failure::runtime)
+}
+
+fn print_lines(lines: impl IntoIterator<Item = String>) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    for line in lines {
+        match writeln!(out, "{}", line.trim_end()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            other => other.map_err(Failure::runtime)?,
+        }
+    }
+    Ok(())
+}

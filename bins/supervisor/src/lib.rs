@@ -1,0 +1,17 @@
+//! The bundled supervisor as a library: the wiring of the bot, its configuration, and what the command line does with them.
+
+pub mod bot;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod failure;
+pub mod graph;
+mod report;
+mod running;
+mod session;
+
+pub use bot::{Bot, Parts, Strategy};
+pub use config::Config;
+pub use failure::Failure;
+pub use running::{Ended, Running};
+pub use session::Session;

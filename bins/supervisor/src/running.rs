@@ -1,0 +1,131 @@
+//! A wired system from its start to its end.
+
+use std::time::Duration;
+
+use headwater_actor::{ActorControl, Command, Exit, Fatal, System};
+use headwater_bus::{EdgeReport, EventBus, HandlerReport, Topology};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+/// Actors, handlers and forwarders at work.
+#[derive(Debug)]
+pub struct Running {
+    pub(crate) system: System,
+    pub(crate) bus: EventBus,
+    pub(crate) topology: Topology,
+    /// What produces; when it ends, everything drains in the order of the data.
+    pub(crate) source: ActorControl,
+    /// The other actors, in the order of the data.
+    pub(crate) actors: Vec<ActorControl>,
+    pub(crate) handlers: Vec<JoinHandle<HandlerReport>>,
+}
+
+/// How a system ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Whether somebody asked for it before the source was exhausted.
+    pub interrupted: bool,
+    /// The actor that was given up, if any was.
+    pub fatal: Option<Fatal>,
+    /// Each actor and its end.
+    pub exits: Vec<(String, Exit)>,
+    /// Each handler and its counts.
+    pub handlers: Vec<HandlerReport>,
+    /// Every edge with its counts.
+    pub edges: Vec<EdgeReport>,
+}
+
+/// From an interruption to the end.
+const GRACE: Duration = Duration::from_secs(4);
+
+impl Running {
+    /// The actor of a name.
+    pub fn actor(&self, name: &str) -> Option<&ActorControl> {
+        std::iter::once(&self.source).chain(&self.actors).find(|actor| actor.name() == name)
+    }
+
+    /// Every actor, in the order of the data.
+    pub fn actors(&self) -> impl Iterator<Item = &ActorControl> {
+        std::iter::once(&self.source).chain(&self.actors)
+    }
+
+    /// The tree that the actors hang in.
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
+    /// Every edge with its counts so far.
+    pub fn edges(&self) -> Vec<EdgeReport> {
+        self.topology.report()
+    }
+
+    /// Works until the source is exhausted, an actor is given up or `interrupt` resolves; then drains: the source
+    /// first, the sinks last.
+    pub async fn finish(self, interrupt: impl Future<Output = ()>) -> Ended {
+        let mut interrupted = false;
+        let mut fatal = None;
+        tokio::select! {
+            _ = self.source.ended() => {}
+            given_up = self.system.fatal() => fatal = Some(given_up),
+            () = interrupt => {
+                info!("interrupted: draining");
+                interrupted = true;
+            }
+        }
+        let in_haste = interrupted || fatal.is_some();
+        self.source.tell(Command::Stop);
+        if in_haste {
+            if tokio::time::timeout(GRACE, self.drain()).await.is_err() {
+                warn!("not drained in time: stopping");
+                self.stop().await;
+            }
+        } else {
+            tokio::select! {
+                () = self.drain() => {}
+                given_up = self.system.fatal() => {
+                    fatal = Some(given_up);
+                    self.stop().await;
+                }
+            }
+        }
+        fatal = fatal.or_else(|| self.system.given_up());
+        let mut exits = Vec::new();
+        for actor in self.actors() {
+            exits.push((actor.name().to_owned(), actor.ended().await));
+        }
+        self.bus.close_derived();
+        let mut handlers = Vec::new();
+        for handler in self.handlers {
+            match handler.await {
+                Ok(report) => handlers.push(report),
+                Err(error) => warn!(%error, "a handler did not end in good order"),
+            }
+        }
+        self.system.end();
+        Ended { interrupted, fatal, exits, handlers, edges: self.topology.report() }
+    }
+
+    /// Closes the source's lane once the source has ended; every mailbox behind it then closes in turn.
+    async fn drain(&self) {
+        self.source.ended().await;
+        self.bus.close_source();
+        for actor in &self.actors {
+            actor.ended().await;
+        }
+    }
+
+    /// Ends every actor at once; what they had not done is counted as abandoned.
+    async fn stop(&self) {
+        self.bus.close_source();
+        for actor in self.actors() {
+            actor.tell(Command::Stop);
+        }
+        for actor in self.actors() {
+            if tokio::time::timeout(Duration::from_millis(250), actor.ended()).await.is_err() {
+                warn!(actor = actor.name(), "does not stop: killing it");
+                actor.kill();
+                actor.ended().await;
+            }
+        }
+    }
+}

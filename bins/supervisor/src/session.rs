@@ -1,0 +1,147 @@
+//! What a run has beside the bot: results, counts, latencies, and its end.
+
+use std::path::Path;
+
+use headwater_bus::EventHandler;
+use headwater_events::{BusEvent, Envelope, Opportunity};
+use headwater_telemetry::{Latencies, Ndjson, NdjsonError, NdjsonSink, Summary, Tally};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::bot::Bot;
+use crate::failure::Failure;
+use crate::report;
+use crate::running::{Ended, Running};
+
+/// The observers of a run.
+#[derive(Debug)]
+pub struct Session {
+    tally: Tally,
+    latencies: Latencies,
+    best: Best,
+    results: Option<NdjsonSink>,
+    /// Whether stdout is taken by the results.
+    piped: bool,
+}
+
+/// Findings that the report shows.
+const SHOWN: usize = 10;
+
+impl Session {
+    /// Registers the observers on a wired bot; `ndjson` is where results go: a file, or `-` for stdout.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be made.
+    pub fn observe(bot: &mut Bot, ndjson: Option<&Path>) -> Result<Self, NdjsonError> {
+        let piped = ndjson == Some(Path::new("-"));
+        let results = match ndjson {
+            Some(_) if piped => Some(NdjsonSink::stdout()),
+            Some(path) => Some(NdjsonSink::file(path)?),
+            None => None,
+        };
+        Ok(Self { piped, ..Self::with_sink(bot, results) })
+    }
+
+    /// Registers the observers on a wired bot, with results into `results`.
+    pub fn with_sink(bot: &mut Bot, results: Option<NdjsonSink>) -> Self {
+        let (tally, latencies, best) = (Tally::default(), Latencies::new(&bot.timeline), Best::default());
+        bot.register("tally", tally.handler());
+        bot.register("latencies", latencies.handler());
+        bot.register("best", best.clone());
+        if let Some(sink) = &results {
+            bot.register("ndjson", Ndjson::new(sink, &bot.timeline));
+        }
+        Self { tally, latencies, best, results, piped: false }
+    }
+
+    /// Works until the source is exhausted or `interrupt` resolves, then drains, writes the summary and prints it.
+    ///
+    /// # Errors
+    ///
+    /// When an actor was given up, or the results could not be written.
+    pub async fn conclude(
+        self,
+        running: Running,
+        interrupt: impl Future<Output = ()>,
+    ) -> Result<(Summary, Ended), Failure> {
+        let piped = self.piped;
+        let best = self.best.clone();
+        let (summary, ended, written) = self.finish(running, interrupt).await;
+        let text = report::text(&summary, &best.take(), &ended);
+        if piped {
+            eprint!("{text}");
+        } else {
+            report::print(&text).map_err(Failure::runtime)?;
+        }
+        written.map_err(Failure::runtime)?;
+        match &ended.fatal {
+            Some(fatal) => Err(Failure::runtime(fatal.clone())),
+            None => Ok((summary, ended)),
+        }
+    }
+
+    /// As [`Session::conclude`], without printing.
+    pub async fn finish(
+        self,
+        running: Running,
+        interrupt: impl Future<Output = ()>,
+    ) -> (Summary, Ended, Result<(), NdjsonError>) {
+        let topology = running.topology.clone();
+        let broken = async {
+            match &self.results {
+                Some(sink) => drop(sink.broken().await),
+                None => std::future::pending().await,
+            }
+        };
+        let stop = async {
+            tokio::select! {
+                () = interrupt => {}
+                () = broken => {}
+            }
+        };
+        let ended = running.finish(stop).await;
+        let summary = self.tally.summary(&topology, &self.latencies);
+        let written = match &self.results {
+            Some(sink) => match sink.summary(&summary).await {
+                Ok(()) => sink.finish().await,
+                Err(error) => Err(error),
+            },
+            None => Ok(()),
+        };
+        let written = match written {
+            Err(NdjsonError::PipeClosed) => Ok(()),
+            other => other,
+        };
+        (summary, ended, written)
+    }
+}
+
+/// Keeps the best findings for the report.
+#[derive(Clone, Debug, Default)]
+struct Best {
+    found: Arc<Mutex<Vec<Opportunity>>>,
+}
+
+impl Best {
+    fn take(&self) -> Vec<Opportunity> {
+        std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl EventHandler for Best {
+    async fn handle(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
+        if let BusEvent::OpportunityFound(opportunity) = &envelope.event {
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let place = found.partition_point(|better| better.net_profit_wei >= opportunity.net_profit_wei);
+            if place < SHOWN {
+                found.insert(place, opportunity.clone());
+                found.truncate(SHOWN);
+            }
+        }
+        Ok(())
+    }
+
+    fn interested_in(&self, event: &BusEvent) -> bool {
+        matches!(event, BusEvent::OpportunityFound(_))
+    }
+}

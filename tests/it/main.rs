@@ -3,3 +3,5 @@
 mod architecture;
 mod devnet;
 mod executed;
+mod recall;
+mod simulation;

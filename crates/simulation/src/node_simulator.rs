@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use headwater_events::{AsOf, Opportunity, Plan, Simulated};
-use headwater_node::{Redial, NodeError};
+use headwater_node::{NodeError, Redial};
 use serde_json::json;
 
 use crate::{SimulationError, Simulator, flash_swap};

@@ -199,11 +199,10 @@ impl Follower {
                     let session = Session { node, heads, stop: stop.clone(), gaps_count, orphaned: 0 };
                     self.follow(session, endpoint, observe).await
                 }
-                // The first connection has to work: a wrong address is no outage.
-                Err(error) if self.status.epoch == 0 => Err(error.into()),
                 Err(error) => Err(error.into()),
             };
             match outcome {
+                // The first connection has to work: a wrong address is no outage.
                 Err(Halt::Failed(error)) if self.status.epoch > 0 && error.is_mended_by_reconnecting() => {
                     warn!(%error, epoch = self.status.epoch, "connecting anew");
                     self.failures = self.failures.saturating_add(1);

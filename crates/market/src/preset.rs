@@ -197,6 +197,39 @@ mod tests {
     }
 
     #[test]
+    fn the_devnet_preset_is_the_devnet() {
+        let deployed = include_str!("../../../tests/devnet/addresses.json");
+        let deployed: serde_json::Value = serde_json::from_str(deployed).expect("it is JSON");
+        let address = |value: &serde_json::Value| -> Address {
+            value.as_str().and_then(|text| text.parse().ok()).expect("an address")
+        };
+        let preset = devnet();
+        assert_eq!(Preset::Devnet.chain_id(), deployed["chain_id"].as_u64());
+        assert_eq!(preset.wrapped_native, address(&deployed["weth"]));
+        let factories = deployed["factories"].as_array().expect("a list");
+        assert_eq!(preset.factories.len(), factories.len());
+        for ((factory, router), deployed) in preset.factories.iter().zip(&preset.routers).zip(factories) {
+            assert_eq!(
+                (factory.address, *router),
+                (address(&deployed["address"]), address(&deployed["router"]))
+            );
+            assert_eq!(Some(factory.name.as_str()), deployed["name"].as_str());
+            let hash = factory.init_code_hash.map(|hash| hash.to_string());
+            assert_eq!(hash.as_deref(), deployed["init_code_hash"].as_str());
+        }
+        for token in deployed["tokens"].as_array().expect("a list") {
+            let name = token["symbol"].as_str().expect("a symbol");
+            assert!(preset.tokens.contains(&(name, address(&token["address"]))), "{name}");
+        }
+        for pool in deployed["pools"].as_array().expect("a list") {
+            let factory = preset.factories.iter().find(|known| pool["factory"].as_str() == Some(&known.name));
+            let factory = factory.expect("a factory of the preset");
+            let derived = factory.derive(address(&pool["token0"]), address(&pool["token1"]));
+            assert_eq!(derived, Some(address(&pool["address"])));
+        }
+    }
+
+    #[test]
     fn a_chain_id_names_its_preset() {
         for preset in [Preset::Mainnet, Preset::Devnet] {
             assert_eq!(preset.chain_id().map(Preset::of_chain), Some(preset));

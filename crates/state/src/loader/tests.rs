@@ -105,11 +105,13 @@ impl Bench {
 }
 
 fn pools(load: &BulkLoad) -> Vec<&PoolLoaded> {
-    let pool = |event| match event {
-        &BusEvent::PoolLoaded(ref pool) => Some(pool),
-        _ => None,
-    };
-    load.events.iter().filter_map(pool).collect()
+    load.events
+        .iter()
+        .filter_map(|event| match event {
+            BusEvent::PoolLoaded(pool) => Some(pool),
+            _ => None,
+        })
+        .collect()
 }
 
 fn verdict_of(load: &BulkLoad, token: Address) -> Option<&TokenVerdict> {

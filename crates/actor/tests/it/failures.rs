@@ -119,7 +119,8 @@ async fn a_panic_storm_escalates_and_what_was_left_is_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_that_lie_apart_are_borne_for_ever() {
-    let plan = |number: u64, tries| if number % 2 == 0 && tries == 0 { Deed::Panic } else { Deed::Note };
+    let plan =
+        |number: u64, tries| if number.is_multiple_of(2) && tries == 0 { Deed::Panic } else { Deed::Note };
     let stage = Stage::new(8, RestartPolicy::default(), plan).await;
     for number in 1..=40 {
         stage.send([number]).await;

@@ -2,3 +2,4 @@
 
 pub mod devnet;
 pub mod proof;
+pub mod proofs;

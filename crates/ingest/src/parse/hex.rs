@@ -18,7 +18,13 @@ fn digits<'a>(cursor: &mut Cursor<'a>) -> Parsed<(&'a [u8], usize)> {
 /// Exactly `N` bytes: a hash, an address, a bloom.
 #[inline]
 pub(super) fn fixed<const N: usize>(cursor: &mut Cursor<'_>) -> Parsed<[u8; N]> {
-    let (digits, at) = digits(cursor)?;
+    cursor.peek();
+    let at = cursor.offset();
+    let digits = match cursor.string_of(2 * N + 2) {
+        Some([b'0', b'x', digits @ ..]) => digits,
+        Some(_) => return Err(Fault::new(at, "it does not begin with 0x")),
+        None => digits(cursor)?.0,
+    };
     let mut bytes = [0; N];
     if digits.len() != 2 * N {
         return Err(Fault::new(at, format_args!("{} digits instead of {}", digits.len(), 2 * N)));

@@ -147,6 +147,17 @@ impl<'a> Cursor<'a> {
         Ok(string)
     }
 
+    /// The string that is next if it has this length, found without searching for its end. Whether it is one string is
+    /// for the caller to see: a quote inside is no digit.
+    #[inline]
+    pub(crate) fn string_of(&mut self, length: usize) -> Option<&'a [u8]> {
+        self.skip_space();
+        let quoted = self.text.get(self.at..self.at + length + 2)?;
+        let [b'"', string @ .., b'"'] = quoted else { return None };
+        self.at += length + 2;
+        Some(string)
+    }
+
     /// Consumes a `null` if one is next.
     #[inline]
     pub(crate) fn null(&mut self) -> bool {

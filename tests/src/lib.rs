@@ -3,3 +3,4 @@
 pub mod devnet;
 pub mod proof;
 pub mod proofs;
+pub mod workflows;

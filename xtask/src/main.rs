@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
+mod mutants;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -11,13 +13,18 @@ use anyhow::{Context, bail, ensure};
 const USAGE: &str = "usage: cargo xtask <workflow> [options]
 
   devnet    a local chain on which a seeded trader makes prices drift, until Ctrl-C
+  demo      the devnet and the supervisor together, live, for a minute
+  record    makes the bundled recording from the devnet
+  latency   blocks through the whole bot over a real socket, timed, beside the pattern of the seed
+  mutants   plants named breakages in a copy of the tree; each must turn the tests red
   prove     one acceptance item of an issue at its full size; --list names them
   test      all tests, anvil included; --offline leaves out, and says so, what needs Node.js
 
-`cargo xtask <workflow> --help` lists the options of all but test.";
+`cargo xtask <workflow> --help` lists the options of all but test and mutants.";
 
 /// Workflows of the workbench, and whether they run an optimised build: where time is part of the result, or long.
-const WORKBENCH: [(&str, bool); 2] = [("devnet", false), ("prove", true)];
+const WORKBENCH: [(&str, bool); 5] =
+    [("devnet", false), ("demo", true), ("record", true), ("latency", true), ("prove", true)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,6 +41,7 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (workflow, rest) = arguments.split_first().context(USAGE)?;
     match workflow.as_str() {
         "test" => test(rest),
+        "mutants" => mutants::run(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())
@@ -45,12 +53,19 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
     }
 }
 
+/// Runs a workflow of the workbench, with the supervisor built beside it.
 fn workbench(release: bool, arguments: &[String]) -> anyhow::Result<()> {
-    let mut cargo = cargo(&["run", "--quiet", "--package", "headwater-tests", "--bin", "workbench"]);
-    if release {
-        cargo.arg("--release");
-    }
-    succeed(cargo.arg("--").args(arguments))
+    let profile: &[&str] = if release { &["--release"] } else { &[] };
+    build_supervisor(profile)?;
+    let mut run = cargo(&["run", "--quiet", "--package", "headwater-tests", "--bin", "workbench"]);
+    succeed(run.args(profile).arg("--").args(arguments))
+}
+
+/// Workflows and tests start the real process.
+fn build_supervisor(profile: &[&str]) -> anyhow::Result<()> {
+    succeed(
+        cargo(&["build", "--quiet", "--package", "headwater-supervisor", "--bin", "headwater"]).args(profile),
+    )
 }
 
 /// Everything that can be tested here; a part that cannot run fails, unless it was left out by request.
@@ -65,6 +80,7 @@ fn test(arguments: &[String]) -> anyhow::Result<()> {
     fs::create_dir_all(root.join("target"))?;
     fs::write(&skips, "").with_context(|| format!("writing {}", skips.display()))?;
 
+    build_supervisor(&[])?;
     let mut runner = if nextest_is_there() {
         cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
     } else {

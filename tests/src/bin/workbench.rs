@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use headwater_tests::devnet::{Addresses, Devnet, Pace, Trader};
 use headwater_tests::proof::{self, PROOFS, ProofArgs};
+use headwater_tests::workflows;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Headwater's workflows")]
@@ -20,8 +21,35 @@ struct Arguments {
 enum Workflow {
     /// A local chain on which a seeded trader makes prices drift; runs until Ctrl-C
     Devnet(DevnetArguments),
+    /// The devnet and the supervisor together, live
+    Demo(DemoArguments),
+    /// Makes the bundled recording
+    Record(RecordArguments),
     /// One acceptance item of an issue at its full size
     Prove(ProveArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct DemoArguments {
+    /// Decides every trade
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How long; there are four blocks in a second
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct RecordArguments {
+    /// Decides every trade
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// Canonical blocks
+    #[arg(long, default_value_t = 320)]
+    blocks: u64,
+    /// Where to
+    #[arg(long, default_value = "tests/recordings/devnet.hwj")]
+    file: std::path::PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,6 +93,11 @@ struct ProveArguments {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().workflow {
         Workflow::Devnet(arguments) => devnet(&arguments),
+        Workflow::Demo(arguments) => workflows::demo(arguments.seed, 4 * arguments.seconds),
+        Workflow::Record(arguments) => {
+            println!("{}", workflows::record(arguments.seed, arguments.blocks, &arguments.file)?);
+            Ok(())
+        }
         Workflow::Prove(arguments) => prove(&arguments),
     }
 }

@@ -1,0 +1,134 @@
+//! The devnet and the real `headwater` process together.
+
+use std::fs;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use headwater_journal::{export_recording, verify};
+
+use crate::devnet::{Devnet, Pace, Trader};
+
+/// The supervisor that was built beside the running executable.
+///
+/// # Errors
+/// Where it was not built.
+pub fn headwater() -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let folder = this.parent().context("an executable has a folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    let binary = folder.join(format!("headwater{}", std::env::consts::EXE_SUFFIX));
+    ensure!(
+        binary.is_file(),
+        "{} is not there: build it with `cargo build -p headwater-supervisor`, as cargo xtask does",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+/// A process that is killed when it is forgotten.
+#[derive(Debug)]
+pub struct Process(Child);
+
+impl Process {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(command: &mut Command) -> anyhow::Result<Self> {
+        Ok(Self(command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?))
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.0.try_wait()?.is_some())
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it ended in an error.
+    pub fn succeed(mut self) -> anyhow::Result<()> {
+        let status = self.0.wait()?;
+        ensure!(status.success(), "headwater ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A configuration for a devnet, with its journal beside it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn configure(folder: &Path, devnet: &Devnet) -> anyhow::Result<PathBuf> {
+    let path = folder.join("headwater.toml");
+    let journal = folder.join("journal");
+    let text =
+        format!("{}\n[journal]\ndirectory = {:?}\n", devnet.configuration(), journal.display().to_string());
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// Devnet and supervisor together, live: a block every 250 ms, a reorganisation now and then.
+///
+/// # Errors
+/// Whatever goes wrong on either side.
+pub fn demo(seed: u64, blocks: u64) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    follow(seed, blocks, Duration::from_millis(250), folder.path())
+}
+
+/// Records `blocks` canonical blocks of the devnet, reorganisations among them, into one compressed file.
+///
+/// # Errors
+/// Whatever goes wrong on the way, and a recording that is too small or too large to be bundled.
+pub fn record(seed: u64, blocks: u64, file: &Path) -> anyhow::Result<String> {
+    const MOST_BYTES: u64 = 2_000_000;
+    let folder = tempfile::tempdir()?;
+    follow(seed, blocks, Duration::from_millis(60), folder.path())?;
+    let mut runs = fs::read_dir(folder.path().join("journal"))?;
+    let run = runs.next().context("a run leaves a journal")??.path();
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let exported = export_recording(&run, file, None)?;
+    let info = verify(file)?;
+    let (recorded, reorgs) = (info.count("new_block"), info.count("reorg"));
+    if recorded < blocks || reorgs == 0 || exported.compressed_bytes >= MOST_BYTES {
+        bail!("{recorded} blocks, {reorgs} reorganisations, {} bytes", exported.compressed_bytes);
+    }
+    let bytes = exported.compressed_bytes;
+    Ok(format!("{}: {recorded} blocks, {reorgs} reorganisations, {bytes} bytes", file.display()))
+}
+
+fn follow(seed: u64, blocks: u64, block_time: Duration, folder: &Path) -> anyhow::Result<()> {
+    let devnet = Devnet::start()?;
+    let mut trader = Trader::new(seed, &devnet);
+    let config = configure(folder, &devnet)?;
+    let mut command = Command::new(headwater()?);
+    command.arg("run").arg("--config").arg(config).args(["--blocks", &blocks.to_string()]);
+    let mut process = Process::start(&mut command)?;
+    let pace = Pace { block_time, reorg_every: NonZeroU64::new(37) };
+    let mut asked = Ok(());
+    devnet.run(&mut trader, pace, |_| match process.has_ended() {
+        Ok(ended) => !ended,
+        Err(error) => {
+            asked = Err(error);
+            false
+        }
+    })?;
+    asked?;
+    process.succeed()
+}

@@ -1,0 +1,140 @@
+//! Named breakages: each is planted in a copy of the tree, and the tests must turn red.
+//!
+//! A mutant names the tests of the suite that ought to notice, so that trying one does not take the whole suite; red there
+//! is red in the suite. Before any is planted, all of these tests are run on the unbroken copy and must be green.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::{cargo, succeed};
+
+/// A breakage.
+struct Mutant {
+    name: &'static str,
+    file: &'static str,
+    /// Stands exactly once in the file.
+    original: &'static str,
+    broken: &'static str,
+    /// The package whose tests ought to notice.
+    package: &'static str,
+    /// Which of them, as nextest filters names; empty for all.
+    tests: &'static str,
+}
+
+include!("mutants_list.rs");
+
+/// Plants each, or those named.
+pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
+    if names == ["--list"] {
+        MUTANTS.iter().for_each(|mutant| println!("{:32} {}", mutant.name, mutant.file));
+        return Ok(());
+    }
+    if let Some(unknown) = names.iter().find(|name| MUTANTS.iter().all(|mutant| mutant.name != **name)) {
+        bail!("there is no mutant {unknown:?}; `cargo xtask mutants --list` names them");
+    }
+    let chosen: Vec<_> = MUTANTS
+        .iter()
+        .filter(|mutant| names.is_empty() || names.iter().any(|name| name == mutant.name))
+        .collect();
+    let copy = Copy::of_the_tree()?;
+    copy.must_be_green(&chosen)?;
+    let mut survivors = Vec::new();
+    for mutant in &chosen {
+        let started = now();
+        let red = copy.turns_red(mutant)?;
+        let verdict = if red { "red" } else { "SURVIVED" };
+        println!("{verdict:9} {:32} {:5.1} s", mutant.name, started.elapsed().as_secs_f64());
+        if !red {
+            survivors.push(mutant.name);
+        }
+    }
+    println!("{} mutants planted, {} turned the tests red", chosen.len(), chosen.len() - survivors.len());
+    ensure!(survivors.is_empty(), "nobody noticed: {}", survivors.join(", "));
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this tool depends on no Headwater crate, and so not on its clock"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A copy of the tree, with a target directory of its own.
+struct Copy {
+    root: PathBuf,
+    target: PathBuf,
+}
+
+impl Copy {
+    /// What git knows of, and what is new and not ignored, as it is in the working tree.
+    fn of_the_tree() -> anyhow::Result<Self> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let base = source.join("target/mutants");
+        let root = base.join("tree");
+        if root.exists() {
+            fs::remove_dir_all(&root)?;
+        }
+        let listed = Command::new("git")
+            .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+            .current_dir(&source)
+            .output()
+            .context("asking git for the files of the tree")?;
+        ensure!(listed.status.success(), "git does not list the files of the tree");
+        for file in String::from_utf8(listed.stdout)?.lines().filter(|file| source.join(file).is_file()) {
+            let to = root.join(file);
+            fs::create_dir_all(to.parent().context("a file has a folder")?)?;
+            fs::copy(source.join(file), to).with_context(|| format!("copying {file}"))?;
+        }
+        Ok(Self { root, target: base.join("target") })
+    }
+
+    fn must_be_green(&self, mutants: &[&Mutant]) -> anyhow::Result<()> {
+        let suites: BTreeSet<_> = mutants.iter().map(|mutant| (mutant.package, mutant.tests)).collect();
+        for (package, tests) in suites {
+            println!("unbroken  {package} {tests}");
+            succeed(&mut self.tests(package, tests))
+                .with_context(|| format!("{package} {tests:?} is red before anything is broken"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the tests notice. A mutant that does not compile, or whose place is not found, is an error.
+    fn turns_red(&self, mutant: &Mutant) -> anyhow::Result<bool> {
+        let file = self.root.join(mutant.file);
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", mutant.file))?;
+        let places = text.matches(mutant.original).count();
+        ensure!(places == 1, "{}: its place is in {} {places} times", mutant.name, mutant.file);
+        fs::write(&file, text.replace(mutant.original, mutant.broken))?;
+        let verdict = self.verdict(mutant);
+        fs::write(&file, text)?;
+        verdict
+    }
+
+    fn verdict(&self, mutant: &Mutant) -> anyhow::Result<bool> {
+        let mut build = self.tests(mutant.package, mutant.tests);
+        build.arg("--no-run").stdout(Stdio::null()).stderr(Stdio::null());
+        succeed(&mut build).with_context(|| format!("{} does not compile", mutant.name))?;
+        let mut tests = self.tests(mutant.package, mutant.tests);
+        let status = tests.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        Ok(!status.success())
+    }
+
+    fn tests(&self, package: &str, tests: &str) -> Command {
+        let mut command = cargo(&["test", "--quiet", "--package", package, "--lib", "--tests"]);
+        if package == "headwater-tests" {
+            command = cargo(&["test", "--quiet", "--package", package, "--test", "it"]);
+        }
+        command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
+        if !tests.is_empty() {
+            command.arg(tests);
+        }
+        command
+    }
+}

@@ -27,7 +27,7 @@ pub struct Pool {
 }
 
 /// One direction through a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Swap {
     /// Smallest units of the token that goes in.
     pub reserve_in: u128,
@@ -78,10 +78,20 @@ pub struct Cycle {
 ///
 /// A cycle starts at the first of `bases` that it contains. The tokens of a cycle are distinct, and so are its pools.
 pub fn search(pools: &[Pool], bases: &[Address], max_hops: usize) -> Vec<Cycle> {
+    search_sized_by(pools, bases, max_hops, &mut best_input)
+}
+
+/// [`search`] with the sizing in the caller's hands: for one who remembers the cycles of blocks before.
+pub fn search_sized_by(
+    pools: &[Pool],
+    bases: &[Address],
+    max_hops: usize,
+    size: &mut dyn FnMut(&[Swap]) -> Option<Best>,
+) -> Vec<Cycle> {
     let mut found = Vec::new();
     for_each_cycle(pools, bases, max_hops, &mut |path| {
         let swaps: Vec<Swap> = path.iter().map(|step| step.swap()).collect();
-        if let Some(best) = best_input(&swaps) {
+        if let Some(best) = size(&swaps) {
             found.push(cycle(path, best));
         }
     });

@@ -1,27 +1,26 @@
 //! What the command line asks for.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use headwater_bus::clock;
 use headwater_detectors::{Arbitrage, Pace};
 use headwater_events::{BusEvent, MarketLoaded, RunId};
-use headwater_ingest::{Start, parse_link};
-use headwater_journal::{Info, Journal, JournalConfig, Recording, info, verify};
+use headwater_journal::{Info, Recording, info, verify};
 use headwater_market::{DEVNET_CHAIN_ID, ResolvedMarket};
-use headwater_node::{Node, NodeConfig, Redial};
-use headwater_simulation::{NodeSimulator, Unavailable};
-use headwater_state::{BulkLoad, LoadError, bulk_load};
+use headwater_node::NodeConfig;
+use headwater_simulation::Unavailable;
 use indicatif::{ProgressBar, ProgressStyle};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::bot::{Bot, Parts, Strategy};
 use crate::cli::{ConfigArgs, JournalCommand, ReplayArgs, RunArgs};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::graph as drawing;
+use crate::live::Live;
 use crate::session::Session;
 
 /// The bundled recording: some minutes of the devnet, with reorganisations among them.
@@ -191,95 +190,24 @@ async fn replay_recording(
     Ok(())
 }
 
-async fn live(config: Config, mut node_config: NodeConfig, arguments: &RunArgs) -> Result<(), Failure> {
-    let (node, chain_id) = Node::connect_first(&node_config).await.map_err(Failure::runtime)?;
-    node_config.chain_id = Some(chain_id);
-    info!(endpoint = %node.endpoint(), chain_id, "connected");
-    let market = Arc::new(ResolvedMarket::resolve(&config.market, chain_id).map_err(Failure::usage)?);
-
-    let run_id = new_run();
-    let record = run_directory(&config.journal, run_id);
-    let journal = Journal::create(&record, run_id, 1).map_err(Failure::runtime)?;
-    let (writer, recorder) = journal.start().map_err(Failure::runtime)?;
-    info!(journal = %record.directory.display(), "recording");
-
-    let timeout = config.executor.simulation_timeout();
-    let simulator = NodeSimulator::new(Redial::new(node_config.clone()), timeout);
-    let parts = Parts {
-        strategies: bundled_strategies(&config, &market),
-        market: Arc::clone(&market),
-        run_id,
-        first_seq: 1,
-        recorder: Some(recorder),
-        backlog: Arc::new(writer.backlog()),
-        pace: Pace::Newest,
-        node: Some(node_config.clone()),
-        delays: None,
-        config: config.clone(),
+async fn live(config: Config, node: NodeConfig, arguments: &RunArgs) -> Result<(), Failure> {
+    let mut live = Live::connect(config, node).await?;
+    let session = Session::observe(&mut live.bot, arguments.ndjson.as_deref()).map_err(Failure::usage)?;
+    let bar = progress_bar();
+    let progress = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
     };
-    let mut bot = Bot::wire(parts, simulator).await.map_err(Failure::runtime)?;
-    let session = Session::observe(&mut bot, arguments.ndjson.as_deref()).map_err(Failure::usage)?;
-
-    let loaded = tokio::select! {
-        loaded = load_market(&node, &market) => loaded.map_err(Failure::runtime)?,
+    tokio::select! {
+        loaded = live.load(progress) => loaded.map_err(Failure::runtime)?,
         () = interrupted() => return Err(Failure::runtime(anyhow!("interrupted while the market was loading"))),
-    };
-    let start = publish(&bot, loaded).await.map_err(Failure::runtime)?;
-    drop(node);
-    let running = bot.follow(&config, &node_config, start, arguments.blocks);
+    }
+    bar.finish_and_clear();
+    let (running, record) = live.follow(arguments.blocks);
     let concluded = session.conclude(running, interrupted()).await;
-    writer.close().await.map_err(Failure::runtime)?;
+    record.writer.close().await.map_err(Failure::runtime)?;
     eprintln!("recorded in {} (headwater replay reads it)", record.directory.display());
     concluded.map(drop)
-}
-
-/// Loads the market at the node's head; at a newer one if that is gone meanwhile.
-///
-/// # Errors
-///
-/// When the node does not answer, or forgets every head before the load is through.
-pub async fn load_market(node: &Node, market: &ResolvedMarket) -> anyhow::Result<BulkLoad> {
-    const TRIES: u32 = 5;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let head = node.request("eth_getBlockByNumber", ("latest", false)).await?;
-        let head = parse_link(&head.raw).context("eth_getBlockByNumber")?;
-        let bar = progress_bar();
-        let loaded = bulk_load(node, market, head.hash, |done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-        })
-        .await;
-        bar.finish_and_clear();
-        match loaded {
-            Err(LoadError::BlockGone { .. }) if tries < TRIES => {
-                warn!(
-                    block = head.number,
-                    "the block is gone while the market was loading; loading at a newer one"
-                );
-            }
-            other => return Ok(other?),
-        }
-    }
-}
-
-/// Publishes what was loaded; says where to follow the chain from.
-///
-/// # Errors
-///
-/// When the bus is closed.
-pub async fn publish(bot: &Bot, loaded: BulkLoad) -> anyhow::Result<Start> {
-    let mut start = Start::Head;
-    let publisher = bot.bus.publisher();
-    info!(pools = loaded.report.pools, tokens = loaded.report.tokens, "the market is loaded");
-    for event in loaded.events {
-        if let BusEvent::MarketLoaded(MarketLoaded { number, hash, .. }) = &event {
-            start = Start::After { number: *number, hash: *hash };
-        }
-        publisher.publish(event, None).await?;
-    }
-    Ok(start)
 }
 
 fn load(path: Option<&Path>) -> Result<Config, Failure> {
@@ -297,12 +225,6 @@ fn node_of(config: &Config, arguments: &RunArgs) -> Option<NodeConfig> {
 
 fn new_run() -> RunId {
     RunId(clock::unix_nanos())
-}
-
-/// Each run has a directory of its own; their names sort by time.
-fn run_directory(config: &JournalConfig, run_id: RunId) -> JournalConfig {
-    let directory: PathBuf = config.directory.join(format!("run-{run_id}"));
-    JournalConfig { directory, ..config.clone() }
 }
 
 /// Resolves on Ctrl-C.

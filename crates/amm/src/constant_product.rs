@@ -82,6 +82,11 @@ impl Hop {
         self.fee
     }
 
+    /// The same pool the other way round.
+    pub fn reversed(&self) -> Self {
+        Self { reserve_in: self.reserve_out, reserve_out: self.reserve_in, fee: self.fee }
+    }
+
     /// The pool after somebody swapped `amount_in` for `amount_out`, in the same direction.
     pub fn after(&self, amount_in: u128, amount_out: u128) -> Result<Self, AmmError> {
         let reserve_in = self.reserve_in.checked_add(amount_in).ok_or(AmmError::Overflow)?;

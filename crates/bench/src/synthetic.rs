@@ -1,6 +1,7 @@
 //! Markets of the shape that a real chain has: most pools against the wrapped native token, some against a stablecoin, a
 //! long tail of tokens with few pools each, prices that agree, and a few pools per block that do not.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, U256};
@@ -17,12 +18,16 @@ pub struct SyntheticMarket {
     table: PoolTable,
     /// By token: worth of a smallest unit.
     prices: Vec<f64>,
+    /// Pools by pair of tokens.
+    parallel: HashMap<(usize, usize), usize>,
     random: ChaCha8Rng,
 }
 
 /// Pools that a block touches, as far as this market goes.
 pub const TOUCHED: usize = 50;
-/// Of these, pools whose price is moved by a few per cent.
+/// Pools of the same two tokens: as many as there are factories that matter.
+const PARALLEL: usize = 6;
+/// Touched pools whose price is moved by a few per cent.
 const SHOCKED: usize = 2;
 
 impl SyntheticMarket {
@@ -31,7 +36,7 @@ impl SyntheticMarket {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let tokens = pools * 6 / 10 + 2;
         let prices = (0..tokens).map(|_| 10f64.powf(random.random_range(-3.0..1.0))).collect();
-        let mut market = Self { table: PoolTable::default(), prices, random };
+        let mut market = Self { table: PoolTable::default(), prices, parallel: HashMap::new(), random };
         for number in 0..pools {
             market.add_pool(number);
         }
@@ -75,7 +80,7 @@ impl SyntheticMarket {
     }
 
     fn add_pool(&mut self, number: usize) {
-        let (a, b) = self.random_pair();
+        let (a, b) = self.pair_with_room();
         let (token0, token1, a, b) =
             if token(a) < token(b) { (token(a), token(b), a, b) } else { (token(b), token(a), b, a) };
         let mut address = [0x70; 20];
@@ -92,6 +97,17 @@ impl SyntheticMarket {
         let worth = 10f64.powf(self.random.random_range(18.0..22.0));
         let held = |token: usize| (worth / self.prices[token]) as u128;
         self.table.set_reserves(id, Some(Reserves { reserve0: held(a), reserve1: held(b) }));
+    }
+
+    fn pair_with_room(&mut self) -> (usize, usize) {
+        loop {
+            let (a, b) = self.random_pair();
+            let pools = self.parallel.entry((a.min(b), a.max(b))).or_default();
+            if *pools < PARALLEL {
+                *pools += 1;
+                return (a, b);
+            }
+        }
     }
 
     /// 70 % against token 0, 12 % against token 1, the rest between tokens that few have heard of.

@@ -1,6 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 pub mod devnet;
+pub mod exhaustive;
+pub mod follower;
+pub mod latency;
 pub mod proof;
 pub mod proofs;
+pub mod replayed;
 pub mod workflows;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use headwater_tests::devnet::{Addresses, Devnet, Pace, Trader};
+use headwater_tests::latency::{Load, Plan, measure};
 use headwater_tests::proof::{self, PROOFS, ProofArgs};
 use headwater_tests::workflows;
 
@@ -25,8 +26,26 @@ enum Workflow {
     Demo(DemoArguments),
     /// Makes the bundled recording
     Record(RecordArguments),
+    /// Blocks through the whole bot over a real socket, timed, beside the pattern of the seed
+    Latency(LatencyArguments),
     /// One acceptance item of an issue at its full size
     Prove(ProveArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct LatencyArguments {
+    /// Decides the market and its blocks
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Pools of the market
+    #[arg(long, default_value_t = 10_000)]
+    pools: usize,
+    /// Blocks that are measured
+    #[arg(long, default_value_t = 400)]
+    blocks: usize,
+    /// Milliseconds from one block to the next
+    #[arg(long, default_value_t = 50)]
+    pace_ms: u64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -98,6 +117,7 @@ fn main() -> anyhow::Result<()> {
             println!("{}", workflows::record(arguments.seed, arguments.blocks, &arguments.file)?);
             Ok(())
         }
+        Workflow::Latency(arguments) => latency(&arguments),
         Workflow::Prove(arguments) => prove(&arguments),
     }
 }
@@ -134,4 +154,16 @@ fn prove(arguments: &ProveArguments) -> anyhow::Result<()> {
     let report = (proof::find(name)?.run)(&args)?;
     println!("{report}");
     report.verdict()
+}
+
+fn latency(arguments: &LatencyArguments) -> anyhow::Result<()> {
+    let load = Load { pools: arguments.pools, ..Load::default() };
+    let pace = Duration::from_millis(arguments.pace_ms);
+    let measured = measure(Plan { load, seed: arguments.seed, blocks: arguments.blocks, warm_up: 20, pace })?;
+    println!(
+        "{} transactions, {} logs a block, {} of {} pools touched, a block every {} ms, seed {}",
+        load.transactions, load.logs, load.touched, load.pools, arguments.pace_ms, arguments.seed
+    );
+    println!("{}", measured.table());
+    Ok(())
 }

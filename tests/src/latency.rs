@@ -1,0 +1,338 @@
+//! The latency of the whole bot over a real socket, beside the pattern of the seed, interleaved block by block.
+//!
+//! A node of our own serves each block to both: the clock starts when its last byte has been handed to the socket, and ends
+//! when the executor has the findings in hand. Both search the same market with the same detector, and what they find is
+//! compared: a faster wrong answer fails.
+
+mod seed;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256, U256};
+use anyhow::{Context, ensure};
+use headwater_bus::{EventHandler, Stage};
+use headwater_events::{BusEvent, Envelope};
+use headwater_node::NodeConfig;
+use headwater_reference::fake_node::{BlockBuilder, FakeBlock, FakeNode};
+use headwater_supervisor::Live;
+use headwater_supervisor::{Config, Session};
+use tokio::time::Instant;
+
+use self::seed::Seed;
+pub use self::world::{Load, World};
+
+/// What is measured, and how much of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// The market and its blocks.
+    pub load: Load,
+    /// Everything that is random comes out of this.
+    pub seed: u64,
+    /// Blocks that are measured.
+    pub blocks: usize,
+    /// Blocks before them that are not.
+    pub warm_up: usize,
+    /// From one block to the next.
+    pub pace: Duration,
+}
+
+/// What was measured.
+#[derive(Debug)]
+pub struct Measured {
+    /// Nanoseconds from the feeder's last byte to the executor, by block.
+    pub ours: Vec<u64>,
+    /// The same of the pattern of the seed.
+    pub seed: Vec<u64>,
+    /// Findings compared.
+    pub findings: usize,
+    /// Ours by stage, since the last byte was read, as the bot itself measures it.
+    pub stages: String,
+}
+
+/// What identifies a finding here: its pools and its profit.
+pub(crate) type Found = BTreeMap<Vec<Address>, U256>;
+
+/// No chain has it.
+const CHAIN_ID: u64 = 424_242;
+
+impl Measured {
+    /// The median of the seed's over the median of ours.
+    pub fn ratio(&self) -> f64 {
+        percentile(&self.seed, 0.5) as f64 / percentile(&self.ours, 0.5).max(1) as f64
+    }
+
+    /// As a table.
+    pub fn table(&self) -> String {
+        let mut text = String::from("µs from the feeder's last byte to the executor\n");
+        let _ = writeln!(text, "{:12} {:>9} {:>9} {:>9} {:>9}", "", "p50", "p90", "p99", "max");
+        for (name, samples) in [("headwater", &self.ours), ("seed pattern", &self.seed)] {
+            let _ = write!(text, "{name:12}");
+            for share in [0.5, 0.9, 0.99, 1.0] {
+                let _ = write!(text, " {:>9.1}", percentile(samples, share) as f64 / 1e3);
+            }
+            text.push('\n');
+        }
+        let blocks = self.ours.len();
+        let _ = writeln!(
+            text,
+            "{blocks} blocks each, {} findings equal; ratio of the medians {:.1}",
+            self.findings,
+            self.ratio()
+        );
+        let _ = write!(text, "\nwithin headwater, µs since the block's last byte was read\n{}", self.stages);
+        text
+    }
+}
+
+/// The value below which a share of the samples lies.
+pub fn percentile(samples: &[u64], share: f64) -> u64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
+}
+
+/// Measures.
+///
+/// # Errors
+/// When either side loses a block, or they find different things.
+pub fn measure(plan: Plan) -> anyhow::Result<Measured> {
+    let mut world = World::new(plan.load, plan.seed);
+    let contracts = world.contracts();
+    let anchor = BlockBuilder::first(1_000).build();
+    let feeders = [Feeder::start(&anchor, &contracts)?, Feeder::start(&anchor, &contracts)?];
+    let mut blocks = Vec::with_capacity(plan.warm_up + plan.blocks);
+    let mut parent = anchor;
+    for _ in 0..plan.warm_up + plan.blocks {
+        parent = world.block(&parent);
+        blocks.push(parent.clone());
+    }
+    let folder = tempfile::tempdir()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(interleave(plan, blocks, &feeders, folder.path()))
+}
+
+async fn interleave(
+    plan: Plan,
+    blocks: Vec<FakeBlock>,
+    feeders: &[Feeder; 2],
+    folder: &Path,
+) -> anyhow::Result<Measured> {
+    let config = configuration(folder)?;
+    let node =
+        |feeder: &Feeder| -> anyhow::Result<NodeConfig> { Ok(NodeConfig::new(vec![feeder.url.parse()?])) };
+    let mut live = Live::connect(config.clone(), node(&feeders[0])?)
+        .await
+        .map_err(|failure| anyhow::anyhow!("{failure}"))?;
+    let findings = Findings::default();
+    live.bot.register("findings", findings.clone());
+    let session = Session::with_sink(&mut live.bot, None);
+    live.load(|_, _| {}).await?;
+    let (timeline, progress, market) =
+        (live.bot.timeline.clone(), live.bot.progress.clone(), live.bot.market.clone());
+    let (running, record) = live.follow(Some(blocks.len() as u64));
+    let mut seed = Seed::start(node(&feeders[1])?, &config, CHAIN_ID).await?;
+    feeders[0].subscribed();
+    feeders[1].subscribed();
+
+    let mut measured = Measured { ours: Vec::new(), seed: Vec::new(), findings: 0, stages: String::new() };
+    let mut due = Instant::now();
+    for (index, block) in blocks.into_iter().enumerate() {
+        let hash = block.hash();
+        due += plan.pace;
+        tokio::time::sleep_until(due).await;
+        // Whoever comes first in one block comes second in the next.
+        let mut took = [0; 2];
+        for side in if index % 2 == 0 { [0, 1] } else { [1, 0] } {
+            feeders[side].push(block.clone())?;
+            took[side] = if side == 0 {
+                let seq = seq_of(&market, hash).await?;
+                tokio::time::timeout(DEADLINE, progress.wait_for(seq))
+                    .await
+                    .context("the block is not done")?;
+                let last_byte = feeders[0].last_byte(hash)?;
+                timeline.elapsed_until(seq, Stage::Received, last_byte).context("the stamp is gone")?
+            } else {
+                let received =
+                    tokio::time::timeout(DEADLINE, seed.found()).await.context("the seed lost a block")??;
+                let last_byte = feeders[1].last_byte(hash)?;
+                u64::try_from(received.saturating_duration_since(last_byte).as_nanos())?
+            };
+        }
+        if index >= plan.warm_up {
+            measured.ours.push(took[0]);
+            measured.seed.push(took[1]);
+        }
+    }
+    let (summary, ended, written) = session.finish(running, std::future::pending()).await;
+    written?;
+    record.writer.close().await?;
+    ensure!(ended.fatal.is_none(), "{:?}", ended.fatal);
+    ensure!(summary.lost() == 0 && summary.gaps == 0, "something was lost: {:?}", summary.edges);
+    measured.findings = compare(&findings.take(), &seed.all_found())?;
+    measured.stages = stages(&summary);
+    Ok(measured)
+}
+
+/// From a block's announcement to its end, generously.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The sequence number under which a block was published.
+async fn seq_of(
+    market: &headwater_bus::SnapshotWriter<headwater_market::MarketSnapshot>,
+    hash: B256,
+) -> anyhow::Result<u64> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let window = market.window();
+        if let Some(snapshot) = window.iter().rev().find(|snapshot| snapshot.as_of.hash == hash) {
+            return Ok(snapshot.as_of.seq);
+        }
+        ensure!(Instant::now() < deadline, "block {hash} does not arrive");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn compare(ours: &BTreeMap<B256, Found>, seed: &BTreeMap<B256, Found>) -> anyhow::Result<usize> {
+    let mut findings = 0;
+    for (hash, found) in seed {
+        let same = ours.get(hash).cloned().unwrap_or_default();
+        ensure!(same == *found, "different findings in {hash}: {same:?} and {found:?}");
+        findings += found.len();
+    }
+    Ok(findings)
+}
+
+fn configuration(folder: &Path) -> anyhow::Result<Config> {
+    let factories = world::FACTORIES.map(|factory| {
+        format!(
+            "[[market.factories]]\nprotocol = \"uniswap-v2\"\naddress = \"{factory:#x}\"\ninit_code_hash = \"{:#x}\"\n",
+            world::INIT_CODE_HASH
+        )
+    });
+    let text = format!(
+        "[market]\npreset = \"none\"\nwrapped_native = \"{:#x}\"\nmax_pools = 1000000\n{}\n[detectors.arbitrage]\n\
+         profit_after_gas = false\n[executor]\nmax_simulations_per_block = 1\n[journal]\ndirectory = {:?}\n",
+        world::WETH,
+        factories.concat(),
+        folder.join("journal").display().to_string(),
+    );
+    Config::parse(&text).map_err(|faults| anyhow::anyhow!("{faults:?}"))
+}
+
+fn stages(summary: &headwater_telemetry::Summary) -> String {
+    let mut text = String::new();
+    for (grade, report) in &summary.latency_ns.by_grade {
+        let _ = writeln!(text, "graded {grade}:  {:>14} {:>9} {:>9} {:>9}", "p50", "p90", "p99", "own p50");
+        for stage in &report.stages {
+            let micros = |nanos: u64| nanos as f64 / 1e3;
+            let (since, own) = (&stage.since_first, &stage.own);
+            let _ = writeln!(
+                text,
+                "  {:16} {:>12.1} {:>9.1} {:>9.1} {:>9.1}",
+                stage.stage,
+                micros(since.p50),
+                micros(since.p90),
+                micros(since.p99),
+                micros(own.p50)
+            );
+        }
+    }
+    text
+}
+
+/// What the bot found, by block.
+#[derive(Clone, Debug, Default)]
+struct Findings(Arc<Mutex<BTreeMap<B256, Found>>>);
+
+impl Findings {
+    fn take(&self) -> BTreeMap<B256, Found> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl EventHandler for Findings {
+    async fn handle(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
+        if let BusEvent::OpportunityFound(found) = &envelope.event {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(found.as_of.hash).or_default().insert(found.path.clone(), found.profit);
+        }
+        Ok(())
+    }
+
+    fn interested_in(&self, event: &BusEvent) -> bool {
+        matches!(event, BusEvent::OpportunityFound(_))
+    }
+}
+
+/// A node on a thread of its own.
+struct Feeder {
+    url: String,
+    orders: mpsc::SyncSender<Order>,
+}
+
+enum Order {
+    Push(Box<FakeBlock>, mpsc::SyncSender<()>),
+    LastByte(B256, mpsc::SyncSender<Option<Instant>>),
+    Subscribed(mpsc::SyncSender<()>),
+}
+
+impl Feeder {
+    fn start(
+        anchor: &FakeBlock,
+        contracts: &headwater_reference::fake_node::V2World,
+    ) -> anyhow::Result<Self> {
+        let (anchor, contracts) = (anchor.clone(), contracts.clone());
+        let (orders, queue) = mpsc::sync_channel(8);
+        let (started, url) = mpsc::sync_channel(1);
+        thread::spawn(move || -> anyhow::Result<()> {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+            let (node, url) = runtime.block_on(FakeNode::start(CHAIN_ID))?;
+            node.answer_v2(contracts);
+            node.push_block(anchor);
+            started.send(url)?;
+            while let Ok(order) = queue.recv() {
+                match order {
+                    Order::Push(block, done) => {
+                        node.push_block(*block);
+                        done.send(())?;
+                    }
+                    Order::LastByte(hash, answer) => answer.send(node.last_sent_at(hash))?,
+                    Order::Subscribed(done) => {
+                        runtime.block_on(node.until_subscribed("newHeads", 1));
+                        done.send(())?;
+                    }
+                }
+            }
+            Ok(())
+        });
+        Ok(Self { url: url.recv()?, orders })
+    }
+
+    fn push(&self, block: FakeBlock) -> anyhow::Result<()> {
+        let (done, wait) = mpsc::sync_channel(1);
+        self.orders.send(Order::Push(Box::new(block), done)).ok().context("the feeder is gone")?;
+        Ok(wait.recv()?)
+    }
+
+    fn last_byte(&self, hash: B256) -> anyhow::Result<Instant> {
+        let (answer, wait) = mpsc::sync_channel(1);
+        self.orders.send(Order::LastByte(hash, answer)).ok().context("the feeder is gone")?;
+        wait.recv()?.context("nothing was sent of this block")
+    }
+
+    fn subscribed(&self) {
+        let (done, wait) = mpsc::sync_channel(1);
+        if self.orders.send(Order::Subscribed(done)).is_ok() {
+            let _ = wait.recv();
+        }
+    }
+}

@@ -3,6 +3,8 @@
 //! A mutant names the tests of the suite that ought to notice, so that trying one does not take the whole suite; red there
 //! is red in the suite. Before any is planted, all of these tests are run on the unbroken copy and must be green.
 
+mod list;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
+use self::list::MUTANTS;
 use crate::{cargo, succeed};
 
 /// A breakage.
@@ -25,8 +28,6 @@ struct Mutant {
     /// Which of them, as nextest filters names; empty for all.
     tests: &'static str,
 }
-
-include!("mutants_list.rs");
 
 /// Plants each, or those named.
 pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {

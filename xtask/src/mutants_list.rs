@@ -1,1 +1,0 @@
-const MUTANTS: &[Mutant] = &[];

@@ -204,32 +204,36 @@ impl Reader {
         match from_ring {
             Some(events) => self.repaired.extend(events),
             None => match self.read_backlog(next).await {
-                Some(events) => self.repaired.extend(events),
-                None => return Some(self.give_up(next)),
+                Ok(events) => self.repaired.extend(events),
+                Err(kept_from) => return Some(self.give_up(next, kept_from)),
             },
         }
         None
     }
 
-    async fn read_backlog(&self, from: u64) -> Option<Vec<Arc<Envelope>>> {
-        let backlog = Arc::clone(self.lane.0.backlog.as_ref()?);
+    /// Events from `from` on; an error where the backlog does not have them, with the first that it has if it says so.
+    async fn read_backlog(&self, from: u64) -> Result<Vec<Arc<Envelope>>, Option<u64>> {
+        let backlog = Arc::clone(self.lane.0.backlog.as_ref().ok_or(None)?);
         let read = tokio::task::spawn_blocking(move || backlog.read(from, REPAIR_BATCH)).await;
         match read {
-            Ok(Ok(events)) => (events.first()?.seq == from).then_some(events),
-            Ok(Err(BacklogError::Gone { .. })) => None,
+            Ok(Ok(events)) if events.first().is_some_and(|first| first.seq == from) => Ok(events),
+            Ok(Ok(_)) => Err(None),
+            Ok(Err(BacklogError::Gone { oldest, .. })) => Err(Some(oldest)),
             Ok(Err(error)) => {
                 error!(%error, from, "the backlog does not answer");
-                None
+                Err(None)
             }
             Err(error) => {
                 error!(%error, from, "reading the backlog failed");
-                None
+                Err(None)
             }
         }
     }
 
-    fn give_up(&mut self, from: u64) -> Resync {
-        let oldest = self.lane.0.lock().ring.oldest();
+    /// Gives up what neither the ring nor the backlog has, and not what either has.
+    fn give_up(&mut self, from: u64, kept_from: Option<u64>) -> Resync {
+        let in_ring = self.lane.0.lock().ring.oldest();
+        let oldest = kept_from.filter(|kept| *kept > from).map_or(in_ring, |kept| kept.min(in_ring));
         let lost = oldest - from;
         warn!(reader = %self.edge.to, from, to = oldest - 1, "events are gone for good; the reader must rebuild");
         self.edge.drop_for(DropReason::Lost, lost);

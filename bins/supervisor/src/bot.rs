@@ -157,9 +157,10 @@ impl Bot {
         let mut actors = Vec::new();
 
         // Broadcast to mailboxes: the forwarders hold the position and repair a lag.
+        // They are woken in this order, and the state has the most to do.
+        bus.feed(state_mail.waiting("forwarder", "blocks, reorgs, pools, tokens"), StateMessage::interest);
         bus.feed(decoder_mail.waiting("forwarder", "blocks"), DecoderMessage::interest);
         bus.feed(oracle_mail.waiting("forwarder", "blocks, reorgs, pools"), OracleMessage::interest);
-        bus.feed(state_mail.waiting("forwarder", "blocks, reorgs, pools, tokens"), StateMessage::interest);
         bus.feed(executor_mail.waiting("forwarder", "heads and reorgs"), ExecutorMessage::interest);
 
         // Executor: findings and heads in, outcomes out.

@@ -8,70 +8,10 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 
-use alloy_primitives::{Address, B256, Bloom, Bytes, U64, U256};
-use serde::{Deserialize, Serialize};
+use alloy_primitives::{Address, B256, U256};
+use alloy_rpc_types_eth::TransactionReceipt;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
-
-/// A receipt with all its fields, as the usual typed client parses it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TypedReceipt {
-    /// Hash of the transaction.
-    pub transaction_hash: B256,
-    /// Place in the block.
-    pub transaction_index: U64,
-    /// The block.
-    pub block_hash: B256,
-    /// Its height.
-    pub block_number: U64,
-    /// Sender.
-    pub from: Address,
-    /// Recipient.
-    pub to: Option<Address>,
-    /// Gas used up to and with this transaction.
-    pub cumulative_gas_used: U64,
-    /// Gas used by this transaction.
-    pub gas_used: U64,
-    /// Wei per gas.
-    pub effective_gas_price: Option<U256>,
-    /// The contract that was created.
-    pub contract_address: Option<Address>,
-    /// What it emitted.
-    pub logs: Vec<TypedLog>,
-    /// Bloom of its logs.
-    pub logs_bloom: Bloom,
-    /// 1 if it succeeded.
-    pub status: Option<U64>,
-    /// EIP-2718.
-    #[serde(rename = "type")]
-    pub transaction_type: Option<U64>,
-}
-
-/// A log with all its fields.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TypedLog {
-    /// The contract.
-    pub address: Address,
-    /// The topics.
-    pub topics: Vec<B256>,
-    /// The data.
-    pub data: Bytes,
-    /// The block.
-    pub block_hash: Option<B256>,
-    /// Its height.
-    pub block_number: Option<U64>,
-    /// The transaction.
-    pub transaction_hash: Option<B256>,
-    /// Its place.
-    pub transaction_index: Option<U64>,
-    /// The log's place.
-    pub log_index: Option<U64>,
-    /// Whether it was undone.
-    #[serde(default)]
-    pub removed: bool,
-}
 
 /// What handlers say they care for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +34,7 @@ pub enum SeedEvent {
         /// Its hash.
         hash: B256,
         /// Everything that it did.
-        receipts: Vec<TypedReceipt>,
+        receipts: Vec<TransactionReceipt>,
     },
     /// The reserves that a block left.
     Decoded {
@@ -175,7 +115,7 @@ impl SeedBus {
 /// # Errors
 ///
 /// What `serde_json` says.
-pub fn parse_receipts(json: &[u8]) -> serde_json::Result<Vec<TypedReceipt>> {
+pub fn parse_receipts(json: &[u8]) -> serde_json::Result<Vec<TransactionReceipt>> {
     serde_json::from_slice(json)
 }
 
@@ -201,12 +141,13 @@ impl SeedHandler for SeedDecoder {
     fn handle(&mut self, event: SeedEvent) -> Handling<'_> {
         Box::pin(async move {
             let SeedEvent::Block { number, hash, receipts } = event else { return };
-            let logs = receipts.iter().flat_map(|receipt| &receipt.logs);
+            let logs = receipts.iter().flat_map(TransactionReceipt::logs);
             let reserves = logs
-                .filter(|log| log.topics.first() == Some(&self.sync_topic) && log.data.len() == 64)
+                .filter(|log| log.topic0() == Some(&self.sync_topic) && log.data().data.len() == 64)
                 .map(|log| {
-                    let words = (U256::from_be_slice(&log.data[..32]), U256::from_be_slice(&log.data[32..]));
-                    (log.address, words)
+                    let data = &log.data().data;
+                    let words = (U256::from_be_slice(&data[..32]), U256::from_be_slice(&data[32..]));
+                    (log.address(), words)
                 })
                 .collect();
             self.bus.publish(SeedEvent::Decoded { number, hash, reserves });
@@ -233,6 +174,8 @@ impl SeedHandler for SeedObserver {
 
 #[cfg(test)]
 mod tests {
+    use alloy_primitives::{Bloom, Bytes};
+
     use super::*;
 
     #[tokio::test]
@@ -243,6 +186,8 @@ mod tests {
         bus.register(SeedDecoder { bus: bus.clone(), sync_topic });
         let log = serde_json::json!({
             "address": Address::repeat_byte(1), "topics": [sync_topic], "data": Bytes::from(vec![1; 64]),
+            "blockHash": B256::ZERO, "blockNumber": "0x1", "transactionHash": B256::ZERO, "transactionIndex": "0x0",
+            "logIndex": "0x0", "removed": false,
         });
         let receipt = serde_json::json!({
             "transactionHash": B256::ZERO, "transactionIndex": "0x0", "blockHash": B256::ZERO, "blockNumber": "0x1",

@@ -23,7 +23,12 @@ pub struct JournalConfig {
 
 impl Default for JournalConfig {
     fn default() -> Self {
-        Self { directory: "headwater-journal".into(), segment_bytes: 64 << 20, sync_interval_ms: 200, queue: 1024 }
+        Self {
+            directory: "headwater-journal".into(),
+            segment_bytes: 64 << 20,
+            sync_interval_ms: 200,
+            queue: 1024,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::runtime::Builder;
 use tokio::select;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::error;
 
 use crate::appender::Appender;
@@ -116,6 +116,9 @@ impl JournalWriter {
     }
 }
 
+/// Encoding a block takes a core for about as long as deciding on it does; the block goes first.
+const DEFERENCE: Duration = Duration::from_millis(2);
+
 /// What the thread runs.
 struct Task {
     appender: Appender,
@@ -152,6 +155,7 @@ impl Task {
                     if count == 0 {
                         return self.sync();
                     }
+                    sleep(DEFERENCE).await;
                     self.write(&batch)?;
                     batch.clear();
                 }

@@ -105,11 +105,13 @@ impl OracleActor {
         Ok(Self { oracle, wiring, as_of: None })
     }
 
-    fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
+    async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
         if let Some(PricedBlock { snapshot, changed }) = self.oracle.apply(envelope)? {
             self.as_of = Some(snapshot.as_of);
             self.wiring.snapshots.publish(snapshot);
             self.wiring.timeline.stamp(envelope.seq, Stage::Priced);
+            // The detectors were woken on this thread; they go first, what is only told can wait.
+            tokio::task::yield_now().await;
             let updates = changed.into_iter().map(BusEvent::PriceUpdate);
             if self.wiring.derived.publish(envelope.seq, 0, updates).is_err() {
                 debug!(cause = envelope.seq, "nobody hears of derived events any longer");
@@ -125,7 +127,7 @@ impl Component for OracleActor {
 
     async fn handle(&mut self, message: &OracleMessage) -> anyhow::Result<()> {
         match &message.0 {
-            Delivery::Event(envelope) => self.event(envelope)?,
+            Delivery::Event(envelope) => self.event(envelope).await?,
             Delivery::Resync(gone) => {
                 warn!(gone.from, gone.to, "events were lost on the way; rebuilding from the record");
                 self.oracle = self.wiring.oracle_after(gone.to).await?;

@@ -101,10 +101,12 @@ impl StateActor {
         Ok(Self { world, wiring, requested: 0, not_requested: 0 })
     }
 
-    fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
+    async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
         if let Some(block) = self.world.apply(envelope)? {
             self.wiring.snapshots.publish(Arc::clone(&block.snapshot));
             self.wiring.timeline.stamp(envelope.seq, Stage::Applied);
+            // The detectors were woken on this thread; they go first, what is only told can wait.
+            tokio::task::yield_now().await;
             self.tell(envelope.seq, &block);
             self.ask(&block);
         }
@@ -146,7 +148,7 @@ impl Component for StateActor {
 
     async fn handle(&mut self, message: &StateMessage) -> anyhow::Result<()> {
         match &message.0 {
-            Delivery::Event(envelope) => self.event(envelope)?,
+            Delivery::Event(envelope) => self.event(envelope).await?,
             Delivery::Resync(gone) => {
                 warn!(gone.from, gone.to, "events were lost on the way; rebuilding from the record");
                 self.world = self.wiring.world_after(gone.to).await?;

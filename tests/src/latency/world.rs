@@ -59,7 +59,7 @@ struct Pool {
 pub struct World {
     load: Load,
     pools: Vec<Pool>,
-    /// Pools that the last block moved: the next one puts them back.
+    /// Pools that the last block shocked: the next one puts them back.
     moved: Vec<usize>,
     known: HashMap<Address, usize>,
     /// Pools with a sibling, which a shock makes profitable.
@@ -152,7 +152,7 @@ impl World {
         })
     }
 
-    /// The next block: it puts back what the last one moved, and moves others.
+    /// The next block: it puts back what the last one shocked, shocks others and moves some more within their fee.
     pub fn block(&mut self, parent: &FakeBlock) -> FakeBlock {
         let back = std::mem::take(&mut self.moved);
         for index in &back {
@@ -164,7 +164,7 @@ impl World {
             self.shock(*index, 0.02);
         }
         let mut touched = back;
-        touched.extend(&shocked);
+        touched.extend(shocked.iter().filter(|index| !touched.contains(index)).copied().collect::<Vec<_>>());
         while touched.len() < self.load.touched {
             let index = self.random.random_range(0..self.pools.len());
             if !touched.contains(&index) {
@@ -172,8 +172,7 @@ impl World {
                 touched.push(index);
             }
         }
-        touched.truncate(self.load.touched);
-        self.moved = touched.clone();
+        self.moved = shocked;
         let swaps: Vec<Vec<FakeLog>> = touched.iter().map(|index| self.swap_logs(*index)).collect();
         let transactions = self.fill(swaps);
         BlockBuilder::child_of(parent).transactions(transactions).build()

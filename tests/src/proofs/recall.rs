@@ -18,7 +18,7 @@ use crate::proof::{Proof, ProofArgs, Report};
 pub const RECALL: Proof = Proof {
     name: "recall",
     about: "100 seeded markets of 60 pools, 20 blocks each: found = exhaustive search, sizes within 2 units",
-    full_duration: "5 min",
+    full_duration: "1 min",
     run,
 };
 
@@ -64,12 +64,12 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
 }
 
 #[derive(Debug, Default)]
-struct Tally {
+pub(super) struct Tally {
     blocks: u64,
-    cycles: u64,
-    exact: u64,
-    dust: u64,
-    unsettled: u64,
+    pub(super) cycles: u64,
+    pub(super) exact: u64,
+    pub(super) dust: u64,
+    pub(super) unsettled: u64,
 }
 
 fn run_market(seed: u64, size: &Size, tally: &mut Tally) -> anyhow::Result<()> {
@@ -102,7 +102,12 @@ fn way(found: &Opportunity) -> Way<'_> {
     (&found.path, &found.tokens)
 }
 
-fn compare(found: &[Opportunity], truth: &[Cycle], pools: &[Pool], tally: &mut Tally) -> anyhow::Result<()> {
+pub(super) fn compare(
+    found: &[Opportunity],
+    truth: &[Cycle],
+    pools: &[Pool],
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
     let by_way: BTreeMap<Way<'_>, &Opportunity> = found.iter().map(|found| (way(found), found)).collect();
     ensure!(by_way.len() == found.len(), "a cycle is reported twice");
     for cycle in truth {
@@ -129,7 +134,7 @@ fn compare(found: &[Opportunity], truth: &[Cycle], pools: &[Pool], tally: &mut T
 }
 
 /// Every amount of the plan is what the pool gives, and the profit what they leave.
-fn quote_again(found: &Opportunity, pools: &[Pool]) -> anyhow::Result<()> {
+pub(super) fn quote_again(found: &Opportunity, pools: &[Pool]) -> anyhow::Result<()> {
     let Plan::Swaps(steps) = &found.plan else { anyhow::bail!("not a plan of swaps: {found:?}") };
     let mut amount = found.amount_in;
     for step in steps {

@@ -22,8 +22,11 @@ const LINES: i128 = 6;
 const NEIGHBOURS: u128 = 3;
 const PROPOSALS: usize = 2 * (2 * LINES as usize + 1) + 2 * (NEIGHBOURS as usize + 1);
 
-/// Fractions are counted in 2⁻⁶⁴.
-const ONE: f64 = 18_446_744_073_709_551_616.0;
+/// Binary places of fractions: what is lost is the product of a fraction and a price of up to 2⁶⁰, over steps of up to
+/// 2⁴⁰, and has to be right to less than a unit.
+const PLACES: usize = 96;
+/// One.
+const UNIT: i128 = 1 << PLACES;
 
 /// Amounts of the first token between that deserve an exact quote, and the steps to try from the best of them: the
 /// parabola may have missed it by a step or two.
@@ -48,10 +51,10 @@ pub(super) fn corners(hops: [Hop; 3], amount_in: u128) -> Corners {
 struct Region {
     /// Where the real optimum lies between the peak's whole units, in 0..1.
     offset: f64,
-    /// What the pool between keeps at the peak, in 2⁻⁶⁴.
-    fraction: u64,
-    /// Output of the pool between per unit of input, modulo one, in 2⁻⁶⁴.
-    slope: u64,
+    /// What the pool between keeps at the peak, in 2⁻⁹⁶.
+    fraction: u128,
+    /// Output of the pool between per unit of input, modulo one, in 2⁻⁹⁶.
+    slope: u128,
     /// Half the second derivative of the pool between, negated.
     curve: f64,
     /// Half the second derivative of the profit, negated.
@@ -70,7 +73,7 @@ impl Region {
         let inverse_bend = -into.bend / into.slope.powi(3);
         let bend = -0.5 * (out.bend * between.slope.powi(2) + out.slope * between.bend - inverse_bend);
         let region = Self {
-            offset: fraction_of_output(&hops[0], amount_in) as f64 / ONE,
+            offset: fraction_of_output(&hops[0], amount_in) as f64 / UNIT as f64,
             fraction: fraction_of_output(&hops[1], peak),
             slope: fraction_of_slope(&hops[1], peak),
             curve: -0.5 * between.bend,
@@ -85,11 +88,13 @@ impl Region {
     fn propose(&self, peak: u128, corners: &mut Corners) {
         // The region in which about one lattice point is expected.
         let loss = (self.price * self.price * self.bend).cbrt();
-        let (width, height) = ((loss / self.bend).sqrt(), loss / self.price);
-        let (along, across) = reduced_basis(self.slope, width, height);
-        let middle = self.middle_line(along, across, height);
+        let extent = Extent { width: (loss / self.bend).sqrt(), height: loss / self.price };
+        let (along, across) = reduced_basis(self.slope, extent);
+        let middle = self.middle_line(along, across, extent.height);
         for line in middle.saturating_sub(LINES)..=middle.saturating_add(LINES) {
             let Some(start) = across.scaled(line).map(|point| point.raised(self.fraction)) else { continue };
+            // Close to the peak the floating point has digits to spare.
+            let Some(start) = extent.nearest(start, along) else { continue };
             let points = self.best_on_line(start, along).into_iter();
             let first =
                 points.filter_map(|x| peak.checked_add_signed(x).filter(|first| *first <= MAX_RESERVE));
@@ -101,7 +106,7 @@ impl Region {
 
     /// The line that passes nearest to the middle of the region.
     fn middle_line(&self, along: Point, across: Point, height: f64) -> i128 {
-        let (x, rest) = (self.offset, 0.5 * height - self.fraction as f64 / ONE);
+        let (x, rest) = (self.offset, 0.5 * height - self.fraction as f64 / UNIT as f64);
         let determinant = along.x() * across.rest() - along.rest() * across.x();
         ((along.x() * rest - along.rest() * x) / determinant).round() as i128
     }
@@ -140,7 +145,7 @@ fn non_negative(a: f64, b: f64, c: f64) -> Option<(f64, f64)> {
 #[derive(Clone, Copy)]
 struct Point {
     x: i128,
-    /// In 2⁻⁶⁴.
+    /// In 2⁻⁹⁶.
     rest: i128,
 }
 
@@ -150,24 +155,52 @@ impl Point {
     }
 
     fn rest(self) -> f64 {
-        self.rest as f64 / ONE
+        self.rest as f64 / UNIT as f64
     }
 
     fn scaled(self, factor: i128) -> Option<Self> {
         Some(Self { x: self.x.checked_mul(factor)?, rest: self.rest.checked_mul(factor)? })
     }
 
-    fn raised(self, by: u64) -> Self {
-        Self { rest: self.rest.saturating_add(i128::from(by)), ..self }
+    fn raised(self, by: u128) -> Self {
+        Self { rest: self.rest.saturating_add_unsigned(by), ..self }
+    }
+}
+
+/// The proportions of the region.
+#[derive(Clone, Copy)]
+struct Extent {
+    width: f64,
+    height: f64,
+}
+
+impl Extent {
+    fn dot(self, a: Point, b: Point) -> f64 {
+        a.x() * b.x() / (self.width * self.width) + a.rest() * b.rest() / (self.height * self.height)
+    }
+
+    /// The point of the line that is nearest to the peak, or next to it.
+    fn nearest(self, start: Point, along: Point) -> Option<Point> {
+        let mut point = start;
+        // What the first rounding leaves, the second removes.
+        for _ in 0..2 {
+            let times = -(self.dot(point, along) / self.dot(along, along)).round();
+            let moved = along.scaled(times as i128)?;
+            point = Point { x: point.x.checked_add(moved.x)?, rest: point.rest.checked_add(moved.rest)? };
+        }
+        Some(point)
     }
 }
 
 /// Lagrange's reduction of the lattice of steps, in the proportions of the region: the shorter vector first.
-fn reduced_basis(slope: u64, width: f64, height: f64) -> (Point, Point) {
-    let dot = |a: Point, b: Point| a.x() * b.x() / (width * width) + a.rest() * b.rest() / (height * height);
+fn reduced_basis(slope: u128, extent: Extent) -> (Point, Point) {
+    let dot = |a: Point, b: Point| extent.dot(a, b);
     // Around zero, a slope of nearly one is a slope of a little less than nothing.
-    let mut short = Point { x: 1, rest: i128::from(slope as i64) };
-    let mut long = Point { x: 0, rest: 1 << 64 };
+    let mut short = Point {
+        x: 1,
+        rest: if slope < UNIT.unsigned_abs() / 2 { slope as i128 } else { slope as i128 - UNIT },
+    };
+    let mut long = Point { x: 0, rest: UNIT };
     loop {
         if dot(long, long) < dot(short, short) {
             std::mem::swap(&mut short, &mut long);
@@ -200,20 +233,20 @@ impl Shape {
     }
 }
 
-/// What the pool keeps because it gives whole units only, in 2⁻⁶⁴.
-fn fraction_of_output(hop: &Hop, amount_in: u128) -> u64 {
+/// What the pool keeps because it gives whole units only, in 2⁻⁹⁶.
+fn fraction_of_output(hop: &Hop, amount_in: u128) -> u128 {
     let kept = U256::from(amount_in) * hop.keep();
     let denominator = U256::from(hop.reserve_in()) * hop.scale() + kept;
     let rest = (kept * U256::from(hop.reserve_out())) % denominator;
-    ((rest << 64usize) / denominator).to()
+    ((rest << PLACES) / denominator).to()
 }
 
-/// The pool's output per input, modulo one, in 2⁻⁶⁴.
-fn fraction_of_slope(hop: &Hop, amount_in: u128) -> u64 {
+/// The pool's output per input, modulo one, in 2⁻⁹⁶.
+fn fraction_of_slope(hop: &Hop, amount_in: u128) -> u128 {
     let wide = |value: U256| U512::from(value);
     let balance = U256::from(hop.reserve_in()) * hop.scale() + U256::from(amount_in) * hop.keep();
     let numerator =
         wide(hop.keep() * hop.scale() * U256::from(hop.reserve_in())) * U512::from(hop.reserve_out());
     let square = wide(balance) * wide(balance);
-    (((numerator % square) << 64usize) / square).to()
+    (((numerator % square) << PLACES) / square).to()
 }

@@ -31,7 +31,7 @@ fn real_output(hops: &[Hop], amount: u128) -> u128 {
 /// A token: its decimals and its price in millionths of a dollar.
 type Token = (u32, u64);
 
-const TOKENS: [Token; 7] = [
+const TOKENS: [Token; 10] = [
     (18, 3_000_000_000), // WETH
     (6, 1_000_000),      // USDC
     (6, 999_500),        // USDT
@@ -39,6 +39,9 @@ const TOKENS: [Token; 7] = [
     (8, 90_000_000_000), // WBTC
     (18, 2_000_000_000), // MKR
     (2, 1_000_000),      // GUSD
+    (9, 120_000),
+    (18, 15_000_000),
+    (18, 25),
 ];
 
 fn units(token: Token, dollars: f64) -> u128 {

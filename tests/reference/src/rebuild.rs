@@ -1,5 +1,5 @@
-//! The state of the pools as a plain fold over source events, told as JSON (what `headwater journal dump` prints): no
-//! undo records, no candidates, no pages. After a reorganisation the surviving blocks are simply all there is.
+//! The state of the pools as a plain fold over source events, told as JSON (what `headwater journal dump` prints; integers
+//! beyond 64 bits may be decimal strings): no undo records, no candidates, no pages. After a reorganisation the surviving blocks are simply all there is.
 
 use std::collections::BTreeMap;
 
@@ -171,8 +171,11 @@ impl Rebuild {
             fee_ppm: field(payload, "fee_ppm")?,
         };
         self.loaded.insert(pool, identity);
-        if let Some((reserve0, reserve1)) = field(payload, "reserves")? {
-            self.initial.insert(pool, (reserve0, reserve1));
+        match &payload["reserves"] {
+            Value::Null => {}
+            reserves => {
+                self.initial.insert(pool, (integer(&reserves[0])?, integer(&reserves[1])?));
+            }
         }
         Ok(())
     }
@@ -203,6 +206,14 @@ impl Rebuild {
 
 fn field<T: serde::de::DeserializeOwned>(object: &Value, name: &str) -> Result<T> {
     serde_json::from_value(object[name].clone()).with_context(|| name.to_owned())
+}
+
+/// A number, or a decimal string where it may not fit into one.
+fn integer(value: &Value) -> Result<u128> {
+    match value {
+        Value::String(digits) => Ok(digits.parse()?),
+        number => number.as_u64().map(u128::from).with_context(|| format!("{number} is no whole number")),
+    }
 }
 
 #[cfg(test)]
@@ -258,6 +269,17 @@ mod tests {
         rebuild.take(&loaded(5, 8, None)).unwrap();
         rebuild.take(&block(6, 2, 3, 1, &[])).unwrap();
         assert_eq!(reserves(&rebuild), [(5, 5), (11, 19)]);
+    }
+
+    #[test]
+    fn reserves_beyond_a_number_are_strings() {
+        let mut event = loaded(1, 9, None);
+        event["event"]["PoolLoaded"]["reserves"] = json!(["340282366920938463463374607431768211455", 7]);
+        let mut rebuild = Rebuild::new([]);
+        rebuild.take(&event).unwrap();
+        assert_eq!(reserves(&rebuild), [(u128::MAX, 7)]);
+        event["event"]["PoolLoaded"]["reserves"] = json!([0.5, 7]);
+        assert!(Rebuild::new([]).take(&event).is_err());
     }
 
     #[test]

@@ -1,0 +1,299 @@
+//! A replay finds the same, whatever the threads and the delays, and what it finds is what there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use anyhow::{Context, bail, ensure};
+use headwater_actor::Delays;
+use headwater_events::{BlockEvent, BusEvent};
+use headwater_journal::Recording;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::devnet::write_skip;
+use crate::proof::{Proof, ProofArgs, Report};
+use crate::replayed::{Lines, Replayed, Setup, begin_journal, bundled, replay, rewrite};
+
+mod judged;
+
+/// The bundled recording through the real bot, in every order that threads and delays make.
+pub const REPLAY: Proof = Proof {
+    name: "replay",
+    about: "the bundled recording, 20 times with random delays, offline, rewritten, altered; each block = the reference",
+    full_duration: "2 min",
+    run,
+};
+
+/// How much is examined.
+struct Size {
+    /// Replays with delays.
+    runs: u64,
+    /// Replays in which one reserve is another.
+    altered: usize,
+    /// Every so manieth block is judged by the reference search.
+    judged: usize,
+    floor: u64,
+}
+
+const FULL: Size = Size { runs: 20, altered: 5, judged: 1, floor: 10_000 };
+const QUICK: Size = Size { runs: 4, altered: 1, judged: 12, floor: 1_000 };
+
+fn run(args: &ProofArgs) -> anyhow::Result<Report> {
+    let size = if args.quick { QUICK } else { FULL };
+    let path = args.rest.first().map_or_else(bundled, PathBuf::from);
+    let recording = Recording::open(&path).with_context(|| format!("opening {}", path.display()))?;
+    let mut report = Report { floor: size.floor, seed: args.seed, ..Report::default() };
+
+    let plain = replay(&recording, &Setup::default(), |_| ()).context("the plain replay")?;
+    let lines = &plain.lines;
+    ensure_enough(&plain, &mut report)?;
+    let mut random = ChaCha8Rng::seed_from_u64(args.seed);
+    repeat(&recording, lines, size.runs, &mut random, &mut report)?;
+    offline(&path, args.rest.is_empty(), lines, &mut report)?;
+    stripped(&recording, lines, &mut report)?;
+    altered(&recording, &plain, size.altered, &mut random, &mut report)?;
+    judged::judge(&recording, &plain, size.judged, &mut report)?;
+    Ok(report)
+}
+
+/// What the bundled recording must hold, and that an undisturbed replay drops nothing for any reason.
+fn ensure_enough(plain: &Replayed, report: &mut Report) -> anyhow::Result<()> {
+    plain.ensure_whole()?;
+    let (summary, found) = (&plain.summary, &plain.found);
+    for edge in &plain.ended.edges {
+        ensure!(edge.counts.dropped_total() == 0, "an undisturbed replay drops: {edge:?}");
+    }
+    let mut by_block: BTreeMap<u64, u64> = BTreeMap::new();
+    for found in found {
+        *by_block.entry(found.as_of.seq).or_default() += 1;
+    }
+    let empty = summary.blocks - by_block.len() as u64;
+    for (what, count, least) in [
+        ("opportunities", found.len() as u64, 50),
+        ("blocks", summary.blocks, 300),
+        ("blocks without a finding", empty, 50),
+        ("reorgs", summary.reorgs, 1),
+    ] {
+        ensure!(count >= least, "{count} {what}; at least {least} are due");
+    }
+    ensure!(found.len() == plain.lines.opportunities.len(), "a finding has no line");
+    report.lines.push(format!(
+        "{} blocks, {} reorgs, {} holes in what was announced and all filled, {} opportunities, {empty} blocks without one; \
+         nothing lost, nothing dropped, {} edges conserved, {} actors drained",
+        summary.blocks,
+        summary.reorgs,
+        summary.gaps,
+        found.len(),
+        plain.ended.edges.len(),
+        plain.ended.exits.len()
+    ));
+    Ok(())
+}
+
+/// Who is slow in a run.
+const SLOW: [&str; 6] = ["everybody", "oracle", "state", "decoder", "arbitrage", "executor"];
+
+fn repeat(
+    recording: &Recording,
+    expected: &Lines,
+    runs: u64,
+    random: &mut ChaCha8Rng,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    for run in 0..runs {
+        let (workers, slow) = ([1, 2, 4][run as usize % 3], SLOW[run as usize % SLOW.len()]);
+        let seed = random.random();
+        let setup = Setup { workers, delays: Some(delays(seed, slow)), ..Setup::default() };
+        let replayed = replay(recording, &setup, |_| ())
+            .and_then(|replayed| {
+                replayed.ensure_whole()?;
+                replayed.ensure_same_lines(expected)
+            })
+            .with_context(|| format!("run {run}: {workers} threads, {slow} slow, delays of seed {seed}"));
+        replayed?;
+        report.checked += expected.opportunities.len() as u64;
+    }
+    report.lines.push(format!(
+        "{runs} replays on 1, 2 and 4 threads with random delays (everybody slow, or one): the same {} lines",
+        expected.opportunities.len()
+    ));
+    Ok(())
+}
+
+/// Up to two milliseconds before half of the messages of whoever is slow, a twentieth of that for everybody else. Each
+/// actor has a sequence of its own, so that it does not depend on who asks first.
+fn delays(seed: u64, slow: &'static str) -> Delays {
+    let sequences: Mutex<BTreeMap<String, ChaCha8Rng>> = Mutex::default();
+    Arc::new(move |actor: &str| {
+        let mut sequences = sequences.lock().unwrap_or_else(PoisonError::into_inner);
+        let random = sequences.entry(actor.to_owned()).or_insert_with(|| {
+            let name = keccak256(actor.as_bytes());
+            ChaCha8Rng::seed_from_u64(seed ^ u64::from_be_bytes(name[..8].try_into().expect("32 bytes")))
+        });
+        let greatest = if slow == "everybody" || slow == actor { 2_000 } else { 100 };
+        if random.random() {
+            Duration::from_micros(random.random_range(0..=greatest))
+        } else {
+            Duration::ZERO
+        }
+    })
+}
+
+/// The program itself, in a network namespace without a single interface that is up.
+fn offline(path: &Path, is_bundled: bool, expected: &Lines, report: &mut Report) -> anyhow::Result<()> {
+    let program = program()?;
+    let Some(isolation) = ["-rn", "-n"].into_iter().find(|option| unshares(option)) else {
+        let (why, what) = ("`unshare -n` is not allowed here", "the replay without a network");
+        write_skip(why, what)?;
+        report.skipped += 1;
+        report.lines.push(format!("SKIPPED, because {why}: {what}"));
+        return Ok(());
+    };
+    let directory = tempfile::tempdir()?;
+    let output = directory.path().join("results.ndjson");
+    let replay = ["replay".as_ref(), path.as_os_str()];
+    let bundled = ["run".as_ref()];
+    let mut commands = vec![&replay[..]];
+    // What is built into the program is what stands beside it.
+    commands.extend(is_bundled.then_some(&bundled[..]));
+    for arguments in &commands {
+        let mut command = Command::new("unshare");
+        command.arg(isolation).arg(&program).args(*arguments).arg("--ndjson").arg(&output);
+        let ended = command.current_dir(directory.path()).output()?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        ensure!(ended.status.success(), "{arguments:?} ended with {}: {said}", ended.status);
+        ensure!(said.contains("REPLAY"), "{arguments:?} does not say that it replays: {said}");
+        let lines = Lines::parse(&std::fs::read_to_string(&output)?)?;
+        lines.ensure_same(expected).with_context(|| format!("{arguments:?} without a network"))?;
+        report.checked += lines.opportunities.len() as u64;
+    }
+    report.lines.push(format!("{} runs of the program without a network: the same lines", commands.len()));
+    Ok(())
+}
+
+fn unshares(option: &str) -> bool {
+    Command::new("unshare").args([option, "true"]).output().is_ok_and(|ended| ended.status.success())
+}
+
+/// The program, as it was built beside this one.
+fn program() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own.parent().context("an executable stands in a folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().context("above deps")? } else { folder };
+    let program = folder.join("headwater");
+    ensure!(program.exists(), "{} is not built: cargo build -p headwater-supervisor", program.display());
+    Ok(program)
+}
+
+/// The recording holds no conclusions; written anew from its source events alone it replays the same; and so does the
+/// record of a replay, which publishes thousands of conclusions while it is recorded.
+fn stripped(recording: &Recording, expected: &Lines, report: &mut Report) -> anyhow::Result<()> {
+    let records = ensure_only_source_events(recording)?;
+    let directory = tempfile::tempdir()?;
+    let rewritten = rewrite(recording, &directory.path().join("rewritten"), |_| ())?;
+    let again = replay(&rewritten, &Setup::default(), |_| ())?;
+    again.ensure_same_lines(expected).context("rewritten from its source events")?;
+
+    let directory = directory.path().join("recorded again");
+    let (writer, recorder) = begin_journal(recording, &directory)?;
+    let setup = Setup { record: Some((recorder, Arc::new(writer.backlog()))), ..Setup::default() };
+    let recorded = replay(recording, &setup, |_| ())?;
+    recorded.ensure_same_lines(expected).context("while it is recorded")?;
+    drop(setup);
+    tokio::runtime::Builder::new_current_thread().build()?.block_on(writer.close())?;
+    let second = Recording::open(&directory)?;
+    ensure!(ensure_only_source_events(&second)? == records, "the second record is of another length");
+    replay(&second, &Setup::default(), |_| ())?.ensure_same_lines(expected).context("recorded again")?;
+    report.checked += 3 * expected.opportunities.len() as u64;
+    report.lines.push(format!(
+        "{records} events recorded, all of them source events; rewritten from these, and recorded again while replaying: \
+         the same lines"
+    ));
+    Ok(())
+}
+
+fn ensure_only_source_events(recording: &Recording) -> anyhow::Result<u64> {
+    let mut records = 0;
+    for record in recording.records(recording.first_seq()) {
+        let envelope = record?.envelope;
+        let is_source = envelope.event.is_source() && envelope.derived.is_none();
+        ensure!(is_source, "event {} is derived: {}", envelope.seq, envelope.event.name());
+        records += 1;
+    }
+    Ok(records)
+}
+
+/// One reserve in one `Sync` a thousandth greater: other findings from that block on, and the same before it.
+fn altered(
+    recording: &Recording,
+    plain: &Replayed,
+    times: usize,
+    random: &mut ChaCha8Rng,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let places = alterable(recording, plain)?;
+    ensure!(places.len() >= times, "only {} reserves decide a finding", places.len());
+    for _ in 0..times {
+        let place = places[random.random_range(0..places.len())];
+        let directory = tempfile::tempdir()?;
+        let mut changed = 0;
+        let altered = rewrite(recording, directory.path(), |envelope| {
+            if let BusEvent::NewBlock(block) = &mut envelope.event
+                && envelope.seq == place.seq
+            {
+                let data = &mut block.logs[place.log].data;
+                let mut words = data.to_vec();
+                let reserve = U256::from_be_slice(&words[..32]);
+                words[..32].copy_from_slice(&(reserve + reserve / U256::from(1000)).to_be_bytes::<32>());
+                *data = Bytes::from(words);
+                changed += 1;
+            }
+        })?;
+        ensure!(changed == 1, "{changed} reserves were altered");
+        let other = replay(&altered, &Setup::default(), |_| ())?;
+        other.ensure_whole()?;
+        let before = plain.found.iter().filter(|found| found.as_of.seq < place.seq).count();
+        let (ours, theirs) = (&other.lines.opportunities, &plain.lines.opportunities);
+        ensure!(ours.get(..before) == theirs.get(..before), "findings before the altered block differ");
+        if ours == theirs {
+            bail!("one reserve is another in event {}, and the findings are the same", place.seq);
+        }
+        report.checked += 1;
+    }
+    report.lines.push(format!(
+        "{times} times one reserve in one Sync a thousandth greater: other findings from that block on, none before it"
+    ));
+    Ok(())
+}
+
+/// A `Sync` by its block's event and its place in the block.
+#[derive(Clone, Copy)]
+struct Place {
+    seq: u64,
+    log: usize,
+}
+
+/// The last `Sync` of each pool in a block in which a finding goes through that pool.
+fn alterable(recording: &Recording, plain: &Replayed) -> anyhow::Result<Vec<Place>> {
+    let mut places = Vec::new();
+    for record in recording.records(recording.first_seq()) {
+        let envelope = record?.envelope;
+        let BusEvent::NewBlock(block) = &envelope.event else { continue };
+        let found = plain.found.iter().filter(|found| found.as_of.seq == envelope.seq);
+        let used: BTreeSet<&Address> = found.flat_map(|found| &found.path).collect();
+        let last: BTreeMap<Address, usize> = syncs(block).collect();
+        let decisive = last.into_iter().filter(|(pool, _)| used.contains(pool));
+        places.extend(decisive.map(|(_, log)| Place { seq: envelope.seq, log }));
+    }
+    Ok(places)
+}
+
+fn syncs(block: &BlockEvent) -> impl Iterator<Item = (Address, usize)> {
+    let sync: B256 = keccak256("Sync(uint112,uint112)");
+    let logs = block.logs.iter().enumerate();
+    logs.filter(move |(_, log)| log.topics.first() == Some(&sync)).map(|(index, log)| (log.address, index))
+}

@@ -1,0 +1,187 @@
+//! The findings of each block against the exhaustive search over the reserves that the recording says.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use alloy_primitives::{Address, I256, U256};
+use anyhow::{Context, ensure};
+use headwater_events::{BusEvent, Envelope, Opportunity, RunId};
+use headwater_journal::Recording;
+use headwater_market::ResolvedMarket;
+use headwater_reference::arbitrage::{Best, Pool, Swap, best_input, net_profit, search_sized_by};
+use headwater_reference::rebuild::{At, Rebuild};
+use headwater_supervisor::Config;
+use headwater_supervisor::commands::replay_parts;
+use serde_json::{Value, json};
+
+use crate::proof::Report;
+use crate::proofs::recall;
+use crate::replayed::{Replayed, Setup, replay};
+
+/// The documented defaults of `[detectors.arbitrage]`.
+const GAS_BASE: u64 = 40_000;
+const GAS_PER_HOP: u64 = 70_000;
+
+#[derive(Debug, Default)]
+struct Tally {
+    cycles: recall::Tally,
+    blocks: u64,
+    /// Findings whose profit after gas was computed again.
+    native: u64,
+    /// Findings whose profit after gas lies between what the pools' prices say.
+    converted: u64,
+    /// Findings without a price.
+    unpriced: u64,
+    /// Cycles that gas eats up.
+    too_small: u64,
+}
+
+/// Judges `plain`, and a replay that reports cycles whatever gas costs, at every `every`th block.
+pub(super) fn judge(
+    recording: &Recording,
+    plain: &Replayed,
+    every: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut setup = Setup::default();
+    setup.config.detectors.arbitrage.profit_after_gas = false;
+    let gross = replay(recording, &setup, |_| ()).context("with profit_after_gas = false")?;
+    gross.ensure_whole()?;
+    let market = replay_parts(Config::default(), recording, RunId(0))?.market;
+    let (gross, net) = (by_block(&gross.found), by_block(&plain.found));
+
+    let factories = market.factories.iter().map(|factory| (factory.address, factory.fee_ppm));
+    let mut rebuild = Rebuild::new(factories);
+    let mut remembered: HashMap<Vec<Swap>, Option<Best>> = HashMap::new();
+    let (mut tally, mut blocks) = (Tally::default(), BTreeSet::new());
+    for record in recording.records(recording.first_seq()) {
+        let Some(at) = rebuild.take(&as_json(&record?.envelope)?)? else { continue };
+        blocks.insert(at.seq);
+        let pools = rebuild.pools();
+        let [gross, net] = [&gross, &net].map(|found| found.get(&at.seq).map_or(&[][..], Vec::as_slice));
+        let block = Block { at, pools: &pools, market: &market };
+        block.judge_after_gas(gross, net, &mut tally).with_context(|| block.name())?;
+        if blocks.len() % every == 0 {
+            let mut size =
+                |swaps: &[Swap]| *remembered.entry(swaps.to_vec()).or_insert_with(|| best_input(swaps));
+            let truth = search_sized_by(&pools, &market.base_tokens, 3, &mut size);
+            recall::compare(gross, &truth, &pools, &mut tally.cycles).with_context(|| block.name())?;
+            tally.blocks += 1;
+        }
+    }
+    ensure!(gross.keys().all(|seq| blocks.contains(seq)), "a finding is of no block");
+    let Tally { cycles, blocks: judged, native, converted, unpriced, too_small } = tally;
+    report.checked += cycles.cycles + native + converted;
+    report.skipped += cycles.unsettled;
+    report.lines.extend([
+        format!(
+            "{judged} blocks searched exhaustively: all {} cycles found, and nothing beside them but {} of up to 2 units; \
+             {} sized as well or better, the others within 2 units of the best",
+            cycles.cycles, cycles.dust, cycles.exact
+        ),
+        format!(
+            "{} blocks: reported is exactly what gains after gas ({too_small} cycles do not, {unpriced} have no price); \
+             {native} profits after gas computed again to the wei, {converted} in other tokens within what the pools' \
+             prices allow",
+            blocks.len()
+        ),
+        "every amount quoted again on the reserves of the block that the finding names by its hash".to_owned(),
+    ]);
+    Ok(())
+}
+
+/// An event as the reference reads it: reserves are more than a JSON value's numbers hold.
+fn as_json(envelope: &Envelope) -> anyhow::Result<Value> {
+    let mut envelope = envelope.clone();
+    let reserves = match &mut envelope.event {
+        BusEvent::PoolLoaded(loaded) => loaded.reserves.take(),
+        _ => None,
+    };
+    let mut event = serde_json::to_value(envelope)?;
+    if let Some((reserve0, reserve1)) = reserves {
+        event["event"]["PoolLoaded"]["reserves"] = json!([reserve0.to_string(), reserve1.to_string()]);
+    }
+    Ok(event)
+}
+
+/// By the sequence number of the block.
+fn by_block(found: &[Opportunity]) -> BTreeMap<u64, Vec<Opportunity>> {
+    let mut blocks: BTreeMap<u64, Vec<Opportunity>> = BTreeMap::new();
+    for found in found {
+        blocks.entry(found.as_of.seq).or_default().push(found.clone());
+    }
+    blocks
+}
+
+/// A block as the reference knows it.
+struct Block<'a> {
+    at: At,
+    pools: &'a [Pool],
+    market: &'a ResolvedMarket,
+}
+
+impl Block<'_> {
+    fn name(&self) -> String {
+        format!("block {} ({})", self.at.number, self.at.hash)
+    }
+
+    /// `gross`: whatever gains before gas. `net`: what the default configuration reports.
+    fn judge_after_gas(
+        &self,
+        gross: &[Opportunity],
+        net: &[Opportunity],
+        tally: &mut Tally,
+    ) -> anyhow::Result<()> {
+        for found in gross {
+            ensure!(found.as_of.hash == self.at.hash, "a finding of another block: {found:?}");
+            recall::quote_again(found, self.pools)?;
+            self.judge_net_profit(found, tally)?;
+        }
+        let gains = |found: &&Opportunity| found.net_profit_wei.is_some_and(|wei| wei > I256::ZERO);
+        let expected: Vec<_> = gross.iter().filter(gains).collect();
+        ensure!(net.iter().eq(expected), "what is reported is not what gains after gas");
+        Ok(())
+    }
+
+    fn judge_net_profit(&self, found: &Opportunity, tally: &mut Tally) -> anyhow::Result<()> {
+        let gas = GAS_BASE + GAS_PER_HOP * found.path.len() as u64;
+        ensure!(found.gas == gas, "{} gas instead of {gas}: {found:?}", found.gas);
+        let Some(told) = found.net_profit_wei else {
+            tally.unpriced += 1;
+            return Ok(());
+        };
+        tally.too_small += u64::from(told <= I256::ZERO);
+        let profit: u128 = found.profit.to();
+        let base = found.tokens[0];
+        let one = U256::from(10u8).pow(U256::from(36u8));
+        let after_gas =
+            |price| net_profit(profit, Some(price), gas, self.at.next_base_fee()).context("too much");
+        if base == self.market.wrapped_native {
+            let due = after_gas(one)?;
+            ensure!(told == due, "{told} wei after gas instead of {due}: {found:?}");
+            tally.native += 1;
+            return Ok(());
+        }
+        let prices = self.prices(base);
+        let (least, most) = prices.first().zip(prices.last()).context("a price where no pool has one")?;
+        let (least, most) = (after_gas(*least)?, after_gas(*most + U256::ONE)?);
+        ensure!((least..=most).contains(&told), "{told} wei is not in {least} to {most}: {found:?}");
+        tally.converted += 1;
+        Ok(())
+    }
+
+    /// What each pool says that one unit of a token is worth in wei, times 10^36, ascending.
+    fn prices(&self, token: Address) -> Vec<U256> {
+        let native = self.market.wrapped_native;
+        let price = |pool: &Pool| {
+            let (native_reserve, reserve) = match (pool.token0, pool.token1) {
+                (one, other) if one == native && other == token => (pool.reserve0, pool.reserve1),
+                (one, other) if one == token && other == native => (pool.reserve1, pool.reserve0),
+                _ => return None,
+            };
+            Some(U256::from(native_reserve) * U256::from(10u8).pow(U256::from(36u8)) / U256::from(reserve))
+        };
+        let mut prices: Vec<U256> = self.pools.iter().filter_map(price).collect();
+        prices.sort_unstable();
+        prices
+    }
+}

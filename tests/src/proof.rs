@@ -44,7 +44,14 @@ pub struct Report {
 }
 
 /// All proofs there are, in the order of the issue.
-pub const PROOFS: &[Proof] = &[crate::proofs::live::LIVE, crate::proofs::recall::RECALL];
+pub const PROOFS: &[Proof] = &[
+    crate::proofs::replay::REPLAY,
+    crate::proofs::live::LIVE,
+    crate::proofs::mainnet::MAINNET,
+    crate::proofs::recall::RECALL,
+    crate::proofs::actors::ACTORS,
+    crate::proofs::lag::LAG,
+];
 
 /// By name.
 ///

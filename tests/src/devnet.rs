@@ -84,13 +84,13 @@ pub fn available(what: &str) -> anyhow::Result<bool> {
         ensure!(artifacts::npm_is_there(), "{what} was not run: {}", artifacts::NO_NPM);
         return Ok(true);
     }
-    write_skip(what)?;
+    write_skip("offline", what)?;
     Ok(false)
 }
 
 /// To the one who watches, and to the file whose lines `cargo xtask test` counts at the end.
-fn write_skip(what: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stderr(), "SKIPPED (offline): {what}")?;
+pub(crate) fn write_skip(why: &str, what: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stderr(), "SKIPPED ({why}): {what}")?;
     if let Some(path) = read_variable("HEADWATER_SKIPS") {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
         file.write_all(format!("{what}\n").as_bytes())?;
@@ -99,7 +99,7 @@ fn write_skip(what: &str) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test runner has no other way to talk to a test")]
-fn read_variable(name: &str) -> Option<String> {
+pub(crate) fn read_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

@@ -62,7 +62,7 @@ impl Compared {
     }
 }
 
-fn block_numbers(blocks: &Path) -> anyhow::Result<Vec<u64>> {
+pub(super) fn block_numbers(blocks: &Path) -> anyhow::Result<Vec<u64>> {
     let entries = fs::read_dir(blocks).with_context(|| format!("{} cannot be read", blocks.display()))?;
     let mut numbers = Vec::new();
     for entry in entries {

@@ -1,0 +1,218 @@
+//! The whole bot on a live chain: every block once, every finding worth what it says, none missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256, I256};
+use anyhow::{Context, bail, ensure};
+use headwater_reference::executed::{Cycle, Execution, Judge};
+use headwater_reference::market::pools_at;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+use crate::devnet::{self, Artifacts, Devnet, Head, Pace, Trader};
+use crate::exhaustive::Exhaustive;
+use crate::follower::{BlockLine, Follower, FoundLine, OutcomeLine, Results, research};
+use crate::proof::{Proof, ProofArgs, Report};
+
+/// The bot on a devnet at four blocks a second, over a WebSocket.
+pub const LIVE: Proof = Proof {
+    name: "live",
+    about: "60 s live on anvil: its chain block by block, each finding executed on a fork, none missing",
+    full_duration: "5 min",
+    run,
+};
+
+/// Four blocks in a second.
+const BLOCK_TIME: Duration = Duration::from_millis(250);
+
+/// The bot is given this long for the last block.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much is examined.
+struct Size {
+    turns: u64,
+    reorg_every: u64,
+    floor: u64,
+    /// Findings that are executed; if there are more, the seed says which.
+    executions: usize,
+    /// The share of blocks that may be passed over; a sample shares its machine with other tests.
+    passed_over: f64,
+}
+
+const FULL: Size = Size { turns: 240, reorg_every: 37, floor: 50, executions: 10_000, passed_over: 0.05 };
+const QUICK: Size = Size { turns: 40, reorg_every: 17, floor: 10, executions: 24, passed_over: 0.25 };
+
+fn run(args: &ProofArgs) -> anyhow::Result<Report> {
+    if !devnet::available("the live proof")? {
+        return Ok(Report { skipped: 1, seed: args.seed, ..Report::default() });
+    }
+    let size = if args.quick { QUICK } else { FULL };
+    let devnet = Devnet::start()?;
+    let (first, results) = follow(&devnet, &size, args.seed)?;
+    let mut lines = vec![
+        compare_chain(&devnet, first, &results)?,
+        judge_losses(&results, &size)?,
+        search_again(&devnet, &results)?,
+        judge_outcomes(&results)?,
+    ];
+    let sample = sample(&results, size.executions, args.seed);
+    execute(&devnet, &sample)?;
+    let all: usize = results.blocks.iter().map(|block| results.found_in(block.hash).len()).sum();
+    lines.push(format!(
+        "{} of {all} findings{} executed on a fork of their block: the balance is the predicted one to the wei",
+        sample.len(),
+        if sample.len() < all { ", picked by the seed," } else { "" }
+    ));
+    Ok(Report { checked: sample.len() as u64, floor: size.floor, skipped: 0, seed: args.seed, lines })
+}
+
+/// Lets the bot follow the devnet for a while, and says with which block it had to begin.
+fn follow(devnet: &Devnet, size: &Size, seed: u64) -> anyhow::Result<(u64, Results)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut follower = runtime.block_on(Follower::start(research(), &devnet.ws_url()))?;
+    let first = devnet.head()?.number + 1;
+    let mut trader = Trader::new(seed, devnet);
+    let pace = Pace { block_time: BLOCK_TIME, reorg_every: NonZeroU64::new(size.reorg_every) };
+    let mut left = size.turns;
+    devnet.run(&mut trader, pace, |_| {
+        left -= 1;
+        left > 0
+    })?;
+    let Head { hash, .. } = devnet.head()?;
+    let results = runtime.block_on(async {
+        tokio::time::timeout(PATIENCE, follower.until_found_in(hash)).await.context("the last block")??;
+        follower.finish().await
+    })?;
+    Ok((first, results))
+}
+
+/// The blocks are the node's, from the first to its head.
+fn compare_chain(devnet: &Devnet, first: u64, results: &Results) -> anyhow::Result<String> {
+    let last = devnet.head()?.number;
+    let questions: Vec<_> = (first..=last)
+        .map(|number| ("eth_getBlockByNumber", json!([format!("{number:#x}"), false])))
+        .collect();
+    let canonical = devnet.rpc().batch(&questions)?;
+    let canonical: Vec<B256> = canonical.iter().map(hash_of).collect::<Result<_, _>>()?;
+    let numbers: Vec<u64> = results.blocks.iter().map(|block| block.number).collect();
+    ensure!(numbers == (first..=last).collect::<Vec<_>>(), "blocks {first} to {last}: {numbers:?}");
+    for (block, hash) in results.blocks.iter().zip(&canonical) {
+        ensure!(block.hash == *hash, "block {} is {hash} and not {}", block.number, block.hash);
+    }
+    let orphaned = results.orphaned.len();
+    ensure!(orphaned > 0, "no block was reorganised away");
+    Ok(format!(
+        "{} blocks ({first} to {last}), each once and in order, with the node's hashes; {orphaned} others were undone",
+        canonical.len()
+    ))
+}
+
+fn hash_of(block: &Value) -> anyhow::Result<B256> {
+    serde_json::from_value(block["hash"].clone()).context("a block without a hash")
+}
+
+/// Nothing was lost, and hardly a block passed over. Blocks that replace others come at once and not at the pace: these
+/// may be passed over for the last of them.
+fn judge_losses(results: &Results, size: &Size) -> anyhow::Result<String> {
+    results.ensure_conserved()?;
+    ensure!(results.summary.unfilled == 0, "{} blocks are missing", results.summary.unfilled);
+    let replaced: BTreeSet<u64> = results.orphaned.iter().map(|block| block.number).collect();
+    let passed_over = results.blocks.iter().filter(|block| !block.was_evaluated()).map(|block| block.number);
+    let (at_once, paced): (Vec<u64>, Vec<u64>) = passed_over.partition(|number| replaced.contains(number));
+    let share = paced.len() as f64 / results.blocks.len() as f64;
+    ensure!(share < size.passed_over, "passed over of {} blocks: {paced:?}", results.blocks.len());
+    Ok(format!(
+        "{} edges conserved, nothing lost, {} gaps; {} blocks passed over for newer ones ({paced:?}, and {at_once:?} \
+         when several came at once)",
+        results.summary.edges.len(),
+        results.gaps,
+        paced.len() + at_once.len()
+    ))
+}
+
+/// The findings of each block are those of the exhaustive search on the reserves that the node tells.
+fn search_again(devnet: &Devnet, results: &Results) -> anyhow::Result<String> {
+    let addresses = devnet.addresses();
+    let factories: Vec<Address> = addresses.factories.iter().map(|exchange| exchange.address).collect();
+    let tokens = ["USDC", "USDT", "DAI", "WBTC"].map(|symbol| addresses.token(symbol));
+    let bases: Vec<Address> = std::iter::once(addresses.weth).chain(tokens).collect();
+    let mut exhaustive = Exhaustive::default();
+    let (mut cycles, mut none) = (0, 0);
+    for block in &results.blocks {
+        let found = results.found_in(block.hash);
+        if !block.was_evaluated() {
+            ensure!(found.is_empty(), "findings in block {}, which was passed over", block.number);
+            continue;
+        }
+        let pools = pools_at(devnet.rpc(), &factories, block.number)?;
+        let here =
+            exhaustive.compare(found, &pools, &bases).with_context(|| format!("block {}", block.number))?;
+        cycles += here;
+        none += u64::from(here == 0);
+    }
+    Ok(format!(
+        "{cycles} profitable cycles by exhaustive search on the node's reserves, all found, none invented; {none} blocks have none"
+    ))
+}
+
+/// Whatever was simulated on its own block yields what it promised.
+fn judge_outcomes(results: &Results) -> anyhow::Result<String> {
+    let canonical: BTreeMap<B256, &BlockLine> =
+        results.blocks.iter().map(|block| (block.hash, block)).collect();
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for outcome in &results.outcomes {
+        let is_canonical = canonical.contains_key(&outcome.block_hash);
+        *counts.entry(judge_outcome(outcome, is_canonical)?).or_default() += 1;
+    }
+    let sent = counts.get("would_send").copied().unwrap_or_default();
+    ensure!(sent > 0, "nothing was simulated: {counts:?}");
+    let found: usize = results.found.values().map(Vec::len).sum();
+    ensure!(results.outcomes.len() == found, "{} outcomes of {found} findings", results.outcomes.len());
+    let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    Ok(format!("{} outcomes, one a finding: {}", results.outcomes.len(), counts.join(", ")))
+}
+
+fn judge_outcome(outcome: &OutcomeLine, is_canonical: bool) -> anyhow::Result<String> {
+    let was_slow = outcome.detail.as_ref().is_some_and(|words| words.contains("no answer within"));
+    match (&outcome.verdict[..], outcome.reason.as_deref()) {
+        (verdict @ ("would_send" | "expired"), _) => Ok(verdict.to_owned()),
+        (_, Some(reason @ ("too_many" | "no_net_profit" | "orphaned"))) => Ok(reason.to_owned()),
+        (_, Some("simulation_failed")) if was_slow => Ok("unanswered".to_owned()),
+        // Anvil forgets a replaced block at once.
+        (_, Some(_)) if !is_canonical => Ok("refused on replaced blocks".to_owned()),
+        _ => bail!("the simulation contradicts the finding: {outcome:?}"),
+    }
+}
+
+/// The findings of canonical blocks, or as many as are asked for, picked by the seed; in the order of the chain.
+fn sample(results: &Results, most: usize, seed: u64) -> Vec<FoundLine> {
+    let mut all: Vec<_> =
+        results.blocks.iter().flat_map(|block| results.found_in(block.hash)).cloned().collect();
+    all.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    all.truncate(most);
+    all.sort_by_key(|found| found.block);
+    all
+}
+
+/// Carries out each finding on a fork of its block.
+fn execute(devnet: &Devnet, findings: &[FoundLine]) -> anyhow::Result<()> {
+    let mut judge = Judge::start(&Artifacts::install()?.anvil()?, &devnet.http_url())?;
+    for found in findings {
+        let FoundLine { block, path, tokens, .. } = found;
+        let amounts = judge.amounts(*block, path, tokens, found.amount_in)?;
+        ensure!(amounts.last() == Some(&found.amount_out), "the reserves give {amounts:?}: {found:?}");
+        let cycle = Cycle { pools: path.clone(), tokens: tokens.clone(), amounts };
+        let profit = I256::try_from(found.profit).context("a profit of this world")?;
+        match judge.execute(*block, &cycle)? {
+            Execution::Balanced { gained, .. } => {
+                ensure!(gained == profit, "gained {gained} instead of what was promised: {found:?}");
+            }
+            Execution::Reverted => bail!("the contracts refuse {found:?}"),
+        }
+    }
+    Ok(())
+}

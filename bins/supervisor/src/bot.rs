@@ -148,7 +148,7 @@ impl Bot {
         let bus_config = BusConfig { run_id, first_seq, ..BusConfig::default() };
         let bus = EventBus::new(&bus_config, &topology, &timeline, recorder, Some(Arc::clone(&backlog)));
         let decoder_mail = Mailbox::<DecoderMessage>::new(&topology, "decoder", MAIL);
-        let oracle_mail = Mailbox::<OracleMessage>::new(&topology, "oracle", MAIL);
+        let oracle_mail = Mailbox::<OracleMessage>::new(&topology, "oracle", config.oracle.mailbox.get());
         let state_mail = Mailbox::<StateMessage>::new(&topology, "state", config.state.mailbox.get());
         let executor_mail = Mailbox::<ExecutorMessage>::new(&topology, "executor", MAIL);
         let prices = SnapshotWriter::<PriceSnapshot>::new(&topology, "oracle", "prices");

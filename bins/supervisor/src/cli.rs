@@ -1,11 +1,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use headwater_node::Endpoint;
 
 /// Headwater: real-time EVM searching.
 #[derive(Debug, Parser)]
-#[command(name = "headwater", version, about, args_conflicts_with_subcommands = true)]
+#[command(name = "headwater", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// How diagnostics are written to stderr (`RUST_LOG` says which).
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -52,7 +51,7 @@ pub struct RunArgs {
     pub config: Option<PathBuf>,
     /// A node (ws, wss, http, https or an IPC path), in place of the configured ones.
     #[arg(long, value_name = "URL")]
-    pub rpc: Option<Endpoint>,
+    pub rpc: Option<String>,
     /// Follow a chain or fail: never fall back to the bundled recording.
     #[arg(long)]
     pub live: bool,

@@ -33,7 +33,7 @@ const BUNDLED: &[u8] = include_bytes!("../../../tests/recordings/devnet.hwj");
 /// As its [`Failure`] says.
 pub async fn run(arguments: RunArgs) -> Result<(), Failure> {
     let config = load(arguments.config.as_deref())?;
-    match node_of(&config, &arguments) {
+    match node_of(&config, &arguments)? {
         Some(node) => live(config, node, &arguments).await,
         None if arguments.live => Err(Failure::usage(anyhow!(
             "--live needs a node: give --rpc URL, or [node] urls in a file given with --config"
@@ -215,12 +215,12 @@ fn load(path: Option<&Path>) -> Result<Config, Failure> {
 }
 
 /// The node to follow: `--rpc` takes the place of the configured URLs.
-fn node_of(config: &Config, arguments: &RunArgs) -> Option<NodeConfig> {
-    match (&arguments.rpc, &config.node) {
-        (Some(url), Some(node)) => Some(NodeConfig { urls: vec![url.clone()], ..node.clone() }),
-        (Some(url), None) => Some(NodeConfig::new(vec![url.clone()])),
-        (None, node) => node.clone(),
-    }
+fn node_of(config: &Config, arguments: &RunArgs) -> Result<Option<NodeConfig>, Failure> {
+    let Some(url) = &arguments.rpc else { return Ok(config.node.clone()) };
+    // Parsed here and not by the command line's parser, which would repeat it with whatever secret it holds.
+    let url = url.parse().context("--rpc").map_err(Failure::usage)?;
+    let node = config.node.clone().unwrap_or_else(|| NodeConfig::new(Vec::new()));
+    Ok(Some(NodeConfig { urls: vec![url], ..node }))
 }
 
 fn new_run() -> RunId {
@@ -268,10 +268,10 @@ fn dump(journal: &Path) -> Result<(), Failure> {
             .and_then(|()| out.write_all(b"\n"));
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            other => other.map_err(Failure::runtime)?,
+            other => other.context("stdout").map_err(Failure::runtime)?,
         }
     }
-    out.flush().map_err(Failure::runtime)
+    out.flush().context("stdout").map_err(Failure::runtime)
 }
 
 fn print_lines(lines: impl IntoIterator<Item = String>) -> Result<(), Failure> {
@@ -279,7 +279,7 @@ fn print_lines(lines: impl IntoIterator<Item = String>) -> Result<(), Failure> {
     for line in lines {
         match writeln!(out, "{}", line.trim_end()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            other => other.map_err(Failure::runtime)?,
+            other => other.context("stdout").map_err(Failure::runtime)?,
         }
     }
     Ok(())

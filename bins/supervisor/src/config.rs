@@ -106,7 +106,11 @@ impl Config {
     /// Parses a configuration; on failure says everything that is wrong with it.
     ///
     /// The parser stops at its first error, so what it complains of is blanked out and it is asked again.
-    fn parse(text: &str) -> Result<Self, Vec<Fault>> {
+    ///
+    /// # Errors
+    ///
+    /// Every fault, in the order of the text.
+    pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         let mut rest = text.to_owned();
         loop {
@@ -121,6 +125,13 @@ impl Config {
                 break;
             }
         }
+        // What is said to be missing may only have been blanked out.
+        let blamed: Vec<_> = faults.iter().filter_map(|fault| text.lines().nth(fault.line - 1)).collect();
+        let is_there = |fault: &Fault| {
+            let key = fault.message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+            key.is_some_and(|key| blamed.iter().any(|line| line.trim_start().starts_with(key)))
+        };
+        let mut faults: Vec<_> = faults.iter().filter(|fault| !is_there(fault)).cloned().collect();
         faults.sort_by_key(|fault| (fault.line, fault.column));
         Err(faults)
     }
@@ -189,5 +200,10 @@ mod tests {
             Config::parse("[node]\nurls = [\"ftp://user:secret@host/key\"]\n").err().unwrap_or_default();
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(!faults[0].message.contains("secret"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_value_that_is_refused_is_not_said_to_be_missing_as_well() {
+        check("[ingest]\nfoo = 1\n[node]\nurls = [\"ftp://host\"]\n", &[(2, "foo"), (4, "not a node URL")]);
     }
 }

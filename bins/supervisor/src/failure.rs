@@ -33,7 +33,16 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(error) | Self::Runtime(error) => write!(f, "{error:#}"),
+            Self::Usage(error) | Self::Runtime(error) => {
+                let mut said = error.to_string();
+                // Some messages contain their cause already.
+                for cause in error.chain().skip(1).map(ToString::to_string) {
+                    if !said.contains(&cause) {
+                        said = format!("{said}: {cause}");
+                    }
+                }
+                f.write_str(&said)
+            }
         }
     }
 }

@@ -10,10 +10,10 @@ use headwater_bus::{Channel, EdgeReport, OverflowPolicy};
 pub fn text(edges: &[EdgeReport]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(["from", "to", "carries", "channel", "capacity", "policy"]);
-    for edge in edges {
+    for (from, to, edge) in drawn(edges) {
         table.add_row([
-            edge.from.clone(),
-            edge.to.clone(),
+            from,
+            to,
             edge.carries.to_owned(),
             channel(edge.channel).to_owned(),
             edge.capacity.to_string(),
@@ -30,7 +30,7 @@ pub fn text(edges: &[EdgeReport]) -> String {
 /// As a Mermaid flow chart.
 pub fn mermaid(edges: &[EdgeReport]) -> String {
     let mut chart = String::from("flowchart TD\n");
-    for edge in edges {
+    for (from, to, edge) in drawn(edges) {
         let arrow = match edge.channel {
             Channel::Broadcast => "==>",
             Channel::Mpsc => "-->",
@@ -39,18 +39,38 @@ pub fn mermaid(edges: &[EdgeReport]) -> String {
         let _ = writeln!(
             chart,
             "    {}[{}] {arrow}|{}: {} {}, {}| {}[{}]",
-            node(&edge.from),
-            edge.from,
+            node(&from),
+            from,
             edge.carries,
             channel(edge.channel),
             edge.capacity,
             policy(edge.policy),
-            node(&edge.to),
-            edge.to,
+            node(&to),
+            to,
         );
     }
     chart
 }
+
+/// Every edge with the names of its ends. What reaches an actor from the broadcast passes two of them: the broadcast's
+/// ring, read by a forwarder of the actor's own, and the actor's mailbox; the ring comes first.
+fn drawn(edges: &[EdgeReport]) -> impl Iterator<Item = (String, String, &EdgeReport)> {
+    let forwarded = |to: &str| edges.iter().any(|edge| edge.from == FORWARDER && edge.to == to);
+    let forwarder = |of: &str| format!("{of}'s {FORWARDER}");
+    let rings = edges.iter().filter(|edge| edge.channel == Channel::Broadcast);
+    let others = edges.iter().filter(|edge| edge.channel != Channel::Broadcast);
+    rings.chain(others).map(move |edge| {
+        let (from, to) = (edge.from.clone(), edge.to.clone());
+        match edge.channel {
+            Channel::Broadcast if forwarded(&to) => (from, forwarder(&to), edge),
+            _ if from == FORWARDER => (forwarder(&to), to, edge),
+            _ => (from, to, edge),
+        }
+    })
+}
+
+/// Who sends what a mailbox takes from the broadcast, as the wiring names it.
+const FORWARDER: &str = "forwarder";
 
 /// A name that Mermaid takes for an identifier.
 fn node(name: &str) -> String {

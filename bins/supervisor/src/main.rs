@@ -8,7 +8,10 @@ use headwater_supervisor::{Failure, commands};
 use headwater_telemetry::init_tracing;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let format = match cli.log {
         LogFormat::Human => headwater_telemetry::LogFormat::Human,
         LogFormat::Json => headwater_telemetry::LogFormat::Json,
@@ -31,4 +34,18 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Graph(arguments) => commands::graph(arguments).await,
         Command::Check(arguments) => commands::check(arguments),
     }
+}
+
+/// What the command line's parser has to say: help, or an error in which a URL is not repeated, as it may hold a secret.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && error.to_string().contains("://") {
+        let text = error.to_string();
+        let words = text.split_inclusive(char::is_whitespace);
+        let told = words.map(|word| if word.contains("://") { "<a URL>\n" } else { word });
+        eprintln!("{}", told.collect::<String>().trim_end());
+    } else {
+        // That nobody reads it is no error.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

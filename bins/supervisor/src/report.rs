@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use alloy_primitives::Address;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
+use headwater_actor::Exit;
 use headwater_events::Opportunity;
 use headwater_market::Preset;
 use headwater_telemetry::{Percentiles, Summary};
@@ -36,7 +37,11 @@ pub(crate) fn text(summary: &Summary, best: &[Opportunity], ended: &Ended) -> St
         }
         let _ = writeln!(text, "{}", trimmed(&table));
     }
-    for (actor, exit) in ended.exits.iter().filter(|(_, exit)| *exit != headwater_actor::Exit::Drained) {
+    let as_asked = |actor: usize, exit: &Exit| {
+        // The source is the first, and stopping it is how an interruption begins.
+        *exit == Exit::Drained || (actor == 0 && ended.interrupted && *exit == Exit::Stopped)
+    };
+    for (_, (actor, exit)) in ended.exits.iter().enumerate().filter(|(at, (_, exit))| !as_asked(*at, exit)) {
         let _ = writeln!(text, "{actor} ended otherwise than drained: {exit:?}");
     }
     for handler in
@@ -125,7 +130,7 @@ fn edges(summary: &Summary) -> String {
 /// A table whose columns from `numbers` on are flush right.
 fn table<const N: usize>(header: [&str; N], numbers: usize) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(NOTHING).set_header(header);
     table.column_iter_mut().skip(numbers).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     table
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use headwater_bus::EventHandler;
 use headwater_events::{BusEvent, Envelope, Opportunity};
 use headwater_telemetry::{Latencies, Ndjson, NdjsonError, NdjsonSink, Summary, Tally};
@@ -71,7 +72,7 @@ impl Session {
         if piped {
             eprint!("{text}");
         } else {
-            report::print(&text).map_err(Failure::runtime)?;
+            report::print(&text).context("stdout").map_err(Failure::runtime)?;
         }
         written.map_err(Failure::runtime)?;
         match &ended.fatal {

@@ -56,6 +56,10 @@ impl EventHandler for Ndjson {
     }
 
     async fn handle(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
+        if self.sink.is_broken() {
+            // Why is told once, by [`NdjsonSink::broken`] and [`NdjsonSink::finish`].
+            return Ok(());
+        }
         match &envelope.event {
             BusEvent::NewBlock(block) => {
                 let line = ChainLine::Block(Box::new(BlockView::new(block)));

@@ -106,6 +106,10 @@ impl NdjsonSink {
         self.failure.get().cloned().unwrap_or(NdjsonError::PipeClosed)
     }
 
+    pub(super) fn is_broken(&self) -> bool {
+        self.failure.get().is_some()
+    }
+
     /// Writes an object whose first member is its type.
     pub(super) async fn line(&self, kind: &'static str, view: &impl Serialize) -> Result<(), NdjsonError> {
         #[derive(Serialize)]

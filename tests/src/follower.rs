@@ -229,7 +229,7 @@ enum Line {
 }
 
 impl Results {
-    fn parse(text: &str) -> anyhow::Result<Self> {
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let mut results = Self::default();
         let mut is_complete = false;
         for line in text.lines() {

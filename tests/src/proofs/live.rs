@@ -216,3 +216,78 @@ fn execute(devnet: &Devnet, findings: &[FoundLine]) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::U256;
+
+    use super::*;
+
+    fn outcome(verdict: &str, reason: Option<&str>, detail: Option<&str>) -> OutcomeLine {
+        OutcomeLine {
+            block_hash: B256::ZERO,
+            verdict: verdict.to_owned(),
+            reason: reason.map(str::to_owned),
+            detail: detail.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_simulation_that_contradicts_a_finding_is_a_failure() {
+        let judge = |outcome, is_canonical| judge_outcome(&outcome, is_canonical).ok();
+        assert_eq!(judge(outcome("would_send", None, None), true).as_deref(), Some("would_send"));
+        assert_eq!(judge(outcome("refused", Some("too_many"), None), true).as_deref(), Some("too_many"));
+        let slow = outcome("refused", Some("simulation_failed"), Some("no answer within 2s"));
+        assert_eq!(judge(slow, true).as_deref(), Some("unanswered"));
+        for reason in ["reverted", "profit_differs", "simulation_failed", "below_minimum"] {
+            assert_eq!(judge(outcome("refused", Some(reason), None), true), None, "{reason}");
+            assert!(judge(outcome("refused", Some(reason), None), false).is_some(), "{reason}");
+        }
+        assert_eq!(judge(outcome("unsimulated", None, None), true), None);
+    }
+
+    /// A chain of a hundred blocks, of which the first `passed_over` have not been evaluated.
+    fn results(passed_over: u64, unfilled: u64) -> Results {
+        let hash = |number: u64| B256::from(U256::from(number));
+        let block = |number: u64| {
+            let stages = if number <= passed_over { "" } else { r#""detected":5"# };
+            format!(
+                r#"{{"type":"block","number":{number},"hash":"{}","parent_hash":"{}","swaps":0,"latency_ns":{{{stages}}}}}"#,
+                hash(number),
+                hash(number - 1)
+            )
+        };
+        let edge = r#"{"from":"a","to":"b","carries":"c","accepted":1,"processed":1,"dropped":{}}"#;
+        let summary = format!(r#"{{"type":"summary","blocks":100,"unfilled":{unfilled},"edges":[{edge}]}}"#);
+        let lines: Vec<String> = (1..=100).map(block).chain([summary]).collect();
+        Results::parse(&lines.join("\n")).expect("well-formed")
+    }
+
+    #[test]
+    fn few_blocks_may_be_passed_over_and_none_may_be_missing() {
+        assert!(judge_losses(&results(4, 0), &FULL).expect("four of a hundred").contains("[1, 2, 3, 4]"));
+        assert!(judge_losses(&results(5, 0), &FULL).is_err());
+        assert!(judge_losses(&results(0, 1), &FULL).is_err());
+    }
+
+    #[test]
+    fn a_sample_is_picked_by_the_seed_and_keeps_the_order() {
+        let mut results = results(0, 0);
+        for block in &results.blocks.clone() {
+            let found = FoundLine {
+                block: block.number,
+                block_hash: block.hash,
+                path: Vec::new(),
+                tokens: Vec::new(),
+                amount_in: U256::ONE,
+                amount_out: U256::ONE,
+                profit: U256::ZERO,
+            };
+            results.found.insert(block.hash, vec![found]);
+        }
+        let numbers = |seed| sample(&results, 10, seed).iter().map(|found| found.block).collect::<Vec<_>>();
+        assert_eq!((numbers(1).len(), numbers(1)), (10, numbers(1)));
+        assert!(numbers(1).is_sorted() && numbers(1) != numbers(2));
+        assert_eq!(sample(&results, 1_000, 1).len(), 100);
+    }
+}

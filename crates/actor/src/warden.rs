@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use headwater_bus::clock;
@@ -116,7 +116,7 @@ impl Actor for Warden {
 impl Ward {
     fn launch(&mut self, key: usize, warden: &ActorRef<WardenMessage>) {
         let Some(child) = self.children.get_mut(&key) else { return };
-        let shell = Shell { work: Arc::clone(&child.work) };
+        let shell = Shell { work: Arc::downgrade(&child.work) };
         match ActorRuntime::spawn_linked_instant(None, shell, (), warden.get_cell()) {
             Ok((actor, _)) => {
                 child.alive = Some(actor.get_id());
@@ -178,8 +178,11 @@ impl Ward {
 }
 
 /// The ractor actor around one incarnation: it carries life and death, and no message of ours.
+///
+/// It is dropped some time after its end was told. So it does not own what it works with: that falls with the child,
+/// and whoever hears of the end finds everything in the mailbox accounted for.
 struct Shell {
-    work: Arc<dyn Fn() -> Work + Send + Sync>,
+    work: Weak<dyn Fn() -> Work + Send + Sync>,
 }
 
 const DRAINED: &str = "drained";
@@ -203,7 +206,11 @@ impl Actor for Shell {
     }
 
     async fn handle(&self, myself: ActorRef<()>, _: (), _: &mut ()) -> Result<(), ActorProcessingErr> {
-        match (self.work)().await {
+        let Some(work) = self.work.upgrade().map(|work| work()) else {
+            myself.stop(None);
+            return Ok(());
+        };
+        match work.await {
             Ok(Exit::Stopped) => myself.stop(Some(STOPPED.into())),
             Ok(_) => myself.stop(Some(DRAINED.into())),
             Err(error) => {

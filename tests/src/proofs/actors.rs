@@ -24,7 +24,7 @@ use crate::replayed::{Lines, Replayed, Setup, bundled, replay, runtime};
 pub const ACTORS: Proof = Proof {
     name: "actors",
     about: "a panic in 20,000 messages; drained stop; panic storm; each actor of the bot killed during a replay",
-    full_duration: "1 min",
+    full_duration: "30 s",
     run,
 };
 

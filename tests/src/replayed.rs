@@ -292,3 +292,27 @@ impl EventHandler for Found {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &str = "{\"type\":\"opportunity\",\"block\":1,\"profit\":\"5\"}\n\
+                         {\"type\":\"block\",\"number\":1,\"latency_ns\":{\"decoded\":7}}\n\
+                         {\"type\":\"summary\"}\n";
+
+    fn same(one: &str, other: &str) -> bool {
+        let parse = |text| Lines::parse(text).expect("it is NDJSON");
+        parse(one).ensure_same(&parse(other)).is_ok()
+    }
+
+    #[test]
+    fn lines_differ_in_what_they_say_and_not_in_when() {
+        assert!(same(LINES, &LINES.replace("\"decoded\":7", "\"decoded\":8")));
+        assert!(!same(LINES, &LINES.replace("\"5\"", "\"6\"")));
+        assert!(!same(LINES, &LINES.replace("\"number\":1", "\"number\":2")));
+        assert!(!same(LINES, &LINES.replace("\"type\":\"opportunity\",\"block\"", "\"block\"")));
+        assert!(!same("", LINES) && !same(LINES, ""));
+        assert!(Lines::parse("no JSON").is_err());
+    }
+}

@@ -372,3 +372,23 @@ impl Backlog for Counting {
         Ok(events)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_overlaps_and_repetitions_are_seen() {
+        let gone = |from, to| Seen::Gone(Resync { from, to });
+        let check = |seen: &[Seen], expected| assert_eq!(tiles(seen, 1..=5).ok(), expected, "{seen:?}");
+        check(&[1, 2, 3, 4, 5].map(Seen::Event), Some((5, 0)));
+        check(&[Seen::Event(1), gone(2, 4), Seen::Event(5)], Some((2, 3)));
+        check(&[1, 2, 4, 5].map(Seen::Event), None);
+        check(&[1, 2, 2, 3, 4, 5].map(Seen::Event), None);
+        check(&[2, 1, 3, 4, 5].map(Seen::Event), None);
+        check(&[1, 2, 3, 4].map(Seen::Event), None);
+        check(&[Seen::Event(1), gone(2, 3), Seen::Event(5)], None);
+        check(&[Seen::Event(1), gone(2, 5), Seen::Event(5)], None);
+        check(&[Seen::Event(1), gone(1, 4), Seen::Event(5)], None);
+    }
+}

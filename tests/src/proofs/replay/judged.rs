@@ -185,3 +185,91 @@ impl Block<'_> {
         prices
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headwater_events::{AsOf, Kind, Plan, SwapStep};
+    use headwater_market::{DEVNET_CHAIN_ID, MarketConfig};
+    use headwater_reference::arbitrage::search;
+
+    use super::*;
+
+    /// Ether.
+    const ETHER: u128 = 1_000_000_000_000_000_000;
+
+    fn pools(market: &ResolvedMarket) -> [Pool; 2] {
+        let (token0, token1) = (market.base_tokens[0], market.base_tokens[1]);
+        let pool = |n, reserve1| Pool {
+            address: Address::repeat_byte(n),
+            token0,
+            token1,
+            reserve0: 1_000 * ETHER,
+            reserve1,
+            fee_ppm: 3000,
+        };
+        [pool(1, 1_000 * ETHER), pool(2, 1_100 * ETHER)]
+    }
+
+    /// The one cycle that gains, as the detector would report it.
+    fn finding(at: &At, pools: &[Pool], market: &ResolvedMarket) -> Opportunity {
+        let cycle = search(pools, &market.base_tokens[..1], 2).remove(0);
+        let mut amount_in = U256::from(cycle.amount_in);
+        let steps = (0..2).map(|hop| {
+            let amount_out = U256::from(cycle.amounts[hop]);
+            let (token_in, token_out) = (cycle.tokens[hop], cycle.tokens[hop + 1]);
+            let step = SwapStep { pool: cycle.path[hop], token_in, token_out, amount_in, amount_out };
+            amount_in = amount_out;
+            step
+        });
+        let plan = Plan::Swaps(steps.collect());
+        let gas = GAS_BASE + 2 * GAS_PER_HOP;
+        let one = U256::from(10u8).pow(U256::from(36u8));
+        Opportunity {
+            kind: Kind::Arbitrage,
+            as_of: AsOf { seq: at.seq, number: at.number, hash: at.hash },
+            path: cycle.path.clone(),
+            tokens: cycle.tokens.clone(),
+            amount_in: U256::from(cycle.amount_in),
+            amount_out: amount_in,
+            profit: U256::from(cycle.profit),
+            gas,
+            net_profit_wei: net_profit(cycle.profit, Some(one), gas, at.next_base_fee()),
+            valid_until: at.number + 1,
+            plan,
+        }
+    }
+
+    #[test]
+    fn a_wrong_wei_another_block_and_a_silence_are_seen() {
+        let market = ResolvedMarket::resolve(&MarketConfig::default(), DEVNET_CHAIN_ID).expect("the preset");
+        let (hash, parent_hash) = (Address::repeat_byte(7).into_word(), Address::ZERO.into_word());
+        let (seq, number, base_fee_per_gas) = (3, 9, Some(1_000_000_000));
+        let (gas_used, gas_limit) = (0, 30_000_000);
+        let at = At { seq, number, hash, parent_hash, base_fee_per_gas, gas_used, gas_limit };
+        let pools = pools(&market);
+        let good = finding(&at, &pools, &market);
+        let judge = |pools: &[Pool], gross: &Opportunity, net: &[Opportunity]| {
+            let block = Block { at, pools, market: &market };
+            block.judge_after_gas(std::slice::from_ref(gross), net, &mut Tally::default()).is_ok()
+        };
+        let good_set = std::slice::from_ref(&good);
+        assert!(judge(&pools, &good, good_set));
+        assert!(!judge(&pools, &good, &[]), "what gains is not reported");
+
+        let mut other = pools;
+        other[0].reserve1 += ETHER;
+        assert!(!judge(&other, &good, good_set), "amounts of another block");
+
+        let check = |change: fn(&mut Opportunity)| {
+            let mut bad = good.clone();
+            change(&mut bad);
+            assert!(!judge(&pools, &bad, std::slice::from_ref(&bad)), "{bad:?}");
+        };
+        check(|bad| bad.as_of.hash.0[0] ^= 1);
+        check(|bad| bad.net_profit_wei = bad.net_profit_wei.map(|wei| wei + I256::ONE));
+        check(|bad| bad.gas += 1);
+        check(|bad| bad.profit += U256::ONE);
+        // What gas eats up must not be reported.
+        check(|bad| bad.net_profit_wei = Some(-I256::ONE));
+    }
+}

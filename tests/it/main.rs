@@ -2,8 +2,10 @@
 
 mod actors;
 mod architecture;
+mod cli;
 mod devnet;
 mod executed;
+mod graph;
 mod lag;
 mod live;
 mod mainnet;

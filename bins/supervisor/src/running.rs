@@ -35,8 +35,11 @@ pub struct Ended {
     pub edges: Vec<EdgeReport>,
 }
 
-/// From an interruption to the end.
-const GRACE: Duration = Duration::from_secs(4);
+/// From an interruption to the end of the drain, if it can be reached.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// From an interruption to the end of the handlers: one may write where nobody reads.
+const HANDLERS: Duration = Duration::from_secs(3);
 
 impl Running {
     /// The actor of a name.
@@ -73,6 +76,8 @@ impl Running {
             }
         }
         let in_haste = interrupted || fatal.is_some();
+        let patience = tokio::time::sleep(if in_haste { HANDLERS } else { Duration::MAX });
+        tokio::pin!(patience);
         self.source.tell(Command::Stop);
         if in_haste {
             if tokio::time::timeout(GRACE, self.drain()).await.is_err() {
@@ -95,8 +100,16 @@ impl Running {
         }
         self.bus.close_derived();
         let mut handlers = Vec::new();
-        for handler in self.handlers {
-            match handler.await {
+        for mut handler in self.handlers {
+            let report = tokio::select! {
+                biased;
+                report = &mut handler => report,
+                () = &mut patience => {
+                    handler.abort();
+                    handler.await
+                }
+            };
+            match report {
                 Ok(report) => handlers.push(report),
                 Err(error) => warn!(%error, "a handler did not end in good order"),
             }

@@ -1,12 +1,14 @@
 //! What a run has beside the bot: results, counts, latencies, and its end.
 
+use std::io;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use headwater_bus::EventHandler;
 use headwater_events::{BusEvent, Envelope, Opportunity};
 use headwater_telemetry::{Latencies, Ndjson, NdjsonError, NdjsonSink, Summary, Tally};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::bot::Bot;
 use crate::failure::Failure;
@@ -23,6 +25,9 @@ pub struct Session {
     /// Whether stdout is taken by the results.
     piped: bool,
 }
+
+/// How long after an interruption whoever reads the results may take to come to their end.
+const LAST_LINE: Duration = Duration::from_secs(1);
 
 /// Findings that the report shows.
 const SHOWN: usize = 10;
@@ -102,13 +107,22 @@ impl Session {
         };
         let ended = running.finish(stop).await;
         let summary = self.tally.summary(&topology, &self.latencies);
-        let written = match &self.results {
-            Some(sink) => match sink.summary(&summary).await {
-                Ok(()) => sink.finish().await,
-                Err(error) => Err(error),
-            },
-            None => Ok(()),
+        let last_line = async {
+            match &self.results {
+                Some(sink) => match sink.summary(&summary).await {
+                    Ok(()) => sink.finish().await,
+                    Err(error) => Err(error),
+                },
+                None => Ok(()),
+            }
         };
+        let patience = if ended.interrupted { LAST_LINE } else { Duration::MAX };
+        let written = tokio::time::timeout(patience, last_line).await.unwrap_or_else(|_| {
+            Err(NdjsonError::Write {
+                to: "whoever reads them".to_owned(),
+                reason: Arc::new(io::ErrorKind::TimedOut.into()),
+            })
+        });
         let written = match written {
             Err(NdjsonError::PipeClosed) => Ok(()),
             other => other,

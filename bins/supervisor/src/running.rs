@@ -36,10 +36,10 @@ pub struct Ended {
 }
 
 /// From an interruption to the end of the drain, if it can be reached.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_millis(1_500);
 
-/// From an interruption to the end of the handlers: one may write where nobody reads.
-const HANDLERS: Duration = Duration::from_secs(3);
+/// How long the handlers may take after that: one may write where nobody reads.
+const HANDLERS: Duration = Duration::from_millis(1_500);
 
 impl Running {
     /// The actor of a name.
@@ -65,33 +65,36 @@ impl Running {
     /// Works until the source is exhausted, an actor is given up or `interrupt` resolves; then drains: the source
     /// first, the sinks last.
     pub async fn finish(self, interrupt: impl Future<Output = ()>) -> Ended {
+        let mut interrupt = std::pin::pin!(interrupt);
         let mut interrupted = false;
         let mut fatal = None;
         tokio::select! {
             _ = self.source.ended() => {}
             given_up = self.system.fatal() => fatal = Some(given_up),
-            () = interrupt => {
+            () = interrupt.as_mut() => {
                 info!("interrupted: draining");
                 interrupted = true;
             }
         }
-        let in_haste = interrupted || fatal.is_some();
-        let patience = tokio::time::sleep(if in_haste { HANDLERS } else { Duration::MAX });
-        tokio::pin!(patience);
         self.source.tell(Command::Stop);
-        if in_haste {
-            if tokio::time::timeout(GRACE, self.drain()).await.is_err() {
-                warn!("not drained in time: stopping");
-                self.stop().await;
-            }
-        } else {
+        if !interrupted && fatal.is_none() {
             tokio::select! {
                 () = self.drain() => {}
-                given_up = self.system.fatal() => {
-                    fatal = Some(given_up);
-                    self.stop().await;
-                }
+                given_up = self.system.fatal() => fatal = Some(given_up),
+                () = interrupt.as_mut() => interrupted = true,
             }
+        }
+        let in_haste = interrupted || fatal.is_some();
+        let mut patience = std::pin::pin!(async {
+            if !in_haste {
+                interrupt.await;
+            }
+            tokio::time::sleep(HANDLERS).await;
+        });
+        let mut out_of_patience = false;
+        if in_haste && tokio::time::timeout(GRACE, self.drain()).await.is_err() {
+            warn!("not drained in time: stopping");
+            self.stop().await;
         }
         fatal = fatal.or_else(|| self.system.given_up());
         let mut exits = Vec::new();
@@ -104,7 +107,8 @@ impl Running {
             let report = tokio::select! {
                 biased;
                 report = &mut handler => report,
-                () = &mut patience => {
+                () = async { if !out_of_patience { patience.as_mut().await } } => {
+                    out_of_patience = true;
                     handler.abort();
                     handler.await
                 }
@@ -115,6 +119,7 @@ impl Running {
             }
         }
         self.system.end();
+        interrupted |= out_of_patience && fatal.is_none();
         Ended { interrupted, fatal, exits, handlers, edges: self.topology.report() }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -99,13 +100,15 @@ impl Session {
                 None => std::future::pending().await,
             }
         };
-        let stop = async {
+        let stopped = AtomicBool::new(false);
+        let mut stop = std::pin::pin!(async {
             tokio::select! {
                 () = interrupt => {}
                 () = broken => {}
             }
-        };
-        let ended = running.finish(stop).await;
+            stopped.store(true, Ordering::Relaxed);
+        });
+        let ended = running.finish(stop.as_mut()).await;
         let summary = self.tally.summary(&topology, &self.latencies);
         let last_line = async {
             match &self.results {
@@ -116,13 +119,20 @@ impl Session {
                 None => Ok(()),
             }
         };
-        let patience = if ended.interrupted { LAST_LINE } else { Duration::MAX };
-        let written = tokio::time::timeout(patience, last_line).await.unwrap_or_else(|_| {
-            Err(NdjsonError::Write {
+        let patience = async {
+            if !stopped.load(Ordering::Relaxed) {
+                stop.await;
+            }
+            tokio::time::sleep(LAST_LINE).await;
+        };
+        let written = tokio::select! {
+            biased;
+            written = last_line => written,
+            () = patience => Err(NdjsonError::Write {
                 to: "whoever reads them".to_owned(),
                 reason: Arc::new(io::ErrorKind::TimedOut.into()),
-            })
-        });
+            }),
+        };
         let written = match written {
             Err(NdjsonError::PipeClosed) => Ok(()),
             other => other,

@@ -22,7 +22,7 @@ use crate::proof::{Proof, ProofArgs, Report};
 pub const LIVE: Proof = Proof {
     name: "live",
     about: "60 s live on anvil: its chain block by block, each finding executed on a fork, none missing",
-    full_duration: "5 min",
+    full_duration: "3 min",
     run,
 };
 

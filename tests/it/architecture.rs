@@ -34,7 +34,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("bincode", &["journal"]),
     ("ractor", &["actor", "supervisor"]),
     ("tokio-tungstenite", &["node", "reference"]),
-    ("reqwest", &["node"]),
+    ("hyper-util", &["node"]),
     ("revm", &["simulation"]),
 ];
 
@@ -109,7 +109,8 @@ fn a_reserved_library_is_used_where_it_is_reserved_for() {
 #[test]
 fn every_package_is_named_after_its_folder() {
     for package in workspace().workspace_packages() {
-        let folder = package.manifest_path.parent().and_then(|path| path.file_name()).expect("it has a folder");
+        let folder =
+            package.manifest_path.parent().and_then(|path| path.file_name()).expect("it has a folder");
         assert_eq!(short(&package.name), Some(folder));
     }
 }

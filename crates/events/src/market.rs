@@ -1,4 +1,4 @@
-use alloy_primitives::{Address, U256, U512};
+use alloy_primitives::{Address, U256, U512, uint};
 use serde::{Deserialize, Serialize};
 
 use crate::AsOf;
@@ -16,15 +16,18 @@ impl Price {
     /// Decimal places of the mantissa: enough for one smallest unit of an 18-decimals token worth 10^-18 of another.
     pub const SCALE: u8 = 36;
 
+    /// The mantissa of one: 10^[`Price::SCALE`].
+    pub const ONE: U256 = uint!(1_000_000_000_000_000_000_000_000_000_000_000_000_U256);
+
     /// The price of `quote` in itself.
     pub fn unit(quote: Address) -> Self {
-        Self { quote, mantissa: U256::from(10u8).pow(U256::from(Self::SCALE)) }
+        Self { quote, mantissa: Self::ONE }
     }
 
     /// What `amount` smallest units are worth, in smallest units of the quote, rounded down; `None` beyond 256 bits.
     pub fn value(&self, amount: U256) -> Option<U256> {
         let product: U512 = amount.widening_mul(self.mantissa);
-        let scaled = product / U512::from(10u8).pow(U512::from(Self::SCALE));
+        let scaled = product / U512::from(Self::ONE);
         (scaled.bit_len() <= 256).then(|| scaled.to())
     }
 }
@@ -53,4 +56,19 @@ pub struct LiquidityEvent {
     pub reserve0: u128,
     /// Reserve of the token with the higher address.
     pub reserve1: u128,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_of_one_is_worth_the_amount_and_a_value_beyond_256_bits_is_none() {
+        let unit = Price::unit(Address::ZERO);
+        assert_eq!(Price::ONE, U256::from(10u8).pow(U256::from(Price::SCALE)));
+        assert_eq!(unit.value(U256::MAX), Some(U256::MAX));
+        let dear = Price { mantissa: Price::ONE + Price::ONE, ..unit };
+        assert_eq!(dear.value(U256::from(21)), Some(U256::from(42)));
+        assert_eq!(dear.value(U256::MAX), None);
+    }
 }

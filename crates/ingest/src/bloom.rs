@@ -3,8 +3,9 @@ use std::fmt;
 use alloy_primitives::{Bloom, keccak256};
 use headwater_events::Log;
 
-/// Slots of the cache; 2,048 addresses and topics are what a full block has.
-const SLOTS: usize = 1 << 14;
+/// Slots of the cache: a full block has about 2,000 addresses and topics, and most come again from among some tens of
+/// thousands. Five megabytes.
+const SLOT_BITS: u32 = 17;
 
 /// Computes the bloom of a block's logs (yellow paper, section 4.3.1) for every block of a chain.
 ///
@@ -27,7 +28,7 @@ const EMPTY: Slot = Slot { value: [0; 32], length: 0, bits: [0; 3] };
 
 impl Default for BloomBuilder {
     fn default() -> Self {
-        Self { slots: vec![EMPTY; SLOTS].into() }
+        Self { slots: vec![EMPTY; 1 << SLOT_BITS].into() }
     }
 }
 
@@ -79,7 +80,7 @@ fn hashed_bits(value: &[u8]) -> [u16; 3] {
 fn slot_of(value: &[u8]) -> usize {
     let word = |bytes: &[u8]| bytes.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
     let mixed = word(&value[value.len() - 8..]) ^ word(&value[..8]).rotate_left(17) ^ value.len() as u64;
-    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50) as usize
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SLOT_BITS)) as usize
 }
 
 #[cfg(test)]

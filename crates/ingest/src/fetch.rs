@@ -142,7 +142,11 @@ async fn request(node: &Node, link: &Link, with_block: bool) -> Result<Answers, 
         let Some(reply) = answer(node.request(GET_BLOCK, (link.hash, true)).await, link)? else {
             return Ok(None);
         };
-        let parsed = parse_block(&reply.raw).map_err(malformed(link, GET_BLOCK))?;
+        // On another thread where there is one: the logs may be here before the transactions are parsed.
+        let raw = reply.raw;
+        let parsed = tokio::spawn(async move { parse_block(&raw) }).await;
+        let parsed = parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let parsed = parsed.map_err(malformed(link, GET_BLOCK))?;
         let header = &parsed.header;
         if (header.number, header.hash, header.parent_hash) != (link.number, link.hash, link.parent_hash) {
             return Err(FetchError::AnotherBlock { number: link.number, hash: link.hash });

@@ -267,8 +267,7 @@ struct WeightedMean {
 impl WeightedMean {
     /// Adds a pool that holds `base` of the quote and `other`, which is not zero, of the token.
     fn add(&mut self, base: u128, other: u128, pool: Address) {
-        let scale = U256::from(10u8).pow(U256::from(Price::SCALE));
-        let mantissa = U256::from(base) * scale / U256::from(other);
+        let mantissa = U256::from(base) * Price::ONE / U256::from(other);
         self.weighted += U512::from(mantissa) * U512::from(base);
         self.weight += U512::from(base);
         let is_deeper =

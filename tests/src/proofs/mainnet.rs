@@ -597,7 +597,8 @@ mod tests {
             assert!(failure.contains(words), "{failure}");
             Ok(())
         };
-        fails(|recorded| recorded.syncs[0].reserve0 += 1_000_000_000_000, "more than any input gains").await?;
+        fails(|recorded| recorded.syncs[0].reserve0 += 1_000_000_000_000, "more than any input gains")
+            .await?;
         fails(|recorded| recorded.swaps += 1, "0 swaps, but 1").await?;
         Ok(())
     }

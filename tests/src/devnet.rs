@@ -93,7 +93,7 @@ pub(crate) fn write_skip(why: &str, what: &str) -> anyhow::Result<()> {
     writeln!(std::io::stderr(), "SKIPPED ({why}): {what}")?;
     if let Some(path) = read_variable("HEADWATER_SKIPS") {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-        file.write_all(format!("{what}\n").as_bytes())?;
+        file.write_all(format!("{what} ({why})\n").as_bytes())?;
     }
     Ok(())
 }

@@ -98,6 +98,9 @@ fn test(arguments: &[String]) -> anyhow::Result<()> {
     tests.and(examples)
 }
 
+/// Parts that cannot run without data of the reader's own; they are counted, and fail nobody.
+const OPTIONAL: &str = "(HEADWATER_MAINNET is not set)";
+
 fn report_skips(skips: &Path, offline: bool) -> anyhow::Result<()> {
     let skipped = fs::read_to_string(skips)?;
     for part in skipped.lines() {
@@ -105,7 +108,8 @@ fn report_skips(skips: &Path, offline: bool) -> anyhow::Result<()> {
     }
     let count = skipped.lines().count();
     println!("{count} parts skipped{}", if offline { " (--offline)" } else { "" });
-    ensure!(offline || count == 0, "{count} parts were skipped although nobody asked for it");
+    let needed = skipped.lines().filter(|part| !part.ends_with(OPTIONAL)).count();
+    ensure!(offline || needed == 0, "{needed} parts were skipped although nobody asked for it");
     Ok(())
 }
 

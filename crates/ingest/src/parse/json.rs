@@ -211,10 +211,24 @@ impl<'a> Cursor<'a> {
                     self.at += length + 1;
                     return Ok(());
                 }
-                Some(length) => self.at = (self.at + length + 2).min(self.text.len()),
+                Some(length) => {
+                    self.at += length;
+                    self.skip_escape()?;
+                }
                 None => return self.fault("the string does not end"),
             }
         }
+    }
+
+    /// What RFC 8259 allows behind a backslash.
+    fn skip_escape(&mut self) -> Parsed<()> {
+        let length = match self.text[self.at + 1..] {
+            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+            [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(u8::is_ascii_hexdigit) => 6,
+            _ => return self.fault("no escape"),
+        };
+        self.at += length;
+        Ok(())
     }
 
     fn skip_scalar(&mut self) -> Parsed<()> {

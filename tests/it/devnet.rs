@@ -166,7 +166,7 @@ fn what_offline_leaves_out_is_said_and_counted() -> anyhow::Result<()> {
     })?;
     assert!(output.status.success());
     assert!(String::from_utf8(output.stderr)?.contains("SKIPPED (offline): the end of anvil"));
-    assert_eq!(std::fs::read_to_string(skips)?, "the end of anvil\n");
+    assert_eq!(std::fs::read_to_string(skips)?, "the end of anvil (offline)\n");
     Ok(())
 }
 

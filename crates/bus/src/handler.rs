@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use headwater_events::{BusEvent, Envelope, Origin};
@@ -59,6 +60,9 @@ pub(crate) async fn run_handler<H: EventHandler>(
     runner.report
 }
 
+/// About as long as a block takes from its last byte to its outcome.
+const DEFERENCE: Duration = Duration::from_millis(2);
+
 struct Runner<H> {
     handler: H,
     report: HandlerReport,
@@ -71,6 +75,7 @@ impl<H: EventHandler> Runner<H> {
         let mut source_open = true;
         let mut derived_open = true;
         while source_open || derived_open {
+            self.give_way(&mut source, &mut derived).await;
             tokio::select! {
                 biased;
                 delivery = source.next(), if source_open => match delivery {
@@ -92,6 +97,18 @@ impl<H: EventHandler> Runner<H> {
                     self.take(delivery).await;
                 }
             }
+        }
+    }
+
+    /// Waits while there is nothing, and then a little longer: whoever decides on a block goes before whoever only hears
+    /// of it. What has piled up meanwhile is handled without a pause.
+    async fn give_way(&mut self, source: &mut Reader, derived: &mut Reader) {
+        if source.is_idle() && derived.is_idle() {
+            tokio::select! {
+                () = source.wake() => {}
+                () = derived.wake() => {}
+            }
+            tokio::time::sleep(DEFERENCE).await;
         }
     }
 

@@ -182,6 +182,25 @@ impl Reader {
         }
     }
 
+    /// Whether nothing is there to be read, and the lane is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.lane.0.lock();
+        self.repaired.is_empty() && state.ring.next() == self.position() && state.sender.is_some()
+    }
+
+    /// Waits until there is something to be read, or the lane is closed. Cancel-safe.
+    pub(crate) async fn wake(&mut self) {
+        if !self.is_idle() {
+            return;
+        }
+        // What comes is kept for the next reading; that the lane is closed, the next reading finds out as well.
+        if let Ok(item) = self.receiver.recv().await
+            && item.position == self.position()
+        {
+            self.repaired.push_back(item.envelope);
+        }
+    }
+
     fn position(&self) -> u64 {
         self.next.load(Ordering::Acquire)
     }

@@ -1,11 +1,13 @@
 //! A block from the node, by its hash, whole.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use alloy_primitives::{B256, Bloom};
 use futures_util::future::join;
 use headwater_events::{BlockEvent, Grade, Header, Log};
 use headwater_node::{Node, NodeError, Reply};
+use memchr::memmem;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
@@ -27,7 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 pub struct Fetcher {
     least: Grade,
     within: Duration,
-    bloom: Mutex<BloomBuilder>,
+    /// One for each half of the logs.
+    blooms: [Arc<Mutex<BloomBuilder>>; 2],
 }
 
 /// A block with the moment at which its last byte had been read.
@@ -44,13 +47,16 @@ pub struct Fetched {
 /// What one round of requests gave.
 struct Answers {
     block: Option<(ParsedBlock, Instant)>,
-    logs: Option<(Vec<Log>, Instant)>,
+    logs: Option<(BloomedLogs, Instant)>,
 }
+
+/// Logs and the bloom of them all.
+type BloomedLogs = (Vec<Log>, Bloom);
 
 impl Fetcher {
     /// Logs that reach less than the grade `least` are asked for again, for the time `within`.
     pub fn new(least: Grade, within: Duration) -> Self {
-        Self { least, within, bloom: Mutex::default() }
+        Self { least, within, blooms: Default::default() }
     }
 
     /// Fetches a block. A node that does not have it yet, or gives its logs in part, is asked again: it announces a
@@ -64,21 +70,23 @@ impl Fetcher {
         let (mut pause, mut retries) = (FIRST_PAUSE, 0);
         let mut block = None;
         loop {
-            let answers = request(node, link, block.is_none()).await?;
+            let answers = self.request(node, link, block.is_none()).await?;
             block = block.or(answers.block);
             let failure = match (block.take(), answers.logs) {
-                (Some((parsed, at)), Some((logs, logs_at))) => match self.grade(&parsed, &logs) {
-                    Ok(grade) => {
-                        let ParsedBlock { header, transactions } = parsed;
-                        let block = BlockEvent { header, transactions, logs, grade };
-                        return Ok(Fetched { block, received_at: at.max(logs_at), retries });
+                (Some((parsed, at)), Some(((logs, bloom), logs_at))) => {
+                    match self.grade(&parsed, &logs, &bloom) {
+                        Ok(grade) => {
+                            let ParsedBlock { header, transactions } = parsed;
+                            let block = BlockEvent { header, transactions, logs, grade };
+                            return Ok(Fetched { block, received_at: at.max(logs_at), retries });
+                        }
+                        Err(reason) => {
+                            block = Some((parsed, at));
+                            let Link { number, hash, .. } = *link;
+                            FetchError::Incomplete { number, hash, after: begun.elapsed(), reason }
+                        }
                     }
-                    Err(reason) => {
-                        block = Some((parsed, at));
-                        let Link { number, hash, .. } = *link;
-                        FetchError::Incomplete { number, hash, after: begun.elapsed(), reason }
-                    }
-                },
+                }
                 (known, _) => {
                     block = known;
                     FetchError::Unavailable { number: link.number, hash: link.hash, after: begun.elapsed() }
@@ -95,20 +103,84 @@ impl Fetcher {
     }
 
     /// The grade that the logs reach, if it suffices.
-    fn grade(&self, block: &ParsedBlock, logs: &[Log]) -> Result<Grade, Incomplete> {
-        let judged = {
-            let mut bloom = self.bloom.lock().unwrap_or_else(PoisonError::into_inner);
-            match_logs(&block.header, block.transactions.len(), logs, &mut bloom)
-        };
-        match judged {
+    fn grade(&self, block: &ParsedBlock, logs: &[Log], bloom: &Bloom) -> Result<Grade, Incomplete> {
+        match match_logs(&block.header, block.transactions.len(), logs, bloom) {
             Ok(()) => Ok(Grade::Matched),
             Err(_) if self.least == Grade::Assumed => Ok(Grade::Assumed),
             Err(reason) => Err(reason),
         }
     }
+
+    /// Asks for the block (unless it is known) and its logs at once, the logs last: their answer is the one that is worth
+    /// waiting for. The block is parsed while the logs are on their way.
+    async fn request(&self, node: &Node, link: &Link, with_block: bool) -> Result<Answers, FetchError> {
+        let block = async {
+            if !with_block {
+                return Ok(None);
+            }
+            let Some(reply) = answer(node.request(GET_BLOCK, (link.hash, true)).await, link)? else {
+                return Ok(None);
+            };
+            // On another thread where there is one: the logs may be here before the transactions are parsed.
+            let raw = reply.raw;
+            let parsed = tokio::spawn(async move { parse_block(&raw) }).await;
+            let parsed = parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            let parsed = parsed.map_err(malformed(link, GET_BLOCK))?;
+            let header = &parsed.header;
+            if (header.number, header.hash, header.parent_hash) != (link.number, link.hash, link.parent_hash)
+            {
+                return Err(FetchError::AnotherBlock { number: link.number, hash: link.hash });
+            }
+            Ok(Some((parsed, reply.received_at)))
+        };
+        let logs = async {
+            let filter = json!({ "blockHash": link.hash });
+            let Some(reply) = answer(node.request(GET_LOGS, [filter]).await, link)? else { return Ok(None) };
+            let logs = self.read_logs(&reply.raw, link.hash).await.map_err(malformed(link, GET_LOGS))?;
+            Ok(Some((logs, reply.received_at)))
+        };
+        let (block, logs) = join(block, logs).await;
+        Ok(Answers { block: block?, logs: logs? })
+    }
+
+    /// Parses logs and computes their bloom: many of them in two halves, on two threads where there are two.
+    async fn read_logs(&self, text: &[u8], hash: B256) -> Result<BloomedLogs, ParseError> {
+        let [ours, theirs] = &self.blooms;
+        if let Some([first, second]) = halves(text) {
+            let theirs = Arc::clone(theirs);
+            let second = tokio::spawn(async move { read_part(&second, hash, &theirs) });
+            let first = read_part(&first, hash, ours);
+            let second = second.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            if let (Ok((mut logs, bloom)), Ok((rest, bloom_of_rest))) = (first, second) {
+                logs.extend(rest);
+                return Ok((logs, bloom | bloom_of_rest));
+            }
+            // The whole text says where it is wrong, or that it was only cut at a wrong place.
+        }
+        read_part(text, hash, ours)
+    }
 }
 
-/// Whether the logs are all the logs of the block, as far as its header can tell.
+/// Shorter answers are not worth a second thread.
+const WORTH_HALVING: usize = 64 << 10;
+
+/// A list of objects as two lists, cut between two objects near its middle; `None` where no such place is seen.
+fn halves(text: &[u8]) -> Option<[Vec<u8>; 2]> {
+    if text.len() < WORTH_HALVING {
+        return None;
+    }
+    let middle = text.len() / 2;
+    let end = middle + memmem::find(&text[middle..], b"},{")? + 1;
+    Some([[&text[..end], b"]"].concat(), [b"[", &text[end + 1..]].concat()])
+}
+
+fn read_part(text: &[u8], hash: B256, bloom: &Mutex<BloomBuilder>) -> Result<BloomedLogs, ParseError> {
+    let logs = parse_logs(text, hash)?;
+    let bloom = bloom.lock().unwrap_or_else(PoisonError::into_inner).bloom(&logs);
+    Ok((logs, bloom))
+}
+
+/// Whether the logs, of which `bloom` is, are all the logs of the block, as far as its header can tell.
 ///
 /// # Errors
 ///
@@ -117,7 +189,7 @@ pub fn match_logs(
     header: &Header,
     transactions: usize,
     logs: &[Log],
-    bloom: &mut BloomBuilder,
+    bloom: &Bloom,
 ) -> Result<(), Incomplete> {
     let mut transaction = 0;
     for (expected, log) in (0..).zip(logs) {
@@ -129,38 +201,7 @@ pub fn match_logs(
         }
         transaction = log.transaction_index;
     }
-    if bloom.bloom(logs) == header.logs_bloom { Ok(()) } else { Err(Incomplete::Bloom { logs: logs.len() }) }
-}
-
-/// Asks for the block (unless it is known) and its logs at once, the logs last: their answer is the one that is worth
-/// waiting for. The block is parsed while the logs are on their way.
-async fn request(node: &Node, link: &Link, with_block: bool) -> Result<Answers, FetchError> {
-    let block = async {
-        if !with_block {
-            return Ok(None);
-        }
-        let Some(reply) = answer(node.request(GET_BLOCK, (link.hash, true)).await, link)? else {
-            return Ok(None);
-        };
-        // On another thread where there is one: the logs may be here before the transactions are parsed.
-        let raw = reply.raw;
-        let parsed = tokio::spawn(async move { parse_block(&raw) }).await;
-        let parsed = parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        let parsed = parsed.map_err(malformed(link, GET_BLOCK))?;
-        let header = &parsed.header;
-        if (header.number, header.hash, header.parent_hash) != (link.number, link.hash, link.parent_hash) {
-            return Err(FetchError::AnotherBlock { number: link.number, hash: link.hash });
-        }
-        Ok(Some((parsed, reply.received_at)))
-    };
-    let logs = async {
-        let filter = json!({ "blockHash": link.hash });
-        let Some(reply) = answer(node.request(GET_LOGS, [filter]).await, link)? else { return Ok(None) };
-        let logs = parse_logs(&reply.raw, link.hash).map_err(malformed(link, GET_LOGS))?;
-        Ok(Some((logs, reply.received_at)))
-    };
-    let (block, logs) = join(block, logs).await;
-    Ok(Answers { block: block?, logs: logs? })
+    if *bloom == header.logs_bloom { Ok(()) } else { Err(Incomplete::Bloom { logs: logs.len() }) }
 }
 
 /// The answer; `None` where the node does not know the block (yet).
@@ -220,4 +261,60 @@ pub(crate) async fn fetch_head(node: &Node) -> Result<Option<Link>, FetchError> 
         return Ok(None);
     }
     parse_link(&reply.raw).map(Some).map_err(|source| FetchError::Malformed { number: 0, method, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_reference::fake_node::{BlockBuilder, FakeLog, FakeTransaction};
+    use serde_json::Value;
+
+    use super::*;
+
+    fn many_logs() -> (Vec<u8>, B256) {
+        let emitting = |seed: u8| {
+            let data = vec![seed; 320].into();
+            let log = FakeLog { address: [seed; 20].into(), topics: vec![[seed; 32].into()], data };
+            FakeTransaction::emitting(vec![log])
+        };
+        let block = BlockBuilder::first(17).transactions((0..=200).map(emitting)).build();
+        let logs = Value::Array(block.logs().into_iter().cloned().collect());
+        (serde_json::to_vec(&logs).expect("it is JSON"), block.hash())
+    }
+
+    async fn check(text: &[u8], hash: B256) {
+        let fetcher = Fetcher::new(Grade::Matched, Duration::ZERO);
+        let whole = parse_logs(text, hash).map(|logs| {
+            let bloom = BloomBuilder::default().bloom(&logs);
+            (logs, bloom)
+        });
+        assert_eq!(fetcher.read_logs(text, hash).await, whole);
+    }
+
+    #[tokio::test]
+    async fn logs_read_in_halves_are_the_logs_read_whole() {
+        let (text, hash) = many_logs();
+        assert!(halves(&text).is_some());
+        check(&text, hash).await;
+    }
+
+    #[tokio::test]
+    async fn a_fault_in_either_half_is_told_by_its_place_in_the_whole() {
+        let (text, hash) = many_logs();
+        for at in [text.len() / 4, 3 * text.len() / 4] {
+            let mut broken = text.clone();
+            broken[at] = b'\\';
+            check(&broken, hash).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_inside_a_string_does_no_harm() {
+        let (text, hash) = many_logs();
+        let (middle, mut odd) = (text.len() / 2, text.clone());
+        let end = middle + memmem::find(&text[middle..], b"},{").expect("objects follow each other");
+        let string = br#","odd":"},{","even":"},{""#;
+        odd.splice(end..end, string.iter().copied());
+        parse_logs(&odd, hash).expect("the whole is in order");
+        check(&odd, hash).await;
+    }
 }

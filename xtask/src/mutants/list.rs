@@ -13,8 +13,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "incomplete-logs-believed",
         file: "crates/ingest/src/fetch.rs",
-        original: "if bloom.bloom(logs) == header.logs_bloom {",
-        broken: "if bloom.bloom(logs) == header.logs_bloom || !logs.is_empty() {",
+        original: "if *bloom == header.logs_bloom {",
+        broken: "if *bloom == header.logs_bloom || !logs.is_empty() {",
         package: "headwater-ingest",
         tests: "",
     },

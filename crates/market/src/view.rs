@@ -150,4 +150,20 @@ mod tests {
         check(&[Some(&[1]), Some(&[5])], Some(9), None);
         check(&[Some(&[1]), None, Some(&[5])], Some(2), None);
     }
+
+    #[test]
+    fn parts_of_different_blocks_make_no_view() {
+        let view = |market: u8, prices: u8, decoded: u8| {
+            let quote = Default::default();
+            let prices = PriceSnapshot { as_of: as_of(prices), quote, prices: Default::default() };
+            let as_of = as_of(decoded);
+            let decoded =
+                DecodedBlock { as_of, actions: Vec::new(), unknown_logs: 0, unknown_calls: 0, malformed: 0 };
+            WholeView::new(snapshot(market, None), Arc::new(prices), Arc::new(decoded), Touched::All)
+        };
+        assert!(view(3, 3, 3).is_ok());
+        for (market, prices, decoded) in [(2, 3, 3), (3, 2, 3), (3, 3, 2)] {
+            assert!(view(market, prices, decoded).is_err(), "{market} {prices} {decoded}");
+        }
+    }
 }

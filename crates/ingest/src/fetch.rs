@@ -4,18 +4,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alloy_primitives::{B256, Bloom};
+use bytes::Bytes;
 use futures_util::future::join;
 use headwater_events::{BlockEvent, Grade, Header, Log};
 use headwater_node::{Node, NodeError, Reply};
 use memchr::memmem;
 use serde_json::json;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::bloom::BloomBuilder;
 use crate::canonical::Link;
 use crate::error::{FetchError, Incomplete};
-use crate::parse::{ParseError, ParsedBlock, parse_block, parse_link, parse_logs};
+use crate::parse::{ParseError, ParsedBlock, Part, parse_block, parse_link, parse_part};
 
 const GET_BLOCK: &str = "eth_getBlockByHash";
 const GET_LOGS: &str = "eth_getLogs";
@@ -121,10 +123,8 @@ impl Fetcher {
             let Some(reply) = answer(node.request(GET_BLOCK, (link.hash, true)).await, link)? else {
                 return Ok(None);
             };
-            // On another thread where there is one: the logs may be here before the transactions are parsed.
             let raw = reply.raw;
-            let parsed = tokio::spawn(async move { parse_block(&raw) }).await;
-            let parsed = parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            let parsed = aside(raw.len(), move || parse_block(&raw)).await;
             let parsed = parsed.map_err(malformed(link, GET_BLOCK))?;
             let header = &parsed.header;
             if (header.number, header.hash, header.parent_hash) != (link.number, link.hash, link.parent_hash)
@@ -143,39 +143,64 @@ impl Fetcher {
         Ok(Answers { block: block?, logs: logs? })
     }
 
-    /// Parses logs and computes their bloom: many of them in two halves, on two threads where there are two.
-    async fn read_logs(&self, text: &[u8], hash: B256) -> Result<BloomedLogs, ParseError> {
+    /// Parses logs and computes their bloom: many of them in two halves, on two threads.
+    async fn read_logs(&self, text: &Bytes, hash: B256) -> Result<BloomedLogs, ParseError> {
         let [ours, theirs] = &self.blooms;
         if let Some([first, second]) = halves(text) {
             let theirs = Arc::clone(theirs);
-            let second = tokio::spawn(async move { read_part(&second, hash, &theirs) });
-            let first = read_part(&first, hash, ours);
-            let second = second.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            let second = start_aside(move || read_part(&second, Part::Last, hash, &theirs));
+            let first = read_part(&first, Part::First, hash, ours);
+            let second = joined(second).await;
             if let (Ok((mut logs, bloom)), Ok((rest, bloom_of_rest))) = (first, second) {
                 logs.extend(rest);
                 return Ok((logs, bloom | bloom_of_rest));
             }
             // The whole text says where it is wrong, or that it was only cut at a wrong place.
         }
-        read_part(text, hash, ours)
+        read_part(text, Part::Whole, hash, ours)
     }
 }
 
-/// Shorter answers are not worth a second thread.
-const WORTH_HALVING: usize = 64 << 10;
+/// Shorter answers are parsed where they are received.
+const WORTH_A_THREAD: usize = 64 << 10;
 
-/// A list of objects as two lists, cut between two objects near its middle; `None` where no such place is seen.
-fn halves(text: &[u8]) -> Option<[Vec<u8>; 2]> {
-    if text.len() < WORTH_HALVING {
+/// Works through an answer beside what else is on its way: on a thread of its own if it is long. A spawned task would
+/// not do: it is kept for the worker that spawned it, and that one is busy with the rest of the block.
+async fn aside<T: Send + 'static>(length: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if length < WORTH_A_THREAD { work() } else { joined(start_aside(work)).await }
+}
+
+fn start_aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    tokio::task::spawn_blocking(work)
+}
+
+async fn joined<T>(work: JoinHandle<T>) -> T {
+    match work.await.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // It was not begun because the runtime is being shut down, and so is this task.
+        Err(Err(_)) => std::future::pending().await,
+    }
+}
+
+/// A list of objects as two parts, cut between two objects; `None` where no such place is seen. The first is the longer
+/// one: it is begun at once, and the second when a thread has woken up.
+fn halves(text: &Bytes) -> Option<[Bytes; 2]> {
+    if text.len() < WORTH_A_THREAD {
         return None;
     }
-    let middle = text.len() / 2;
-    let end = middle + memmem::find(&text[middle..], b"},{")? + 1;
-    Some([[&text[..end], b"]"].concat(), [b"[", &text[end + 1..]].concat()])
+    let about = text.len() / 8 * 5;
+    let end = about + memmem::find(&text[about..], b"},{")? + 1;
+    Some([text.slice(..end), text.slice(end + 1..)])
 }
 
-fn read_part(text: &[u8], hash: B256, bloom: &Mutex<BloomBuilder>) -> Result<BloomedLogs, ParseError> {
-    let logs = parse_logs(text, hash)?;
+fn read_part(
+    text: &[u8],
+    part: Part,
+    hash: B256,
+    bloom: &Mutex<BloomBuilder>,
+) -> Result<BloomedLogs, ParseError> {
+    let logs = parse_part(text, part, hash)?;
     let bloom = bloom.lock().unwrap_or_else(PoisonError::into_inner).bloom(&logs);
     Ok((logs, bloom))
 }
@@ -269,8 +294,9 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::parse::parse_logs;
 
-    fn many_logs() -> (Vec<u8>, B256) {
+    fn many_logs() -> (Bytes, B256) {
         let emitting = |seed: u8| {
             let data = vec![seed; 320].into();
             let log = FakeLog { address: [seed; 20].into(), topics: vec![[seed; 32].into()], data };
@@ -278,10 +304,10 @@ mod tests {
         };
         let block = BlockBuilder::first(17).transactions((0..=200).map(emitting)).build();
         let logs = Value::Array(block.logs().into_iter().cloned().collect());
-        (serde_json::to_vec(&logs).expect("it is JSON"), block.hash())
+        (serde_json::to_vec(&logs).expect("it is JSON").into(), block.hash())
     }
 
-    async fn check(text: &[u8], hash: B256) {
+    async fn check(text: &Bytes, hash: B256) {
         let fetcher = Fetcher::new(Grade::Matched, Duration::ZERO);
         let whole = parse_logs(text, hash).map(|logs| {
             let bloom = BloomBuilder::default().bloom(&logs);
@@ -301,20 +327,20 @@ mod tests {
     async fn a_fault_in_either_half_is_told_by_its_place_in_the_whole() {
         let (text, hash) = many_logs();
         for at in [text.len() / 4, 3 * text.len() / 4] {
-            let mut broken = text.clone();
+            let mut broken = text.to_vec();
             broken[at] = b'\\';
-            check(&broken, hash).await;
+            check(&broken.into(), hash).await;
         }
     }
 
     #[tokio::test]
     async fn a_cut_inside_a_string_does_no_harm() {
         let (text, hash) = many_logs();
-        let (middle, mut odd) = (text.len() / 2, text.clone());
-        let end = middle + memmem::find(&text[middle..], b"},{").expect("objects follow each other");
+        let (about, mut odd) = (text.len() / 8 * 5, text.to_vec());
+        let end = about + memmem::find(&text[about..], b"},{").expect("objects follow each other");
         let string = br#","odd":"},{","even":"},{""#;
         odd.splice(end..end, string.iter().copied());
         parse_logs(&odd, hash).expect("the whole is in order");
-        check(&odd, hash).await;
+        check(&odd.into(), hash).await;
     }
 }

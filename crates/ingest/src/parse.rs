@@ -12,7 +12,7 @@ use alloy_primitives::{Address, B256, Bloom, Bytes};
 use headwater_events::{Header, Log, Topics, Transaction};
 
 use crate::canonical::Link;
-use json::{Cursor, Fault, Parsed};
+use json::{Cursor, Fault, Layout, Parsed};
 
 pub use json::ParseError;
 
@@ -42,8 +42,23 @@ pub fn parse_block(text: &[u8]) -> Result<ParsedBlock, ParseError> {
 ///
 /// As [`parse_block`]; a log of another block, or one marked as removed, is an error as well.
 pub fn parse_logs(text: &[u8], hash: B256) -> Result<Vec<Log>, ParseError> {
+    parse_part(text, Part::Whole, hash)
+}
+
+/// Which part of a list a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Whole,
+    /// Without the bracket at its end.
+    First,
+    /// Without the bracket at its begin.
+    Last,
+}
+
+/// As [`parse_logs`], of a part of the answer; places in errors count from where the part begins.
+pub(crate) fn parse_part(text: &[u8], part: Part, hash: B256) -> Result<Vec<Log>, ParseError> {
     let mut cursor = Cursor::new(text);
-    let parsed = logs(&mut cursor, hash).and_then(|logs| cursor.end().map(|()| logs));
+    let parsed = logs(&mut cursor, part, hash).and_then(|logs| cursor.end().map(|()| logs));
     parsed.map_err(|fault| fault.into_error("logs"))
 }
 
@@ -126,28 +141,59 @@ fn block(cursor: &mut Cursor<'_>) -> Parsed<ParsedBlock> {
 }
 
 fn transactions(cursor: &mut Cursor<'_>) -> Parsed<Vec<Transaction>> {
-    let mut list = Vec::new();
-    let mut pool = DataPool::default();
+    let mut list = Vec::with_capacity(cursor.length() / TEXT_PER_TRANSACTION);
+    let (mut pool, mut layout) = (DataPool::for_text(cursor.length()), Layout::default());
     cursor.list(|cursor| {
-        list.push(transaction(cursor, &mut pool)?);
+        list.push(transaction(cursor, &mut layout, &mut pool)?);
         Ok(())
     })?;
     pool.deal(list.iter_mut().map(|transaction| &mut transaction.input));
     Ok(list)
 }
 
-fn transaction(cursor: &mut Cursor<'_>, pool: &mut DataPool) -> Parsed<Transaction> {
+#[derive(Clone, Copy)]
+enum TransactionField {
+    Hash,
+    From,
+    To,
+    Value,
+    Input,
+    Nonce,
+    Gas,
+    Other,
+}
+
+impl TransactionField {
+    fn named(key: &[u8]) -> Self {
+        match key {
+            b"hash" => Self::Hash,
+            b"from" => Self::From,
+            b"to" => Self::To,
+            b"value" => Self::Value,
+            b"input" => Self::Input,
+            b"nonce" => Self::Nonce,
+            b"gas" => Self::Gas,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn transaction<'a>(
+    cursor: &mut Cursor<'a>,
+    layout: &mut Layout<'a, TransactionField>,
+    pool: &mut DataPool,
+) -> Parsed<Transaction> {
     let (mut hash, mut from, mut to, mut value) = (None, None, None, None);
     let (mut input, mut nonce, mut gas_limit) = (None, None, None);
-    cursor.object(|cursor, key| match key {
-        b"hash" => fill!(cursor, hash, "hash", hex::fixed(cursor)),
-        b"from" => fill!(cursor, from, "from", hex::fixed(cursor)),
-        b"to" => fill!(cursor, to, "to", optional(cursor, hex::fixed)),
-        b"value" => fill!(cursor, value, "value", hex::wide_quantity(cursor)),
-        b"input" => fill!(cursor, input, "input", pool.data(cursor)),
-        b"nonce" => fill!(cursor, nonce, "nonce", hex::quantity(cursor)),
-        b"gas" => fill!(cursor, gas_limit, "gas", hex::quantity(cursor)),
-        _ => cursor.skip(),
+    cursor.alike(layout, TransactionField::named, |cursor, field| match field {
+        TransactionField::Hash => fill!(cursor, hash, "hash", hex::fixed(cursor)),
+        TransactionField::From => fill!(cursor, from, "from", hex::fixed(cursor)),
+        TransactionField::To => fill!(cursor, to, "to", optional(cursor, hex::fixed)),
+        TransactionField::Value => fill!(cursor, value, "value", hex::wide_quantity(cursor)),
+        TransactionField::Input => fill!(cursor, input, "input", pool.data(cursor)),
+        TransactionField::Nonce => fill!(cursor, nonce, "nonce", hex::quantity(cursor)),
+        TransactionField::Gas => fill!(cursor, gas_limit, "gas", hex::quantity(cursor)),
+        TransactionField::Other => cursor.skip(),
     })?;
     need!(cursor, input, "input");
     Ok(Transaction {
@@ -161,34 +207,74 @@ fn transaction(cursor: &mut Cursor<'_>, pool: &mut DataPool) -> Parsed<Transacti
     })
 }
 
-/// Bytes of text per log, roughly: what a vector is sized by.
+/// Bytes of text, roughly: what a vector is sized by.
 const TEXT_PER_LOG: usize = 600;
+const TEXT_PER_TRANSACTION: usize = 1_200;
 
-fn logs(cursor: &mut Cursor<'_>, block_hash: B256) -> Parsed<Vec<Log>> {
+fn logs<'a>(cursor: &mut Cursor<'a>, part: Part, block_hash: B256) -> Parsed<Vec<Log>> {
     let mut list = Vec::with_capacity(cursor.length() / TEXT_PER_LOG);
-    let mut pool = DataPool::default();
-    cursor.list(|cursor| {
-        list.push(log(cursor, block_hash, &mut pool)?);
+    let (mut pool, mut layout) = (DataPool::for_text(cursor.length()), Layout::default());
+    let item = |cursor: &mut Cursor<'a>| {
+        list.push(log(cursor, &mut layout, block_hash, &mut pool)?);
         Ok(())
-    })?;
+    };
+    match part {
+        Part::Whole => cursor.list(item),
+        Part::First => cursor.expect(b'[').and_then(|()| cursor.items(item)),
+        Part::Last => cursor.items(item).and_then(|()| cursor.expect(b']')),
+    }?;
     pool.deal(list.iter_mut().map(|log| &mut log.data));
     Ok(list)
 }
 
-fn log(cursor: &mut Cursor<'_>, expected: B256, pool: &mut DataPool) -> Parsed<Log> {
+#[derive(Clone, Copy)]
+enum LogField {
+    Address,
+    Topics,
+    Data,
+    TransactionIndex,
+    LogIndex,
+    BlockHash,
+    Removed,
+    Other,
+}
+
+impl LogField {
+    fn named(key: &[u8]) -> Self {
+        match key {
+            b"address" => Self::Address,
+            b"topics" => Self::Topics,
+            b"data" => Self::Data,
+            b"transactionIndex" => Self::TransactionIndex,
+            b"logIndex" => Self::LogIndex,
+            b"blockHash" => Self::BlockHash,
+            b"removed" => Self::Removed,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn log<'a>(
+    cursor: &mut Cursor<'a>,
+    layout: &mut Layout<'a, LogField>,
+    expected: B256,
+    pool: &mut DataPool,
+) -> Parsed<Log> {
     let (mut address, mut topics, mut data) = (None, None, None);
     let (mut transaction_index, mut log_index, mut block_hash) = (None, None, None);
-    cursor.object(|cursor, key| match key {
-        b"address" => fill!(cursor, address, "address", hex::fixed(cursor)),
-        b"topics" => fill!(cursor, topics, "topics", topic_list(cursor)),
-        b"data" => fill!(cursor, data, "data", pool.data(cursor)),
-        b"transactionIndex" => fill!(cursor, transaction_index, "transactionIndex", hex::index(cursor)),
-        b"logIndex" => fill!(cursor, log_index, "logIndex", hex::index(cursor)),
-        b"blockHash" => fill!(cursor, block_hash, "blockHash", hex::fixed(cursor)),
-        b"removed" if cursor.peek() == Some(b't') => {
+    cursor.alike(layout, LogField::named, |cursor, field| match field {
+        LogField::Address => fill!(cursor, address, "address", hex::fixed(cursor)),
+        LogField::Topics => fill!(cursor, topics, "topics", topic_list(cursor)),
+        LogField::Data => fill!(cursor, data, "data", pool.data(cursor)),
+        LogField::TransactionIndex => {
+            fill!(cursor, transaction_index, "transactionIndex", hex::index(cursor))
+        }
+        LogField::LogIndex => fill!(cursor, log_index, "logIndex", hex::index(cursor)),
+        LogField::BlockHash => fill!(cursor, block_hash, "blockHash", hex::fixed(cursor)),
+        LogField::Removed if cursor.peek() == Some(b't') => {
             cursor.fault("the log was removed").map_err(|fault| fault.in_field("removed"))
         }
-        _ => cursor.skip(),
+        LogField::Removed | LogField::Other => cursor.skip(),
     })?;
     need!(cursor, data, "data");
     if B256::new(need!(cursor, block_hash, "blockHash")) != expected {
@@ -221,13 +307,17 @@ fn optional<'a, T>(
 }
 
 /// Byte strings of many owners in one buffer, dealt out once it no longer grows.
-#[derive(Default)]
 struct DataPool {
     buffer: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl DataPool {
+    /// With room for what a text of this length seldom exceeds.
+    fn for_text(length: usize) -> Self {
+        Self { buffer: Vec::with_capacity(length / 4), ends: Vec::with_capacity(length / TEXT_PER_LOG) }
+    }
+
     #[inline]
     fn data(&mut self, cursor: &mut Cursor<'_>) -> Parsed<usize> {
         let length = hex::data(cursor, &mut self.buffer)?;

@@ -19,6 +19,6 @@ pub use fees::next_base_fee;
 pub use pages::Pages;
 pub use pools::{PoolId, PoolMeta, PoolTable, Reserves};
 pub use preset::{DEVNET_CHAIN_ID, MAINNET_CHAIN_ID, Preset, PresetTables};
-pub use prices::{PriceSnapshot, TokenPrice};
+pub use prices::{PriceId, PriceSnapshot, PriceTable, TokenPrice};
 pub use snapshot::{Changes, Head, MarketSnapshot};
 pub use view::{MixedBlocks, Touched, WholeView};

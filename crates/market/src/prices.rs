@@ -2,6 +2,8 @@ use alloy_primitives::{Address, BlockNumber};
 use headwater_events::{AsOf, Price, Snapshot};
 use serde::Serialize;
 
+use crate::pages::Pages;
+
 /// The prices as of a block, in wei of the native token.
 #[derive(Clone, Debug)]
 pub struct PriceSnapshot {
@@ -10,7 +12,89 @@ pub struct PriceSnapshot {
     /// What prices are counted in: the wrapped native token.
     pub quote: Address,
     /// The prices by token.
-    pub prices: imbl::HashMap<Address, TokenPrice>,
+    pub prices: PriceTable,
+}
+
+/// The place of a token in a [`PriceTable`]: dense, and never given to another token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PriceId(u32);
+
+impl PriceId {
+    /// As an index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Prices by token. A copy shares with its original what neither changes.
+#[derive(Clone, Debug, Default)]
+pub struct PriceTable {
+    places: imbl::HashMap<Address, PriceId>,
+    tokens: Pages<Address>,
+    /// By place; those that are missing at the end are `None`.
+    prices: Pages<Option<TokenPrice>>,
+    priced: usize,
+}
+
+impl PriceTable {
+    /// How many tokens have a price.
+    pub fn len(&self) -> usize {
+        self.priced
+    }
+
+    /// Whether no token has a price.
+    pub fn is_empty(&self) -> bool {
+        self.priced == 0
+    }
+
+    /// The price of a token.
+    pub fn get(&self, token: &Address) -> Option<&TokenPrice> {
+        self.at(*self.places.get(token)?)
+    }
+
+    /// The price of the token at a place.
+    pub fn at(&self, place: PriceId) -> Option<&TokenPrice> {
+        self.prices.get(place.index())?.as_ref()
+    }
+
+    /// Every token that has a price, in the order of their places.
+    pub fn iter(&self) -> impl Iterator<Item = (&Address, &TokenPrice)> {
+        self.tokens.iter().zip(self.prices.iter()).filter_map(|(token, price)| Some((token, price.as_ref()?)))
+    }
+
+    /// The place of a token; one that is new gets the next.
+    pub fn place(&mut self, token: Address) -> PriceId {
+        if let Some(place) = self.places.get(&token) {
+            return *place;
+        }
+        let place = PriceId(u32::try_from(self.tokens.len()).expect("fewer than 2^32 tokens"));
+        self.places.insert(token, place);
+        self.tokens.push(token);
+        place
+    }
+
+    /// The token at a place.
+    pub fn token(&self, place: PriceId) -> Option<Address> {
+        self.tokens.get(place.index()).copied()
+    }
+
+    /// Sets the price at a place, or takes it away.
+    pub fn set(&mut self, place: PriceId, price: Option<TokenPrice>) {
+        debug_assert!(place.index() < self.tokens.len(), "a place of another table");
+        while self.prices.len() <= place.index() {
+            self.prices.push(None);
+        }
+        let slot = self.prices.get_mut(place.index()).expect("it was just made sure of");
+        self.priced += usize::from(price.is_some());
+        self.priced -= usize::from(slot.is_some());
+        *slot = price;
+    }
+
+    /// Brings back the prices of an earlier copy of this table. The places stay.
+    pub fn roll_back_to(&mut self, earlier: &Self) {
+        self.prices = earlier.prices.clone();
+        self.priced = earlier.priced;
+    }
 }
 
 /// A price with where and when it comes from.

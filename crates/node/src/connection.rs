@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use tokio::sync::{Mutex, Semaphore};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
@@ -162,6 +162,9 @@ async fn read(mut reader: MessageReader, mut reading: Reading, router: &Router) 
         if let Some(reason) = end {
             return reason;
         }
+        // Whoever was answered waits for this worker, and no other one can take it over; the next message waits for
+        // any.
+        yield_now().await;
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use alloy_primitives::{Address, U256, U512};
@@ -7,15 +7,13 @@ use headwater_events::{
     AsOf, BlockEvent, BusEvent, Envelope, Log, PoolLoaded, Price, PriceEvent, ReorgEvent, V2Action,
 };
 use headwater_market::{
-    BlockRef, Changes, HORIZON, PoolBook, PoolId, PoolUpdate, PriceSnapshot, Reserves, ResolvedMarket,
-    TokenPrice,
+    BlockRef, Changes, HORIZON, PoolBook, PoolId, PoolUpdate, PriceId, PriceSnapshot, PriceTable, Reserves,
+    ResolvedMarket, TokenPrice,
 };
 use serde::Serialize;
 
 use crate::config::OracleConfig;
 use crate::error::OracleError;
-
-type Prices = imbl::HashMap<Address, TokenPrice>;
 
 /// Prices as a fold over source events: each block gives a snapshot.
 ///
@@ -30,13 +28,15 @@ pub struct Oracle {
     book: PoolBook,
     /// Proven pools without the quote. Their `Sync` comes often and means nothing here.
     others: HashSet<Address>,
-    /// The pools of each token against the quote, ascending.
-    pools_of: HashMap<Address, Vec<PoolId>>,
-    prices: Prices,
+    /// The pools against the quote of the token at each place, ascending.
+    pools_of: Vec<Vec<PoolId>>,
+    /// The token that each pool holds beside the quote.
+    token_of: Vec<Option<PriceId>>,
+    prices: PriceTable,
     /// The prices after each block that can be rolled back to, oldest first.
-    history: VecDeque<Prices>,
+    history: VecDeque<PriceTable>,
     /// The prices below the oldest of them.
-    base: Prices,
+    base: PriceTable,
     counts: OracleCounts,
 }
 
@@ -73,10 +73,11 @@ impl Oracle {
             factories: market.factories.iter().map(|factory| factory.address).collect(),
             book: PoolBook::new(market),
             others: HashSet::new(),
-            pools_of: HashMap::new(),
-            prices: Prices::new(),
+            pools_of: Vec::new(),
+            token_of: Vec::new(),
+            prices: PriceTable::default(),
             history: VecDeque::with_capacity(HORIZON + 1),
-            base: Prices::new(),
+            base: PriceTable::default(),
             counts: OracleCounts::default(),
         }
     }
@@ -140,7 +141,7 @@ impl Oracle {
     fn reorg(&mut self, reorg: &ReorgEvent) -> Result<(), OracleError> {
         let undone = self.book.roll_back(reorg.ancestor_hash)?;
         self.history.truncate(self.history.len() - undone);
-        self.prices = self.history.back().unwrap_or(&self.base).clone();
+        self.prices.roll_back_to(self.history.back().unwrap_or(&self.base));
         Ok(())
     }
 
@@ -182,55 +183,65 @@ impl Oracle {
 
     /// Brings the prices up to date with the book; says which changed.
     fn reprice(&mut self, as_of: AsOf) -> Vec<PriceEvent> {
-        let tokens = match self.book.take_changes() {
+        let mut places: Vec<PriceId> = match self.book.take_changes() {
             Changes::All => {
                 let ids: Vec<_> = self.book.table().iter().map(|(id, ..)| id).collect();
-                self.tokens_of(&ids)
+                ids.into_iter().filter_map(|id| self.token_of(id)).collect()
             }
-            Changes::Pools(ids) => self.tokens_of(&ids),
+            Changes::Pools(ids) => ids.iter().filter_map(|id| self.token_of(*id)).collect(),
         };
-        let changed = tokens.into_iter().filter_map(|token| self.reprice_token(token, as_of));
-        changed.collect()
+        places.sort_unstable();
+        places.dedup();
+        let mut changed: Vec<_> =
+            places.into_iter().filter_map(|place| self.reprice_token(place, as_of)).collect();
+        changed.sort_unstable_by_key(|change| change.token);
+        changed
     }
 
-    /// The tokens that pools hold beside the quote; takes note of whose pools they are.
-    fn tokens_of(&mut self, ids: &[PoolId]) -> BTreeSet<Address> {
-        let mut tokens = BTreeSet::new();
-        for id in ids {
-            let Some(meta) = self.book.table().meta(*id) else { continue };
-            let token = if meta.token0 == self.quote { meta.token1 } else { meta.token0 };
-            tokens.insert(token);
-            let pools = self.pools_of.entry(token).or_default();
-            if let Err(place) = pools.binary_search(id) {
-                pools.insert(place, *id);
-            }
+    /// The token that a pool holds beside the quote; takes note of whose pool it is.
+    fn token_of(&mut self, id: PoolId) -> Option<PriceId> {
+        if let Some(Some(known)) = self.token_of.get(id.index()) {
+            return Some(*known);
         }
-        tokens
+        let meta = self.book.table().meta(id)?;
+        let token = if meta.token0 == self.quote { meta.token1 } else { meta.token0 };
+        let place = self.prices.place(token);
+        self.token_of.resize(self.token_of.len().max(id.index() + 1), None);
+        self.token_of[id.index()] = Some(place);
+        self.pools_of.resize(self.pools_of.len().max(place.index() + 1), Vec::new());
+        let pools = &mut self.pools_of[place.index()];
+        if let Err(at) = pools.binary_search(&id) {
+            pools.insert(at, id);
+        }
+        Some(place)
     }
 
-    fn reprice_token(&mut self, token: Address, as_of: AsOf) -> Option<PriceEvent> {
+    fn reprice_token(&mut self, place: PriceId, as_of: AsOf) -> Option<PriceEvent> {
         self.counts.computed += 1;
-        let Some((price, source)) = self.price_in_pools(token) else {
-            self.prices.remove(&token);
+        let token = self.prices.token(place)?;
+        let before = self.prices.at(place);
+        let Some((price, source)) = self.price_in_pools(place) else {
+            if before.is_some() {
+                self.prices.set(place, None);
+            }
             return None;
         };
-        let before = self.prices.get(&token);
         let same = before.filter(|before| before.price == price);
         let changed_at = same.map_or(as_of.number, |before| before.changed_at);
         let is_news = same.is_none();
         let current = TokenPrice { price, source, changed_at };
         if before != Some(&current) {
-            self.prices.insert(token, current);
+            self.prices.set(place, Some(current));
         }
         is_news.then_some(PriceEvent { as_of, token, price, source })
     }
 
     /// The mean of a token's prices in its deep pools, weighted by what they hold of the quote, and the pool that
     /// weighs most.
-    fn price_in_pools(&self, token: Address) -> Option<(Price, Address)> {
+    fn price_in_pools(&self, place: PriceId) -> Option<(Price, Address)> {
         let table = self.book.table();
         let mut mean = WeightedMean::default();
-        for id in self.pools_of.get(&token)? {
+        for id in self.pools_of.get(place.index())? {
             let (Some(meta), Some(held)) = (table.meta(*id), table.quoted(*id)) else { continue };
             let is_first = meta.token0 == self.quote;
             let (base, other) =
@@ -257,6 +268,9 @@ impl Oracle {
 /// Prices of one token in several pools, weighted by the base reserve.
 #[derive(Debug, Default)]
 struct WeightedMean {
+    pools: usize,
+    /// The last price: the mean of one pool is its price, as most tokens have it.
+    last: U256,
     /// Σ weight · mantissa. A mantissa is below 2^112 · 10^36 < 2^232 and a weight below 2^112, so that 2^168 pools fit.
     weighted: U512,
     weight: U512,
@@ -268,6 +282,8 @@ impl WeightedMean {
     /// Adds a pool that holds `base` of the quote and `other`, which is not zero, of the token.
     fn add(&mut self, base: u128, other: u128, pool: Address) {
         let mantissa = U256::from(base) * Price::ONE / U256::from(other);
+        self.pools += 1;
+        self.last = mantissa;
         self.weighted += U512::from(mantissa) * U512::from(base);
         self.weight += U512::from(base);
         let is_deeper =
@@ -279,7 +295,10 @@ impl WeightedMean {
 
     fn finish(self) -> Option<(U256, Address)> {
         let (_, source) = self.deepest?;
-        let mantissa: U256 = self.weighted.checked_div(self.weight)?.to();
+        let mantissa = match self.pools {
+            1 => self.last,
+            _ => self.weighted.checked_div(self.weight)?.to(),
+        };
         // A token whose smallest unit is worth less than can be written is worth nothing.
         (!mantissa.is_zero()).then_some((mantissa, source))
     }

@@ -156,10 +156,14 @@ fn prove(arguments: &ProveArguments) -> anyhow::Result<()> {
     report.verdict()
 }
 
+/// Blocks before those that are measured: as many as fill the ring of the bus, as it is in a bot that has run for an hour.
+const WARM_UP: usize = 240;
+
 fn latency(arguments: &LatencyArguments) -> anyhow::Result<()> {
     let load = Load { pools: arguments.pools, ..Load::default() };
     let pace = Duration::from_millis(arguments.pace_ms);
-    let measured = measure(Plan { load, seed: arguments.seed, blocks: arguments.blocks, warm_up: 20, pace })?;
+    let measured =
+        measure(Plan { load, seed: arguments.seed, blocks: arguments.blocks, warm_up: WARM_UP, pace })?;
     println!(
         "{} transactions, {} logs a block, {} of {} pools touched, a block every {} ms, seed {}",
         load.transactions, load.logs, load.touched, load.pools, arguments.pace_ms, arguments.seed

@@ -58,7 +58,8 @@ fn view(
     let mut snapshot = PriceSnapshot { as_of, quote, prices: Default::default() };
     for (token, price) in prices {
         let known = TokenPrice { price: *price, source: Address::ZERO, changed_at: number };
-        snapshot.prices.insert(*token, known);
+        let place = snapshot.prices.place(*token);
+        snapshot.prices.set(place, Some(known));
     }
     let decoded =
         DecodedBlock { as_of, actions: Vec::new(), unknown_logs: 0, unknown_calls: 0, malformed: 0 };

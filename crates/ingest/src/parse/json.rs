@@ -70,6 +70,23 @@ pub(crate) struct Cursor<'a> {
     at: usize,
 }
 
+/// The fields that the objects of a list have had, each as it is written (`"key":`), in their order. A node writes
+/// the same ones in the same order, object after object, so that a key is seldom searched for: it is the next one, or
+/// one after it where some are left out.
+#[derive(Debug)]
+pub(crate) struct Layout<'a, F> {
+    keys: Vec<(&'a [u8], F)>,
+}
+
+impl<F> Default for Layout<'_, F> {
+    fn default() -> Self {
+        Self { keys: Vec::with_capacity(MOST_KEYS) }
+    }
+}
+
+/// More keys than this are read, but not remembered. A transaction has about twenty.
+const MOST_KEYS: usize = 32;
+
 /// Objects and lists inside a value that is skipped; deeper ones are refused.
 const DEEPEST: usize = 64;
 
@@ -117,20 +134,77 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Walks an object of a list of alike objects. `name` says which field a key is; `field` is given it, with the
+    /// cursor before its value, which it must consume.
+    #[inline]
+    pub(crate) fn alike<F: Copy>(
+        &mut self,
+        layout: &mut Layout<'a, F>,
+        name: impl Fn(&[u8]) -> F,
+        mut field: impl FnMut(&mut Self, F) -> Parsed<()>,
+    ) -> Parsed<()> {
+        self.expect(b'{')?;
+        if self.take(b'}') {
+            return Ok(());
+        }
+        let mut place = 0;
+        loop {
+            self.skip_space();
+            let rest = &self.text[self.at..];
+            let known = layout.keys.get(place..).unwrap_or_default();
+            let found = match known.iter().position(|(key, _)| rest.starts_with(key)) {
+                Some(further) => {
+                    place += further;
+                    let (key, found) = layout.keys[place];
+                    self.at += key.len();
+                    found
+                }
+                None => self.new_key(layout, place, &name)?,
+            };
+            place += 1;
+            field(self, found)?;
+            if self.take(b',') {
+                continue;
+            }
+            return self.expect(b'}');
+        }
+    }
+
+    #[cold]
+    fn new_key<F>(&mut self, layout: &mut Layout<'a, F>, place: usize, name: impl Fn(&[u8]) -> F) -> Parsed<F>
+    where
+        F: Copy,
+    {
+        let start = self.at;
+        let found = name(self.string()?);
+        self.expect(b':')?;
+        if layout.keys.len() < MOST_KEYS {
+            layout.keys.insert(place, (&self.text[start..self.at], found));
+        }
+        Ok(found)
+    }
+
     /// Walks a list; `item` must consume one value.
     #[inline]
-    pub(crate) fn list(&mut self, mut item: impl FnMut(&mut Self) -> Parsed<()>) -> Parsed<()> {
+    pub(crate) fn list(&mut self, item: impl FnMut(&mut Self) -> Parsed<()>) -> Parsed<()> {
         self.expect(b'[')?;
         if self.take(b']') {
             return Ok(());
         }
+        self.items(item)?;
+        self.expect(b']')
+    }
+
+    /// Walks what stands between the brackets of a list that is not empty.
+    #[inline]
+    pub(crate) fn items(&mut self, mut item: impl FnMut(&mut Self) -> Parsed<()>) -> Parsed<()> {
         for index in 0.. {
             item(self).map_err(|fault| fault.at_index(index))?;
             if !self.take(b',') {
                 break;
             }
         }
-        self.expect(b']')
+        Ok(())
     }
 
     /// A string without escapes, as all that we read are; the quotes are not part of it.
@@ -258,7 +332,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn expect(&mut self, wanted: u8) -> Parsed<()> {
+    pub(crate) fn expect(&mut self, wanted: u8) -> Parsed<()> {
         if self.take(wanted) {
             return Ok(());
         }

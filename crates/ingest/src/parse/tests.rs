@@ -275,6 +275,36 @@ fn what_is_not_needed_may_be_anything() {
     assert_eq!(parse_block(block.to_string().as_bytes()).expect("it is whole"), plain::block(&block));
 }
 
+proptest! {
+    /// The keys of one object are tried on the next: another order, keys that are left out, that are new, that begin like
+    /// others, more of them than are remembered.
+    #[test]
+    fn no_object_is_misread_after_another(
+        shapes in vec((any::<prop::sample::Index>(), vec("[a-z]{1,3}|addres|addresss|data0", 0..12)), 1..12),
+    ) {
+        let template = sample().logs()[0].clone();
+        let block_hash = sample().hash();
+        let fields: Vec<(String, Value)> = template.as_object().expect("a log").clone().into_iter().collect();
+        let (mut expected, mut texts) = (Vec::new(), Vec::new());
+        for (turn, extra) in &shapes {
+            let mut fields = fields.clone();
+            let turned = turn.index(fields.len());
+            fields.rotate_left(turned);
+            let mut log = template.clone();
+            log["logIndex"] = format!("{:#x}", expected.len()).into();
+            expected.push(plain::log(&log));
+            let known = fields.iter().map(|(name, _)| format!("{name:?}:{}", log[name]));
+            let unknown = extra.iter().map(|name| format!("{name:?}:[{name:?}]"));
+            let mut members: Vec<String> = known.chain(unknown).collect();
+            let turned = turn.index(members.len());
+            members.rotate_right(turned);
+            texts.push(format!("{{{}}}", members.join(",")));
+        }
+        let text = format!("[{}]", texts.join(","));
+        prop_assert_eq!(parse_logs(text.as_bytes(), block_hash).expect("they are whole"), expected);
+    }
+}
+
 #[test]
 fn an_abyss_of_brackets_is_refused_and_not_descended_into() {
     let text = format!("{{\"x\":{}", "[".repeat(1 << 20));

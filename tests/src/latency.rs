@@ -48,8 +48,10 @@ pub struct Plan {
 pub struct Measured {
     /// Nanoseconds from the feeder's last byte to the executor, by block.
     pub ours: Vec<u64>,
-    /// The same of the pattern of the seed.
+    /// The same of the pattern of the seed, which asks for the receipts alone.
     pub seed: Vec<u64>,
+    /// The same of the pattern when it asks for what Headwater asks for: the transactions as well.
+    pub whole_seed: Vec<u64>,
     /// Findings compared.
     pub findings: usize,
     /// Ours by stage, since the last byte was read, as the bot itself measures it.
@@ -63,28 +65,33 @@ pub(crate) type Found = BTreeMap<Vec<Address>, U256>;
 const CHAIN_ID: u64 = 424_242;
 
 impl Measured {
-    /// The median of the seed's over the median of ours.
-    pub fn ratio(&self) -> f64 {
-        percentile(&self.seed, 0.5) as f64 / percentile(&self.ours, 0.5).max(1) as f64
+    /// The medians of the seed's over the median of ours.
+    pub fn ratios(&self) -> [f64; 2] {
+        let ours = percentile(&self.ours, 0.5).max(1) as f64;
+        [&self.seed, &self.whole_seed].map(|samples| percentile(samples, 0.5) as f64 / ours)
     }
 
     /// As a table.
     pub fn table(&self) -> String {
         let mut text = String::from("µs from the feeder's last byte to the executor\n");
-        let _ = writeln!(text, "{:12} {:>9} {:>9} {:>9} {:>9}", "", "p50", "p90", "p99", "max");
-        for (name, samples) in [("headwater", &self.ours), ("seed pattern", &self.seed)] {
-            let _ = write!(text, "{name:12}");
+        let _ = writeln!(text, "{:24} {:>9} {:>9} {:>9} {:>9}", "", "p50", "p90", "p99", "max");
+        let rows = [
+            ("headwater", &self.ours),
+            ("seed pattern", &self.seed),
+            ("… with transactions", &self.whole_seed),
+        ];
+        for (name, samples) in rows {
+            let _ = write!(text, "{name:24}");
             for share in [0.5, 0.9, 0.99, 1.0] {
                 let _ = write!(text, " {:>9.1}", percentile(samples, share) as f64 / 1e3);
             }
             text.push('\n');
         }
-        let blocks = self.ours.len();
+        let (blocks, [receipts_only, whole]) = (self.ours.len(), self.ratios());
         let _ = writeln!(
             text,
-            "{blocks} blocks each, {} findings equal; ratio of the medians {:.1}",
+            "{blocks} blocks each, {} findings equal; ratios of the medians {receipts_only:.1} and {whole:.1}",
             self.findings,
-            self.ratio()
         );
         let _ = write!(text, "\nwithin headwater, µs since the block's last byte was read\n{}", self.stages);
         text
@@ -107,7 +114,8 @@ pub fn measure(plan: Plan) -> anyhow::Result<Measured> {
     let mut world = World::new(plan.load, plan.seed);
     let contracts = world.contracts();
     let anchor = BlockBuilder::first(1_000).build();
-    let feeders = [Feeder::start(&anchor, &contracts)?, Feeder::start(&anchor, &contracts)?];
+    let feeder = || Feeder::start(&anchor, &contracts);
+    let feeders = [feeder()?, feeder()?, feeder()?];
     let mut blocks = Vec::with_capacity(plan.warm_up + plan.blocks);
     let mut parent = anchor;
     for _ in 0..plan.warm_up + plan.blocks {
@@ -122,7 +130,7 @@ pub fn measure(plan: Plan) -> anyhow::Result<Measured> {
 async fn interleave(
     plan: Plan,
     blocks: Vec<FakeBlock>,
-    feeders: &[Feeder; 2],
+    feeders: &[Feeder; 3],
     folder: &Path,
 ) -> anyhow::Result<Measured> {
     let config = configuration(folder)?;
@@ -138,20 +146,31 @@ async fn interleave(
     let (timeline, progress, market) =
         (live.bot.timeline.clone(), live.bot.progress.clone(), live.bot.market.clone());
     let (running, record) = live.follow(Some(blocks.len() as u64));
-    let mut seed = Seed::start(node(&feeders[1])?, &config, CHAIN_ID).await?;
-    feeders[0].subscribed();
-    feeders[1].subscribed();
+    let mut seeds = [
+        Seed::start(node(&feeders[1])?, &config, CHAIN_ID, false).await?,
+        Seed::start(node(&feeders[2])?, &config, CHAIN_ID, true).await?,
+    ];
+    for feeder in feeders {
+        feeder.subscribed()?;
+    }
 
-    let mut measured = Measured { ours: Vec::new(), seed: Vec::new(), findings: 0, stages: String::new() };
+    let mut measured = Measured {
+        ours: Vec::new(),
+        seed: Vec::new(),
+        whole_seed: Vec::new(),
+        findings: 0,
+        stages: String::new(),
+    };
     let mut due = Instant::now();
     for (index, block) in blocks.into_iter().enumerate() {
         let hash = block.hash();
-        due += plan.pace;
-        tokio::time::sleep_until(due).await;
-        // Whoever comes first in one block comes second in the next.
-        let mut took = [0; 2];
-        for side in if index % 2 == 0 { [0, 1] } else { [1, 0] } {
-            feeders[side].push(block.clone())?;
+        // Each in turn, when what the one before left to be done is done; who begins changes from block to block.
+        let mut took = [0; 3];
+        for side in (0..3).map(|turn| (index + turn) % 3) {
+            due += plan.pace / 3;
+            feeders[side].prepare(block.clone())?;
+            tokio::time::sleep_until(due).await;
+            feeders[side].announce(hash)?;
             took[side] = if side == 0 {
                 let seq = seq_of(&market, hash).await?;
                 tokio::time::timeout(DEADLINE, progress.wait_for(seq))
@@ -160,15 +179,17 @@ async fn interleave(
                 let last_byte = feeders[0].last_byte(hash)?;
                 timeline.elapsed_until(seq, Stage::Received, last_byte).context("the stamp is gone")?
             } else {
+                let found = seeds[side - 1].found();
                 let received =
-                    tokio::time::timeout(DEADLINE, seed.found()).await.context("the seed lost a block")??;
-                let last_byte = feeders[1].last_byte(hash)?;
+                    tokio::time::timeout(DEADLINE, found).await.context("the seed lost a block")??;
+                let last_byte = feeders[side].last_byte(hash)?;
                 u64::try_from(received.saturating_duration_since(last_byte).as_nanos())?
             };
         }
         if index >= plan.warm_up {
             measured.ours.push(took[0]);
             measured.seed.push(took[1]);
+            measured.whole_seed.push(took[2]);
         }
     }
     let (summary, ended, written) = session.finish(running, std::future::pending()).await;
@@ -176,7 +197,10 @@ async fn interleave(
     record.writer.close().await?;
     ensure!(ended.fatal.is_none(), "{:?}", ended.fatal);
     ensure!(summary.lost() == 0 && summary.gaps == 0, "something was lost: {:?}", summary.edges);
-    measured.findings = compare(&findings.take(), &seed.all_found())?;
+    let ours = findings.take();
+    for seed in &seeds {
+        measured.findings = compare(&ours, &seed.all_found())?;
+    }
     measured.stages = stages(&summary);
     Ok(measured)
 }
@@ -279,7 +303,8 @@ struct Feeder {
 }
 
 enum Order {
-    Push(Box<FakeBlock>, mpsc::SyncSender<()>),
+    Prepare(Box<FakeBlock>, mpsc::SyncSender<()>),
+    Announce(B256, mpsc::SyncSender<()>),
     LastByte(B256, mpsc::SyncSender<Option<Instant>>),
     Subscribed(mpsc::SyncSender<()>),
 }
@@ -301,8 +326,12 @@ impl Feeder {
             started.send(url)?;
             while let Ok(order) = queue.recv() {
                 match order {
-                    Order::Push(block, done) => {
-                        node.push_block(*block);
+                    Order::Prepare(block, done) => {
+                        node.add_block(*block);
+                        done.send(())?;
+                    }
+                    Order::Announce(hash, done) => {
+                        node.announce(hash);
                         done.send(())?;
                     }
                     Order::LastByte(hash, answer) => answer.send(node.last_sent_at(hash))?,
@@ -317,9 +346,18 @@ impl Feeder {
         Ok(Self { url: url.recv()?, orders })
     }
 
-    fn push(&self, block: FakeBlock) -> anyhow::Result<()> {
+    /// Writes the answers about a block, so that serving it costs nothing.
+    fn prepare(&self, block: FakeBlock) -> anyhow::Result<()> {
+        self.order(|done| Order::Prepare(Box::new(block), done))
+    }
+
+    fn announce(&self, hash: B256) -> anyhow::Result<()> {
+        self.order(|done| Order::Announce(hash, done))
+    }
+
+    fn order(&self, order: impl FnOnce(mpsc::SyncSender<()>) -> Order) -> anyhow::Result<()> {
         let (done, wait) = mpsc::sync_channel(1);
-        self.orders.send(Order::Push(Box::new(block), done)).ok().context("the feeder is gone")?;
+        self.orders.send(order(done)).ok().context("the feeder is gone")?;
         Ok(wait.recv()?)
     }
 
@@ -329,10 +367,7 @@ impl Feeder {
         wait.recv()?.context("nothing was sent of this block")
     }
 
-    fn subscribed(&self) {
-        let (done, wait) = mpsc::sync_channel(1);
-        if self.orders.send(Order::Subscribed(done)).is_ok() {
-            let _ = wait.recv();
-        }
+    fn subscribed(&self) -> anyhow::Result<()> {
+        self.order(Order::Subscribed)
     }
 }

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use alloy_primitives::{Address, B256, U256};
-use alloy_rpc_types_eth::TransactionReceipt;
+use alloy_rpc_types_eth::{Block, Transaction, TransactionReceipt};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
@@ -27,7 +27,7 @@ pub enum SeedKind {
 /// What travels on the bus, by value.
 #[derive(Clone, Debug)]
 pub enum SeedEvent {
-    /// A block with its receipts.
+    /// A block with its receipts, and with its transactions where the bot is given them.
     Block {
         /// Its height.
         number: u64,
@@ -35,6 +35,8 @@ pub enum SeedEvent {
         hash: B256,
         /// Everything that it did.
         receipts: Vec<TransactionReceipt>,
+        /// What it was made of; empty where nobody asked for it.
+        transactions: Vec<Transaction>,
     },
     /// The reserves that a block left.
     Decoded {
@@ -119,6 +121,15 @@ pub fn parse_receipts(json: &[u8]) -> serde_json::Result<Vec<TransactionReceipt>
     serde_json::from_slice(json)
 }
 
+/// Parses a block's transactions into their full types.
+///
+/// # Errors
+///
+/// What `serde_json` says.
+pub fn parse_transactions(json: &[u8]) -> serde_json::Result<Vec<Transaction>> {
+    serde_json::from_slice(json).map(|block: Block| block.transactions.into_transactions_vec())
+}
+
 /// Decodes `Sync` logs into reserves, the last of each pool.
 pub struct SeedDecoder {
     /// Where it publishes.
@@ -140,7 +151,7 @@ impl SeedHandler for SeedDecoder {
 
     fn handle(&mut self, event: SeedEvent) -> Handling<'_> {
         Box::pin(async move {
-            let SeedEvent::Block { number, hash, receipts } = event else { return };
+            let SeedEvent::Block { number, hash, receipts, .. } = event else { return };
             let logs = receipts.iter().flat_map(TransactionReceipt::logs);
             let reserves = logs
                 .filter(|log| log.topic0() == Some(&self.sync_topic) && log.data().data.len() == 64)
@@ -197,7 +208,8 @@ mod tests {
         });
         let json = serde_json::to_vec(&[receipt]).expect("it is JSON");
         let receipts = parse_receipts(&json).expect("it is a receipt");
-        bus.publish(SeedEvent::Block { number: 1, hash: B256::ZERO, receipts });
+        let transactions = Vec::new();
+        bus.publish(SeedEvent::Block { number: 1, hash: B256::ZERO, receipts, transactions });
         assert!(matches!(events.recv().await, Ok(SeedEvent::Block { .. })));
         let Ok(SeedEvent::Decoded { reserves, .. }) = events.recv().await else { panic!("not decoded") };
         let expected = U256::from_be_bytes([1u8; 32]);

@@ -44,7 +44,7 @@ struct LatencyArguments {
     #[arg(long, default_value_t = 400)]
     blocks: usize,
     /// Milliseconds from one block to the next
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 90)]
     pace_ms: u64,
 }
 

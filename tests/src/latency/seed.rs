@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy_primitives::{B256, U256};
 use anyhow::Context;
+use futures_util::future::try_join;
 use headwater_bench::seed::{
     Handling, SeedBus, SeedDecoder, SeedEvent, SeedHandler, SeedKind, SeedObserver, parse_receipts,
+    parse_transactions,
 };
 use headwater_detectors::{Arbitrage, Detector};
 use headwater_events::{AsOf, BusEvent, DecodedBlock};
@@ -42,6 +44,7 @@ impl Seed {
         node_config: NodeConfig,
         config: &Config,
         chain_id: u64,
+        with_transactions: bool,
     ) -> anyhow::Result<Self> {
         let (node, _) = Node::connect_first(&node_config).await?;
         let market = ResolvedMarket::resolve(&config.market, chain_id)?;
@@ -86,9 +89,20 @@ impl Seed {
         let follower = tokio::spawn(async move {
             while let Some(head) = heads.recv().await {
                 let header: TypedHeader = head.parse()?;
-                let reply = node.request("eth_getBlockReceipts", (header.hash,)).await?;
-                let receipts = parse_receipts(&reply.raw)?;
-                bus.publish(SeedEvent::Block { number: header.number.to(), hash: header.hash, receipts });
+                let (number, hash) = (header.number.to(), header.hash);
+                let block = async {
+                    if !with_transactions {
+                        return Ok(Vec::new());
+                    }
+                    let reply = node.request("eth_getBlockByHash", (hash, true)).await?;
+                    anyhow::Ok(parse_transactions(&reply.raw)?)
+                };
+                let receipts = async {
+                    let reply = node.request("eth_getBlockReceipts", (hash,)).await?;
+                    anyhow::Ok(parse_receipts(&reply.raw)?)
+                };
+                let (transactions, receipts) = try_join(block, receipts).await?;
+                bus.publish(SeedEvent::Block { number, hash, receipts, transactions });
             }
             Ok(())
         });

@@ -216,6 +216,9 @@ impl EventHandler for Heads {
     }
 }
 
+/// Blocks, and findings by the hash of their block.
+pub(crate) type Pieces = (Vec<BlockLine>, BTreeMap<B256, Vec<FoundLine>>);
+
 /// Any line.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -248,6 +251,19 @@ impl Results {
         }
         ensure!(is_complete, "no summary");
         Ok(results)
+    }
+
+    /// The blocks and the findings alone, of results that may begin and end anywhere.
+    pub(crate) fn read_lines(text: &str) -> anyhow::Result<Pieces> {
+        let (mut blocks, mut found) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+        for line in text.lines() {
+            match serde_json::from_str(line).with_context(|| line.to_owned())? {
+                Line::Block(block) => blocks.push(block),
+                Line::Opportunity(line) => found.entry(line.block_hash).or_default().push(line),
+                Line::Reorg { .. } | Line::Gap {} | Line::Outcome(_) | Line::Summary(_) => {}
+            }
+        }
+        Ok((blocks, found))
     }
 
     fn append(&mut self, block: BlockLine) -> anyhow::Result<()> {

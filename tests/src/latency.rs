@@ -26,6 +26,7 @@ use headwater_supervisor::{Config, Session};
 use tokio::time::Instant;
 
 use self::seed::Seed;
+pub(crate) use self::world::{FACTORIES, WETH};
 pub use self::world::{Load, World};
 
 /// What is measured, and how much of it.
@@ -235,20 +236,25 @@ fn compare(ours: &BTreeMap<B256, Found>, seed: &BTreeMap<B256, Found>) -> anyhow
 }
 
 fn configuration(folder: &Path) -> anyhow::Result<Config> {
+    let text = config_text(&folder.join("journal"));
+    Config::parse(&text).map_err(|faults| anyhow::anyhow!("{faults:?}"))
+}
+
+/// The configuration of a bot in a [`World`]: everything that gains is reported.
+pub(crate) fn config_text(journal: &Path) -> String {
     let factories = world::FACTORIES.map(|factory| {
         format!(
             "[[market.factories]]\nprotocol = \"uniswap-v2\"\naddress = \"{factory:#x}\"\ninit_code_hash = \"{:#x}\"\n",
             world::INIT_CODE_HASH
         )
     });
-    let text = format!(
+    format!(
         "[market]\npreset = \"none\"\nwrapped_native = \"{:#x}\"\nmax_pools = 1000000\n{}\n[detectors.arbitrage]\n\
          profit_after_gas = false\n[executor]\nmax_simulations_per_block = 1\n[journal]\ndirectory = {:?}\n",
         world::WETH,
         factories.concat(),
-        folder.join("journal").display().to_string(),
-    );
-    Config::parse(&text).map_err(|faults| anyhow::anyhow!("{faults:?}"))
+        journal.display().to_string(),
+    )
 }
 
 fn stages(summary: &headwater_telemetry::Summary) -> String {

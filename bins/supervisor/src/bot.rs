@@ -13,9 +13,10 @@
 //! source is spawned, which comes last; everything drains in the order of the data once the source has ended.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use headwater_actor::{ActorControl, Delays, Poison, RestartPolicy, System};
+use headwater_actor::{ActorControl, Delays, Poison, RestartPolicy, Resume, System};
 use headwater_bus::{
     Backlog, BlockProgress, BusConfig, EventBus, EventHandler, HandlerReport, Mailbox, Recorder,
     SnapshotWriter, Timeline, Topology,
@@ -49,6 +50,8 @@ pub struct Parts {
     pub run_id: RunId,
     /// The sequence number that the source begins with.
     pub first_seq: u64,
+    /// The events of the run that is gone on with: what state and oracle are rebuilt from before anything flows.
+    pub earlier: Option<RangeInclusive<u64>>,
     /// Where source events are recorded, in a live run.
     pub recorder: Option<Recorder>,
     /// What lag is repaired from beyond the ring, and what components are rebuilt from.
@@ -132,6 +135,7 @@ impl Bot {
             strategies,
             run_id,
             first_seq,
+            earlier,
             recorder,
             backlog,
             pace,
@@ -155,6 +159,12 @@ impl Bot {
         let market = SnapshotWriter::<MarketSnapshot>::new(&topology, "state", "market");
         let progress = BlockProgress::new(strategies.iter().map(|strategy| strategy.name.clone()));
         let mut actors = Vec::new();
+        let recorded_from = earlier.as_ref().map_or(first_seq, |earlier| *earlier.start());
+        let recorded_until = earlier.map(|earlier| *earlier.end());
+        let behind = move |resume: Resume| Resume {
+            last_processed: resume.last_processed.or(recorded_until),
+            ..resume
+        };
 
         // Broadcast to mailboxes: the forwarders hold the position and repair a lag.
         // They are woken in this order, and the state has the most to do.
@@ -215,11 +225,11 @@ impl Bot {
             timeline: timeline.clone(),
             loader: requests,
             backlog: Arc::clone(&backlog),
-            first_seq,
+            first_seq: recorded_from,
         };
         let state = system.spawn(state_mail, CHAIN(), move |resume| {
             let wiring = wiring.clone();
-            async move { Ok(StateActor::build(wiring, resume).await?) }
+            async move { Ok(StateActor::build(wiring, behind(resume)).await?) }
         });
 
         // Oracle: the prices as of each block.
@@ -230,11 +240,11 @@ impl Bot {
             derived: bus.derived("oracle"),
             timeline: timeline.clone(),
             backlog,
-            first_seq,
+            first_seq: recorded_from,
         };
         let oracle = system.spawn(oracle_mail, CHAIN(), move |resume| {
             let wiring = wiring.clone();
-            async move { Ok(OracleActor::build(wiring, resume).await?) }
+            async move { Ok(OracleActor::build(wiring, behind(resume)).await?) }
         });
 
         // Decoder: what each block did, to every detector.

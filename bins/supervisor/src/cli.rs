@@ -55,6 +55,9 @@ pub struct RunArgs {
     /// Follow a chain or fail: never fall back to the bundled recording.
     #[arg(long)]
     pub live: bool,
+    /// Begin anew, instead of going on with what the last run recorded.
+    #[arg(long)]
+    pub fresh: bool,
     /// Stop, drained, after this many canonical blocks.
     #[arg(long, value_name = "N")]
     pub blocks: Option<u64>,

@@ -121,6 +121,7 @@ pub async fn topology(config: Config) -> anyhow::Result<Vec<headwater_bus::EdgeR
         market: Arc::new(market),
         run_id: RunId(0),
         first_seq: 1,
+        earlier: None,
         recorder: None,
         backlog: Arc::new(scratch.backlog(RunId(0))),
         pace: Pace::Newest,
@@ -154,6 +155,7 @@ pub fn replay_parts(config: Config, recording: &Recording, run_id: RunId) -> any
         market: Arc::new(market),
         run_id,
         first_seq: recording.first_seq(),
+        earlier: None,
         recorder: None,
         backlog: Arc::new(recording.backlog(run_id)),
         pace: Pace::EveryBlock,
@@ -191,7 +193,10 @@ async fn replay_recording(
 }
 
 async fn live(config: Config, node: NodeConfig, arguments: &RunArgs) -> Result<(), Failure> {
-    let mut live = Live::connect(config, node).await?;
+    let mut live = match arguments.fresh {
+        true => Live::connect(config, node).await?,
+        false => Live::resume(config, node).await?,
+    };
     let session = Session::observe(&mut live.bot, arguments.ndjson.as_deref()).map_err(Failure::usage)?;
     let bar = progress_bar();
     let progress = |done, total| {

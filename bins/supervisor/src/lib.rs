@@ -8,6 +8,7 @@ pub mod failure;
 pub mod graph;
 mod live;
 mod report;
+mod resume;
 mod running;
 mod session;
 

@@ -17,6 +17,7 @@ use crate::bot::{Bot, Parts};
 use crate::commands::bundled_strategies;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::resume::{self, Earlier};
 use crate::running::Running;
 
 /// A live run before it follows the chain: connected, recorded and wired; then loaded. Observers are registered on
@@ -30,7 +31,8 @@ pub struct Live {
     node: Node,
     market: Arc<ResolvedMarket>,
     record: Record,
-    start: Start,
+    /// Where the market is known; nothing before it is loaded.
+    start: Option<Start>,
 }
 
 /// The journal of a live run.
@@ -50,18 +52,42 @@ impl Live {
     ///
     /// When no node answers or is on the configured chain, the configuration does not fit the chain, or the journal
     /// cannot be written.
-    pub async fn connect(config: Config, mut node_config: NodeConfig) -> Result<Self, Failure> {
-        let (node, chain_id) = Node::connect_first(&node_config).await.map_err(Failure::runtime)?;
-        node_config.chain_id = Some(chain_id);
-        info!(endpoint = %node.endpoint(), chain_id, "connected");
-        let market = ResolvedMarket::resolve(&config.market, chain_id).map_err(Failure::usage)?;
-        let market = Arc::new(market);
+    pub async fn connect(config: Config, node_config: NodeConfig) -> Result<Self, Failure> {
+        let connected = Connected::to_first(&config, node_config).await?;
+        Self::wire(config, connected, None).await
+    }
 
-        let run_id = RunId(clock::unix_nanos());
-        let journal_config = run_directory(&config.journal, run_id);
-        let journal = Journal::create(&journal_config, run_id, 1).map_err(Failure::runtime)?;
+    /// As [`Live::connect`], but goes on with what the last run recorded, if it was about the same market and the chain
+    /// has not gone too far since.
+    ///
+    /// # Errors
+    ///
+    /// As [`Live::connect`].
+    pub async fn resume(config: Config, node_config: NodeConfig) -> Result<Self, Failure> {
+        let connected = Connected::to_first(&config, node_config).await?;
+        let earlier = resume::find(&config.journal, &connected.market, connected.run_id);
+        let earlier = match earlier {
+            Some(earlier) if connected.is_near(&earlier).await.map_err(Failure::runtime)? => Some(earlier),
+            _ => None,
+        };
+        Self::wire(config, connected, earlier).await
+    }
+
+    async fn wire(config: Config, connected: Connected, earlier: Option<Earlier>) -> Result<Self, Failure> {
+        let Connected { node, node_config, market, run_id } = connected;
+        let (journal, directory, events, start) = match earlier {
+            Some(Earlier { journal, directory, events, chain }) => {
+                (journal, directory, Some(events), Some(Start::Behind(chain)))
+            }
+            None => {
+                let config = run_directory(&config.journal, run_id);
+                let journal = Journal::create(&config, run_id, 1).map_err(Failure::runtime)?;
+                resume::note_market(&config.directory, &market).map_err(Failure::runtime)?;
+                (journal, config.directory, None, None)
+            }
+        };
+        let first_seq = journal.next_seq();
         let (writer, recorder) = journal.start().map_err(Failure::runtime)?;
-        let directory = journal_config.directory;
         info!(journal = %directory.display(), "recording");
 
         let timeout = config.executor.simulation_timeout();
@@ -70,7 +96,8 @@ impl Live {
             strategies: bundled_strategies(&config, &market),
             market: Arc::clone(&market),
             run_id,
-            first_seq: 1,
+            first_seq,
+            earlier: events,
             recorder: Some(recorder),
             backlog: Arc::new(writer.backlog()),
             pace: Pace::Newest,
@@ -80,24 +107,76 @@ impl Live {
         };
         let bot = Bot::wire(parts, simulator).await.map_err(Failure::runtime)?;
         let record = Record { directory, writer };
-        Ok(Self { bot, config, node_config, node, market, record, start: Start::Head })
+        Ok(Self { bot, config, node_config, node, market, record, start })
     }
 
-    /// Loads the market at the node's head and publishes it; `progress` is told how much was asked, and of how much.
+    /// Loads the market at the node's head and publishes it, unless an earlier run has; `progress` is told how much was
+    /// asked, and of how much.
     ///
     /// # Errors
     ///
     /// When the node does not answer, or forgets every head before the load is through.
     pub async fn load(&mut self, progress: impl Fn(u64, u64) + Send + Sync) -> anyhow::Result<()> {
-        let loaded = load_market(&self.node, &self.market, progress).await?;
-        self.start = publish(&self.bot, loaded).await?;
+        if self.start.is_none() {
+            let loaded = load_market(&self.node, &self.market, progress).await?;
+            self.start = Some(publish(&self.bot, loaded).await?);
+        }
         Ok(())
     }
 
     /// Begins to follow the chain behind what was loaded; `limit`: how many canonical blocks.
     pub fn follow(self, limit: Option<u64>) -> (Running, Record) {
         let Self { bot, config, node_config, record, start, .. } = self;
-        (bot.follow(&config, &node_config, start, limit), record)
+        (bot.follow(&config, &node_config, start.unwrap_or(Start::Head), limit), record)
+    }
+}
+
+/// A node, the market of its chain, and the run that begins.
+struct Connected {
+    run_id: RunId,
+    node: Node,
+    node_config: NodeConfig,
+    market: Arc<ResolvedMarket>,
+}
+
+/// Blocks that are filled in behind an earlier run; behind more of them, loading the market anew is faster.
+const NEAR: u64 = 4_096;
+
+impl Connected {
+    async fn to_first(config: &Config, mut node_config: NodeConfig) -> Result<Self, Failure> {
+        let (node, chain_id) = Node::connect_first(&node_config).await.map_err(Failure::runtime)?;
+        node_config.chain_id = Some(chain_id);
+        info!(endpoint = %node.endpoint(), chain_id, "connected");
+        let market = ResolvedMarket::resolve(&config.market, chain_id).map_err(Failure::usage)?;
+        let run_id = RunId(clock::unix_nanos());
+        Ok(Self { run_id, node, node_config, market: Arc::new(market) })
+    }
+
+    /// Whether the node's chain still has a block of the record that is near enough to be gone on from.
+    async fn is_near(&self, earlier: &Earlier) -> anyhow::Result<bool> {
+        let head = self.node.request("eth_getBlockByNumber", ("latest", false)).await?;
+        let head = parse_link(&head.raw).context("eth_getBlockByNumber")?;
+        let last = earlier.chain.last().map_or(0, |link| link.number);
+        if head.number.saturating_sub(last) > NEAR {
+            warn!(
+                last_block = last,
+                head = head.number,
+                "the chain has gone too far since the last run; loading anew"
+            );
+            return Ok(false);
+        }
+        for link in earlier.chain.iter().rev() {
+            if link.number > head.number {
+                continue;
+            }
+            let block =
+                self.node.request("eth_getBlockByNumber", (format!("{:#x}", link.number), false)).await?;
+            if !block.is_null() && parse_link(&block.raw).context("eth_getBlockByNumber")?.hash == link.hash {
+                return Ok(true);
+            }
+        }
+        warn!(last_block = last, "no block of the last run is on the node's chain; loading anew");
+        Ok(false)
     }
 }
 

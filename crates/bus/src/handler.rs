@@ -22,6 +22,12 @@ pub trait EventHandler: Send + 'static {
         true
     }
 
+    /// Called when no event has come for a while, for what ripens without one. Whether to call it again after another
+    /// while without events.
+    fn lull(&mut self) -> impl Future<Output = anyhow::Result<bool>> + Send {
+        async { Ok(false) }
+    }
+
     /// Called once, after the last event.
     fn finish(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send {
         async { Ok(()) }
@@ -63,6 +69,9 @@ pub(crate) async fn run_handler<H: EventHandler>(
 /// About as long as a block takes from its last byte to its outcome.
 const DEFERENCE: Duration = Duration::from_millis(2);
 
+/// A pause in the events.
+const LULL: Duration = Duration::from_millis(20);
+
 struct Runner<H> {
     handler: H,
     report: HandlerReport,
@@ -103,13 +112,35 @@ impl<H: EventHandler> Runner<H> {
     /// Waits while there is nothing, and then a little longer: whoever decides on a block goes before whoever only hears
     /// of it. What has piled up meanwhile is handled without a pause.
     async fn give_way(&mut self, source: &mut Reader, derived: &mut Reader) {
-        if source.is_idle() && derived.is_idle() {
+        let mut ripening = true;
+        while source.is_idle() && derived.is_idle() {
             tokio::select! {
                 () = source.wake() => {}
                 () = derived.wake() => {}
+                () = tokio::time::sleep(LULL), if ripening => {
+                    ripening = self.lull().await;
+                    continue;
+                }
             }
             tokio::time::sleep(DEFERENCE).await;
+            return;
         }
+    }
+
+    async fn lull(&mut self) -> bool {
+        match AssertUnwindSafe(self.handler.lull()).catch_unwind().await {
+            Ok(Ok(ripening)) => return ripening,
+            Ok(Err(error)) => {
+                self.report.failed += 1;
+                let error = format!("{error:#}");
+                warn!(handler = self.report.name, error, "the handler failed in a lull");
+            }
+            Err(_) => {
+                self.report.panicked += 1;
+                warn!(handler = self.report.name, "the handler panicked in a lull");
+            }
+        }
+        false
     }
 
     /// Handles a delivery; says the sequence number that it brought the handler to.

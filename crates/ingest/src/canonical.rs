@@ -98,6 +98,13 @@ impl Canonical {
         Self { chain: [anchor].into(), ..Self::default() }
     }
 
+    /// A chain of which these blocks were published last, oldest first.
+    pub fn behind(chain: impl IntoIterator<Item = Link>) -> Self {
+        let mut canonical = Self::default();
+        chain.into_iter().for_each(|link| canonical.extend(link));
+        canonical
+    }
+
     /// The last published block.
     pub fn head(&self) -> Option<&Link> {
         self.chain.back()

@@ -22,16 +22,23 @@ impl<T> InFlight<T> {
         self.waiting.push_back((block, item));
     }
 
-    /// The next whose block is done, with its stamps.
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The next whose block is done, or was passed over for one that is, with its stamps.
     pub(crate) fn pop_done(&mut self) -> Option<(T, Option<Stamps>)> {
         let (block, _) = self.waiting.front()?;
         let stamps = block.and_then(|seq| self.timeline.read(seq));
-        let is_done = match (block, &stamps) {
-            (Some(_), Some(stamps)) => stamps.since_first(Stage::Decided).is_some(),
-            // Not a block, or one whose stamps are gone.
-            _ => true,
-        };
-        (is_done || self.waiting.len() > PATIENCE).then(|| self.pop(stamps))?
+        let is_settled = self.waiting.iter().any(|(block, _)| block.is_some_and(|seq| self.is_decided(seq)));
+        // Not a block, or one whose stamps are gone.
+        let is_unstamped = stamps.is_none();
+        (is_settled || is_unstamped || self.waiting.len() > PATIENCE).then(|| self.pop(stamps))?
+    }
+
+    fn is_decided(&self, block: u64) -> bool {
+        self.timeline.read(block).is_some_and(|stamps| stamps.since_first(Stage::Decided).is_some())
     }
 
     /// The next, whether it is done or not.
@@ -63,12 +70,15 @@ mod tests {
             in_flight.push(Some(seq), seq);
         }
         in_flight.push(None, 4);
-        timeline.stamp(2, Stage::Decided);
         assert_eq!(done(&mut in_flight), [0; 0]);
         timeline.stamp(1, Stage::Decided);
-        assert_eq!(done(&mut in_flight), [1, 2]);
+        assert_eq!(done(&mut in_flight), [1]);
         timeline.stamp(3, Stage::Decided);
-        assert_eq!(done(&mut in_flight), [3, 4]);
+        assert_eq!(
+            done(&mut in_flight),
+            [2, 3, 4],
+            "blocks are decided in order: the second was passed over"
+        );
     }
 
     #[test]

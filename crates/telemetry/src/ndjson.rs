@@ -34,6 +34,13 @@ impl Ndjson {
         Self { sink: sink.clone(), chain: InFlight::new(timeline) }
     }
 
+    async fn write_done(&mut self) -> anyhow::Result<()> {
+        while let Some((line, stamps)) = self.chain.pop_done() {
+            self.write(line, stamps).await?;
+        }
+        Ok(())
+    }
+
     async fn write(&self, line: ChainLine, stamps: Option<headwater_bus::Stamps>) -> Result<(), NdjsonError> {
         match line {
             ChainLine::Block(view) => self.sink.line("block", &view.stamped(stamps)).await,
@@ -76,10 +83,16 @@ impl EventHandler for Ndjson {
             }
             _ => {}
         }
-        while let Some((line, stamps)) = self.chain.pop_done() {
-            self.write(line, stamps).await?;
+        self.write_done().await
+    }
+
+    /// A block without findings is done without a further event.
+    async fn lull(&mut self) -> anyhow::Result<bool> {
+        if self.sink.is_broken() {
+            return Ok(false);
         }
-        Ok(())
+        self.write_done().await?;
+        Ok(!self.chain.is_empty())
     }
 
     async fn finish(&mut self) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use alloy_primitives::{Address, B256, Bytes, U256, b256, keccak256};
+use headwater_reference::arbitrage;
 use headwater_reference::fake_node::{BlockBuilder, FakeBlock, FakeLog, FakeTransaction, V2Pair, V2World};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -33,9 +34,9 @@ impl Default for Load {
 pub(super) const INIT_CODE_HASH: B256 =
     b256!("96e8ac4277198ff8b6f785478aa9a39f403cb768dd02cbee326c3e7da348845f");
 /// Two factories, so that two pools can hold the same tokens.
-pub(super) const FACTORIES: [Address; 2] = [Address::repeat_byte(0xfa), Address::repeat_byte(0xfb)];
+pub(crate) const FACTORIES: [Address; 2] = [Address::repeat_byte(0xfa), Address::repeat_byte(0xfb)];
 /// The wrapped native token.
-pub(super) const WETH: Address = Address::repeat_byte(0xee);
+pub(crate) const WETH: Address = Address::repeat_byte(0xee);
 const USDC: Address = Address::repeat_byte(0xdc);
 
 /// WETH per token at the start, times 10^18: prices lie far apart, as real ones do.
@@ -44,6 +45,7 @@ struct Token {
     price: f64,
 }
 
+#[derive(Clone)]
 struct Pool {
     address: Address,
     factory: Address,
@@ -56,6 +58,7 @@ struct Pool {
 }
 
 /// Makes one block after the other.
+#[derive(Clone)]
 pub struct World {
     load: Load,
     pools: Vec<Pool>,
@@ -127,6 +130,24 @@ impl World {
         self.known.insert(address, index);
         let (factory, token0, token1) = (FACTORIES[place], low.address, high.address);
         self.pools.push(Pool { address, factory, token0, token1, fair, now: fair });
+    }
+
+    /// The same market with another future.
+    pub fn diverted(&self, seed: u64) -> Self {
+        Self { random: ChaCha8Rng::seed_from_u64(seed), ..self.clone() }
+    }
+
+    /// The pools as they are now.
+    pub fn pools(&self) -> Vec<arbitrage::Pool> {
+        let pools = self.pools.iter().map(|pool| arbitrage::Pool {
+            address: pool.address,
+            token0: pool.token0,
+            token1: pool.token1,
+            reserve0: pool.now.0,
+            reserve1: pool.now.1,
+            fee_ppm: 3_000,
+        });
+        pools.collect()
     }
 
     /// The contracts, for the fake node's calls.

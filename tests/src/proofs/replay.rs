@@ -21,6 +21,8 @@ use crate::replayed::{Lines, Replayed, Setup, begin_journal, bundled, replay, re
 
 mod judged;
 
+pub(crate) use self::judged::as_json;
+
 /// The bundled recording through the real bot, in every order that threads and delays make.
 pub const REPLAY: Proof = Proof {
     name: "replay",

@@ -20,7 +20,7 @@ use crate::outbox::Outbox;
 use crate::parse::parse_link;
 
 /// Where following the chain begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     /// At the node's head: it is the first block that is published.
     Head,
@@ -32,6 +32,9 @@ pub enum Start {
         /// Its hash.
         hash: BlockHash,
     },
+    /// Behind the last of these blocks, which an earlier run published, oldest first: what the chain did meanwhile is
+    /// published first, be it a reorganisation of them.
+    Behind(Vec<Link>),
 }
 
 /// What can be seen of following the chain.
@@ -80,9 +83,11 @@ impl LiveIngest {
         limit: Option<u64>,
         publisher: SourcePublisher,
     ) -> Self {
+        let is_continued = matches!(start, Start::Behind(_));
         let canonical = match start {
             Start::Head => Canonical::unanchored(),
             Start::After { number, hash } => Canonical::anchored(number, hash),
+            Start::Behind(chain) => Canonical::behind(chain),
         };
         let follower = Follower {
             fetcher: Fetcher::new(config.completeness, config.complete_within()),
@@ -90,6 +95,7 @@ impl LiveIngest {
             node: node.clone(),
             limit,
             canonical,
+            is_continued,
             outbox: Outbox::new(publisher),
             status: IngestStatus::default(),
             last_attempt: None,
@@ -148,6 +154,8 @@ struct Follower {
     limit: Option<u64>,
     fetcher: Fetcher,
     canonical: Canonical,
+    /// Whether an earlier run published before us: then its end was an outage.
+    is_continued: bool,
     outbox: Outbox,
     status: IngestStatus,
     last_attempt: Option<Instant>,
@@ -195,7 +203,7 @@ impl Follower {
             };
             let outcome = match connected {
                 Ok((node, heads, endpoint)) => {
-                    let gaps_count = self.status.epoch > 0;
+                    let gaps_count = self.status.epoch > 0 || self.is_continued;
                     let session = Session { node, heads, stop: stop.clone(), gaps_count, orphaned: 0 };
                     self.follow(session, endpoint, observe).await
                 }

@@ -90,7 +90,7 @@ pub(super) fn judge(
 }
 
 /// An event as the reference reads it: reserves are more than a JSON value's numbers hold.
-fn as_json(envelope: &Envelope) -> anyhow::Result<Value> {
+pub(crate) fn as_json(envelope: &Envelope) -> anyhow::Result<Value> {
     let mut envelope = envelope.clone();
     let reserves = match &mut envelope.event {
         BusEvent::PoolLoaded(loaded) => loaded.reserves.take(),

@@ -49,6 +49,26 @@ impl Process {
         Ok(self.0.try_wait()?.is_some())
     }
 
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// When the system does not.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+
+    /// Ctrl-C.
+    ///
+    /// # Errors
+    /// When the system does not pass it on.
+    pub fn interrupt(&self) -> anyhow::Result<()> {
+        let told = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status()?;
+        ensure!(told.success(), "kill -INT: {told}");
+        Ok(())
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

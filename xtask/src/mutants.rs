@@ -7,14 +7,19 @@ mod list;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
 use self::list::MUTANTS;
 use crate::{cargo, succeed};
+
+/// Tests that take longer hang.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A breakage.
 struct Mutant {
@@ -123,8 +128,21 @@ impl Copy {
         build.arg("--no-run").stdout(Stdio::null()).stderr(Stdio::null());
         succeed(&mut build).with_context(|| format!("{} does not compile", mutant.name))?;
         let mut tests = self.tests(mutant.package, mutant.tests);
-        let status = tests.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-        Ok(!status.success())
+        let mut tests = tests.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn()?;
+        let deadline = now() + PATIENCE;
+        loop {
+            if let Some(status) = tests.try_wait()? {
+                return Ok(!status.success());
+            }
+            if now() > deadline {
+                // What waits for something that was lost waits for ever: that is noticed as well.
+                let group = format!("-{}", tests.id());
+                succeed(Command::new("kill").args(["-KILL", "--", &group]))?;
+                tests.wait()?;
+                return Ok(true);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn tests(&self, package: &str, tests: &str) -> Command {

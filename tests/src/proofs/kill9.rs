@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::exhaustive::Exhaustive;
 use crate::follower::{Pieces, Results};
 use crate::latency::{FACTORIES, Load, WETH, World, config_text};
 use crate::proof::{Proof, ProofArgs, Report};
-use crate::workflows::headwater;
+use crate::workflows::{Process, headwater};
 
 /// `kill -9`.
 pub const KILL9: Proof = Proof {
@@ -99,7 +99,6 @@ async fn prove(seed: u64, size: &Size) -> anyhow::Result<Report> {
             sleep(Duration::from_millis(random.random_range(0..300))).await;
         }
         process.kill()?;
-        process.wait()?;
     }
     if size.journal > 0 {
         feeding.abort();
@@ -108,14 +107,13 @@ async fn prove(seed: u64, size: &Size) -> anyhow::Result<Report> {
         let mut process = lives.start(life)?;
         lives.until_written(life, size.journal).await?;
         process.kill()?;
-        process.wait()?;
     }
     feeding.abort();
     let _ = feeding.await;
 
     let last = size.kills + 1;
     let began = clock::now();
-    let mut process = lives.start(last)?;
+    let process = lives.start(last)?;
     lives.until_written(last, 0).await?;
     let ready = began.elapsed();
     ensure!(size.journal == 0 || ready <= READY_WITHIN, "ready after {ready:?}");
@@ -126,7 +124,7 @@ async fn prove(seed: u64, size: &Size) -> anyhow::Result<Report> {
     let next = lock(&chain).next();
     node.push_block(next);
     lives.until_seen(last, hash).await?;
-    interrupt(&mut process).await?;
+    interrupt(process).await?;
 
     let chain = Arc::try_unwrap(chain).ok().context("somebody still feeds")?;
     let chain = chain.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -280,8 +278,9 @@ impl Lives {
         self.folder.join(format!("{life}.log"))
     }
 
-    fn start(&self, life: u64) -> anyhow::Result<Child> {
-        Command::new(headwater()?)
+    fn start(&self, life: u64) -> anyhow::Result<Process> {
+        let mut command = Command::new(headwater()?);
+        command
             .args(["run", "--rpc", &self.url, "--config"])
             .arg(self.config())
             .arg("--ndjson")
@@ -289,9 +288,8 @@ impl Lives {
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(fs::File::create(self.log(life))?)
-            .spawn()
-            .context("starting headwater")
+            .stderr(fs::File::create(self.log(life))?);
+        Process::start(&mut command)
     }
 
     /// Waits until a life has written the lines of so many blocks, or, for none, until it follows the chain.
@@ -382,16 +380,12 @@ fn whole_blocks(text: &str, is_complete: bool) -> anyhow::Result<Pieces> {
 }
 
 /// Ctrl-C, and a good end.
-async fn interrupt(process: &mut Child) -> anyhow::Result<()> {
-    let told = Command::new("kill").args(["-INT", &process.id().to_string()]).status()?;
-    ensure!(told.success(), "kill -INT: {told}");
+async fn interrupt(mut process: Process) -> anyhow::Result<()> {
+    process.interrupt()?;
     let deadline = Instant::now() + PATIENCE;
     let mut ticks = interval(Duration::from_millis(10));
-    loop {
-        if let Some(status) = process.try_wait()? {
-            ensure!(status.success(), "the last life ended with {status}");
-            return Ok(());
-        }
+    while !process.has_ended()? {
         timeout_at(deadline, ticks.tick()).await.context("the last life does not end")?;
     }
+    process.succeed()
 }

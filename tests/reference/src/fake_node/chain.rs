@@ -82,6 +82,22 @@ impl Chain {
         orphaned
     }
 
+    /// Takes a whole branch, oldest first, and makes its last block the head. Gives the orphaned blocks, the highest
+    /// first.
+    pub fn add_branch(&mut self, blocks: impl IntoIterator<Item = FakeBlock>) -> Vec<Arc<Stored>> {
+        let mut blocks: Vec<FakeBlock> = blocks.into_iter().collect();
+        let Some(tip) = blocks.pop() else { return Vec::new() };
+        for block in blocks {
+            self.blocks.insert(block.hash(), Arc::new(Stored::new(block)));
+        }
+        self.add(tip)
+    }
+
+    /// Whether a block is part of the chain.
+    pub fn is_canonical(&self, block: &Stored) -> bool {
+        self.canonical.get(&block.number) == Some(&block.hash)
+    }
+
     /// The newest block.
     pub fn head(&self) -> Option<&Arc<Stored>> {
         self.canonical.last_key_value().and_then(|(_, hash)| self.blocks.get(hash))

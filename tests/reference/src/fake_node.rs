@@ -135,6 +135,11 @@ impl FakeNode {
         self.shared.change(|state| drop(state.chain.add(block)));
     }
 
+    /// Adds a block of another branch than the one on which the node stands.
+    pub fn add_orphan(&self, block: FakeBlock) {
+        self.shared.change(|state| state.chain.add_orphan(block));
+    }
+
     /// Pushes a known block to the subscribers: the head, then its logs.
     ///
     /// # Panics

@@ -87,10 +87,13 @@ impl Chain {
     pub fn add_branch(&mut self, blocks: impl IntoIterator<Item = FakeBlock>) -> Vec<Arc<Stored>> {
         let mut blocks: Vec<FakeBlock> = blocks.into_iter().collect();
         let Some(tip) = blocks.pop() else { return Vec::new() };
-        for block in blocks {
-            self.blocks.insert(block.hash(), Arc::new(Stored::new(block)));
-        }
+        blocks.into_iter().for_each(|block| self.add_orphan(block));
         self.add(tip)
+    }
+
+    /// Takes a block without making it canonical.
+    pub fn add_orphan(&mut self, block: FakeBlock) {
+        self.blocks.insert(block.hash(), Arc::new(Stored::new(block)));
     }
 
     /// Whether a block is part of the chain.

@@ -291,10 +291,8 @@ pub(crate) async fn fetch_at(node: &Node, number: u64) -> Result<Option<Link>, F
 
 async fn fetch_canonical(node: &Node, tag: &str, number: u64) -> Result<Option<Link>, FetchError> {
     let method = "eth_getBlockByNumber";
-    let reply = node
-        .request(method, (tag, false))
-        .await
-        .map_err(|source| FetchError::Node { number, source })?;
+    let reply =
+        node.request(method, (tag, false)).await.map_err(|source| FetchError::Node { number, source })?;
     if reply.is_null() {
         return Ok(None);
     }

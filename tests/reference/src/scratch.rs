@@ -90,8 +90,12 @@ pub fn from_scratch<'a>(known: &Known, blocks: impl IntoIterator<Item = &'a Fake
 impl Scratch {
     fn log(&mut self, known: &Known, log: &Value) {
         let emitter = Address::from_slice(&bytes(&log["address"]));
-        let topics: Vec<B256> =
-            log["topics"].as_array().into_iter().flatten().map(|topic| B256::from_slice(&bytes(topic))).collect();
+        let topics: Vec<B256> = log["topics"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|topic| B256::from_slice(&bytes(topic)))
+            .collect();
         let data = bytes(&log["data"]);
         if data.len() != 64 {
             return;
@@ -207,7 +211,8 @@ mod tests {
         let scratch = from_scratch(known, &blocks(syncs));
         let found = scratch.prices.get(&token).map(|price| (price.mantissa, price.source, price.changed_at));
         let one = U256::from(10).pow(U256::from(36));
-        let expected = expected.map(|(price, source, at)| (U256::from(price) * one, Address::repeat_byte(source), at));
+        let expected =
+            expected.map(|(price, source, at)| (U256::from(price) * one, Address::repeat_byte(source), at));
         assert_eq!(found, expected, "{syncs:?}");
     }
 

@@ -56,9 +56,7 @@ impl HeadFault {
             Self::OutOfOrder(row) => {
                 heads.chunks(row.max(1)).flat_map(|row| row.iter().rev()).copied().collect()
             }
-            Self::Skipping(row) => {
-                heads.chunks(row.max(1)).filter_map(|row| row.last()).copied().collect()
-            }
+            Self::Skipping(row) => heads.chunks(row.max(1)).filter_map(|row| row.last()).copied().collect(),
             Self::Late => heads.iter().copied().chain(orphan).collect(),
         }
     }

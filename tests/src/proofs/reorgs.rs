@@ -194,7 +194,7 @@ impl Rig {
         if tokio::time::timeout(PATIENCE, learnt).await.is_err() {
             bail!("nothing is learnt of {:?}", self.told.heard().unknown(&tokens, &pools));
         }
-        let step = Step { is_awaited: false, faults: Vec::new(), ..self.history.grow(1) };
+        let step = Step { is_awaited: false, ..self.history.rest() };
         self.play(step).await?;
         let learnt = self.arrive().await?;
         self.compare(learnt.as_of, &self.history.known()).await?;

@@ -196,9 +196,18 @@ impl History {
     pub(super) fn touch_all(&mut self) -> Step {
         let pools: Vec<Address> = self.existing(&self.chain).keys().copied().collect();
         let logs = pools.into_iter().map(|pool| self.sync(pool)).collect();
-        let block = self.build(&self.chain[self.chain.len() - 1].clone(), logs);
-        let at = self.chain.len();
-        Step { is_awaited: true, faults: Vec::new(), ..self.step(at, vec![block]) }
+        self.one_more(logs)
+    }
+
+    /// A block in which nothing happens, so that nothing new is there to be learnt about.
+    pub(super) fn rest(&mut self) -> Step {
+        self.one_more(Vec::new())
+    }
+
+    fn one_more(&mut self, logs: Vec<FakeLog>) -> Step {
+        let block = self.build(&self.head().clone(), logs);
+        let step = self.step(self.chain.len(), vec![block]);
+        Step { is_awaited: true, faults: Vec::new(), ..step }
     }
 
     /// The tokens of the pools that there are.

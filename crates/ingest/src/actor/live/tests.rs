@@ -224,16 +224,21 @@ async fn reorganisations_of_depth_one_to_ten_are_followed() {
 #[tokio::test]
 async fn heads_out_of_order_lead_to_the_newest_block_and_not_to_the_last_that_was_announced() {
     let mut rig = Rig::new().await;
-    let blocks = rig.blocks(&rig.first.clone(), 4, "");
+    let mut blocks = rig.blocks(&rig.first.clone(), 5, "");
     let _running = rig.follow().await;
-    // They are read at once, and the last of them is not the head.
-    rig.node.push_branch(blocks, Announcing::Reth, &[HeadFault::OutOfOrder(4)]);
-    let mut last = String::new();
-    while last != "+104" {
+    // While it waits for the first block, the others are announced; so it reads them at once, the last of them first.
+    rig.node.inject("eth_getLogs", Fault::Delay(Duration::from_millis(200)), Times::Next(1));
+    let rest = blocks.split_off(1);
+    rig.node.push_branch(blocks, Announcing::Reth, &[]);
+    rig.node.until_requested("eth_getLogs", 1).await;
+    rig.node.push_branch(rest, Announcing::Reth, &[HeadFault::OutOfOrder(4)]);
+    let mut said = Vec::new();
+    while said.last().is_none_or(|name| name != "+105") {
         let event = rig.next().await;
-        last = rig.name(&event);
+        said.push(rig.name(&event));
     }
-    rig.says_no_more();
+    said.retain(|name| name.starts_with('+'));
+    assert_eq!(said.join(" "), "+101 +102 +103 +104 +105");
 }
 
 #[tokio::test]

@@ -11,5 +11,6 @@ mod lag;
 mod live;
 mod mainnet;
 mod recall;
+mod reorgs;
 mod replay;
 mod simulation;

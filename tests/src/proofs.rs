@@ -7,4 +7,5 @@ pub mod live;
 pub mod mainnet;
 pub mod mainnet_swaps;
 pub mod recall;
+pub mod reorgs;
 pub mod replay;

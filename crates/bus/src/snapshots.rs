@@ -115,7 +115,8 @@ pub enum Missing {
 }
 
 impl<S: Snapshot> SnapshotReader<S> {
-    /// Waits for the snapshot of a block. Cancel-safe.
+    /// Waits for the snapshot of a block, as of the very event that published it: a block that was undone and came back
+    /// has another one, in which more may have been learnt. Cancel-safe.
     ///
     /// # Errors
     ///
@@ -127,7 +128,7 @@ impl<S: Snapshot> SnapshotReader<S> {
             .await
             .map_err(|_| Missing::Ended)?
             .iter()
-            .find(|snapshot| snapshot.as_of().same_block(as_of))
+            .find(|snapshot| snapshot.as_of() == *as_of)
             .cloned();
         if let Some(snapshot) = &found {
             self.count(snapshot.as_of().seq);
@@ -209,6 +210,17 @@ mod tests {
         writer.publish(Arc::new(At(hash(5))));
         let orphan = AsOf { hash: [9; 32].into(), ..hash(5) };
         assert_eq!(reader.wait_for(&orphan).await.map(|s| s.0), Err(Missing::Passed));
+    }
+
+    #[tokio::test]
+    async fn of_a_block_that_was_undone_and_came_back_each_time_has_a_snapshot_of_its_own() {
+        let (writer, mut reader) = cell();
+        let again = AsOf { seq: 7, ..hash(5) };
+        for as_of in [hash(5), hash(6), again] {
+            writer.publish(Arc::new(At(as_of)));
+        }
+        assert_eq!(reader.wait_for(&again).await.map(|snapshot| snapshot.0), Ok(again));
+        assert_eq!(reader.wait_for(&hash(5)).await.map(|snapshot| snapshot.0), Ok(hash(5)));
     }
 
     #[tokio::test]

@@ -277,15 +277,26 @@ pub(crate) async fn fetch_link(
 ///
 /// As [`Fetcher::fetch`].
 pub(crate) async fn fetch_head(node: &Node) -> Result<Option<Link>, FetchError> {
+    fetch_canonical(node, "latest", 0).await
+}
+
+/// The block at a height of the chain on which the node stands; `None` where that chain does not reach so far.
+///
+/// # Errors
+///
+/// As [`Fetcher::fetch`].
+pub(crate) async fn fetch_at(node: &Node, number: u64) -> Result<Option<Link>, FetchError> {
+    fetch_canonical(node, &format!("{number:#x}"), number).await
+}
+
+async fn fetch_canonical(node: &Node, tag: &str, number: u64) -> Result<Option<Link>, FetchError> {
     let method = "eth_getBlockByNumber";
-    let reply = node
-        .request(method, ("latest", false))
-        .await
-        .map_err(|source| FetchError::Node { number: 0, source })?;
+    let reply =
+        node.request(method, (tag, false)).await.map_err(|source| FetchError::Node { number, source })?;
     if reply.is_null() {
         return Ok(None);
     }
-    parse_link(&reply.raw).map(Some).map_err(|source| FetchError::Malformed { number: 0, method, source })
+    parse_link(&reply.raw).map(Some).map_err(|source| FetchError::Malformed { number, method, source })
 }
 
 #[cfg(test)]

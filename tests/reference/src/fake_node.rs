@@ -19,6 +19,7 @@ mod answer;
 mod block;
 mod chain;
 mod encode;
+mod heads;
 mod script;
 mod server;
 mod state;
@@ -40,6 +41,7 @@ pub use block::{
 };
 pub use chain::{Chain, LogFilter, Stored, StoredLog};
 pub use encode::encode;
+pub use heads::{Announcing, HeadFault};
 pub use script::{Fault, RpcErr, Script, Times};
 pub use state::Asked;
 pub use v2::{V2Pair, V2Token, V2World, address_word, string, word};
@@ -133,6 +135,11 @@ impl FakeNode {
         self.shared.change(|state| drop(state.chain.add(block)));
     }
 
+    /// Adds a block of another branch than the one on which the node stands.
+    pub fn add_orphan(&self, block: FakeBlock) {
+        self.shared.change(|state| state.chain.add_orphan(block));
+    }
+
     /// Pushes a known block to the subscribers: the head, then its logs.
     ///
     /// # Panics
@@ -160,6 +167,28 @@ impl FakeNode {
                 state.announce(hash);
             });
         }
+    }
+
+    /// Adds a branch as a whole, oldest block first, and then tells of it as `announcing` does and `faults` make of it. A
+    /// branch on top of the head is announced block by block by all of them.
+    pub fn push_branch(
+        &self,
+        branch: impl IntoIterator<Item = FakeBlock>,
+        announcing: Announcing,
+        faults: &[HeadFault],
+    ) {
+        let branch: Vec<FakeBlock> = branch.into_iter().collect();
+        let hashes: Vec<B256> = branch.iter().map(FakeBlock::hash).collect();
+        self.shared.change(|state| {
+            let orphans = state.chain.add_branch(branch);
+            let heads = if orphans.is_empty() { hashes } else { announcing.heads(&hashes) };
+            let last_orphan = orphans.first().map(|orphan| orphan.hash);
+            let heads = faults.iter().fold(heads, |heads, fault| fault.distort(&heads, last_orphan));
+            if announcing == Announcing::Geth {
+                orphans.iter().for_each(|orphan| state.announce_removed(orphan));
+            }
+            heads.into_iter().for_each(|head| state.announce(head));
+        });
     }
 
     /// Pushes a transaction to the subscribers of `newPendingTransactions`: its hash, or all of it to those who asked

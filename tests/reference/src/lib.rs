@@ -7,3 +7,4 @@ pub mod fake_node;
 pub mod market;
 pub mod rebuild;
 pub mod rpc;
+pub mod scratch;

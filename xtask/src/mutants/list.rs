@@ -154,4 +154,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         package: "headwater-executor",
         tests: "",
     },
+    Mutant {
+        name: "ancestor-too-high",
+        file: "crates/ingest/src/canonical.rs",
+        original: "        let undone: Vec<BlockHash> = self.chain.range(ancestor + 1..)",
+        broken: "        let ancestor = if ancestor + 2 < self.chain.len() { ancestor + 1 } else { ancestor };\n        let Link { number, hash, .. } = self.chain[ancestor];\n        let undone: Vec<BlockHash> = self.chain.range(ancestor + 1..)",
+        package: "headwater-tests",
+        tests: "reorgs",
+    },
+    Mutant {
+        name: "prices-not-rolled-back",
+        file: "crates/oracle/src/prices.rs",
+        original: "self.prices.roll_back_to(self.history.back().unwrap_or(&self.base));",
+        broken: "let _ = self.history.back().unwrap_or(&self.base);",
+        package: "headwater-tests",
+        tests: "reorgs",
+    },
 ];

@@ -10,12 +10,12 @@ use headwater_node::{Node, NodeConfig, NodeError, Notification, Subscription};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::canonical::{Advance, Canonical, Link, Run, Step};
 use crate::config::IngestConfig;
 use crate::error::IngestError;
-use crate::fetch::{Fetched, Fetcher, fetch_head, fetch_link};
+use crate::fetch::{Fetched, Fetcher, fetch_at, fetch_head, fetch_link};
 use crate::outbox::Outbox;
 use crate::parse::parse_link;
 
@@ -146,6 +146,18 @@ impl<E: Into<IngestError>> From<E> for Halt {
 /// How often a block may be gone, in a row, before the connection is given up.
 const MOST_ORPHANED: u32 = 3;
 
+/// After an announcement that the node's own head contradicts: until it is asked again.
+const DOUBT: Duration = Duration::from_millis(500);
+
+/// Who says that a block is the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// An announcement: it may have come late.
+    Announced,
+    /// The answer to a question.
+    Asked,
+}
+
 /// What outlives the incarnations.
 #[derive(Debug)]
 struct Follower {
@@ -171,6 +183,8 @@ struct Session {
     /// Whether blocks that are not announced are a gap: not those from before the first connection.
     gaps_count: bool,
     orphaned: u32,
+    /// Whether a head was announced on which the node does not stand, or not yet.
+    in_doubt: bool,
 }
 
 impl Session {
@@ -204,7 +218,8 @@ impl Follower {
             let outcome = match connected {
                 Ok((node, heads, endpoint)) => {
                     let gaps_count = self.status.epoch > 0 || self.is_continued;
-                    let session = Session { node, heads, stop: stop.clone(), gaps_count, orphaned: 0 };
+                    let stop = stop.clone();
+                    let session = Session { node, heads, stop, gaps_count, orphaned: 0, in_doubt: false };
                     self.follow(session, endpoint, observe).await
                 }
                 Err(error) => Err(error.into()),
@@ -277,7 +292,10 @@ impl Follower {
         self.catch_up(&mut session, observe).await?;
         session.gaps_count = true;
         loop {
-            let waiting = timeout(self.config.head_timeout(), session.heads.recv());
+            let in_doubt = std::mem::take(&mut session.in_doubt);
+            let patience = self.config.head_timeout();
+            let patience = if in_doubt { patience.min(DOUBT) } else { patience };
+            let waiting = timeout(patience, session.heads.recv());
             let next = tokio::select! {
                 biased;
                 () = session.stop.stopped() => return Err(Halt::Ended),
@@ -287,7 +305,7 @@ impl Follower {
                 Ok(Some(head)) => self.take_heads(&mut session, &head, observe).await?,
                 Ok(None) => return Err(disconnected(&session.node).await.into()),
                 Err(_) => {
-                    warn!(after = ?self.config.head_timeout(), "no new head: asking for it");
+                    warn!(after = ?patience, "no new head: asking for it");
                     self.catch_up(&mut session, observe).await?;
                 }
             }
@@ -302,13 +320,14 @@ impl Follower {
     ) -> Result<(), Halt> {
         let node = session.node.clone();
         match session.or_stop(fetch_head(&node)).await? {
-            Some(head) => self.advance_to(session, head, observe).await,
+            Some(head) => self.advance_to(session, head, Word::Asked, observe).await,
             None => Ok(()),
         }
     }
 
     /// Takes an announced head, and all that wait behind it: the newest that is not published is where to go, and the
-    /// others are on the way or were undone already.
+    /// others are on the way. If one is not, or could not be read, they came out of order or the chain was reorganised
+    /// among them: then the node is asked.
     async fn take_heads(
         &mut self,
         session: &mut Session,
@@ -320,12 +339,17 @@ impl Follower {
             heads.push(self.take_head(&head));
         }
         let is_new = |head: &&Link| !self.canonical.is_published(head.hash);
-        match heads.iter().flatten().rfind(is_new) {
-            Some(head) => self.advance_to(session, *head, observe).await,
-            None if heads.iter().all(Option::is_some) => Ok(()),
-            // An announcement could not be read: ask, so that its block is not skipped.
-            None => self.catch_up(session, observe).await,
+        let newest = heads.iter().flatten().rfind(is_new).copied();
+        if let Some(head) = newest {
+            self.advance_to(session, head, Word::Announced, observe).await?;
         }
+        let is_published = |head: &Link| self.canonical.is_published(head.hash);
+        if heads.iter().all(|head| head.as_ref().is_some_and(is_published)) {
+            return Ok(());
+        }
+        self.catch_up(session, observe).await?;
+        session.in_doubt = newest.is_some_and(|head| !self.canonical.is_published(head.hash));
+        Ok(())
     }
 
     fn take_head(&mut self, head: &Notification) -> Option<Link> {
@@ -353,12 +377,12 @@ impl Follower {
     async fn advance_to(
         &mut self,
         session: &mut Session,
-        head: Link,
+        mut head: Link,
+        mut word: Word,
         observe: &(dyn Fn(IngestStatus) + Send + Sync),
     ) -> Result<(), Halt> {
-        let mut head = head;
         loop {
-            match self.try_advance(session, head, observe).await {
+            match self.try_advance(session, head, word, observe).await {
                 Err(Halt::Failed(IngestError::Fetch(error)))
                     if error.may_be_orphaned() && session.orphaned < MOST_ORPHANED =>
                 {
@@ -366,7 +390,7 @@ impl Follower {
                     warn!(%error, "asking for the head");
                     let node = session.node.clone();
                     match session.or_stop(fetch_head(&node)).await? {
-                        Some(present) => head = present,
+                        Some(present) => (head, word) = (present, Word::Asked),
                         None => return Ok(()),
                     }
                 }
@@ -379,6 +403,7 @@ impl Follower {
         &mut self,
         session: &mut Session,
         head: Link,
+        word: Word,
         observe: &(dyn Fn(IngestStatus) + Send + Sync),
     ) -> Result<(), Halt> {
         let mut step = self.canonical.advance_to(head)?;
@@ -396,6 +421,10 @@ impl Follower {
                 }
             }
         };
+        if advance.reorg.is_some() && word == Word::Announced && !is_canonical(session, &head).await? {
+            debug!(number = head.number, hash = %head.hash, "announced, but not canonical");
+            return Ok(());
+        }
         self.go(session, advance, observe).await
     }
 
@@ -465,6 +494,14 @@ impl Follower {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the node stands on a block. Asked before an announcement undoes anything: it may be of a branch that the node
+/// has left meanwhile.
+async fn is_canonical(session: &mut Session, head: &Link) -> Result<bool, Halt> {
+    let node = session.node.clone();
+    let there = session.or_stop(fetch_at(&node, head.number)).await?;
+    Ok(there.is_some_and(|there| there.hash == head.hash))
 }
 
 /// Following a chain ends only by a halt.

@@ -75,6 +75,9 @@ impl Known<'_> {
     fn call(&self, params: &Value) -> Answered {
         let block =
             self.chain.by_parameter(&params[1]).ok_or_else(|| RpcErr::new(-32000, "header not found"))?;
+        if params[1]["requireCanonical"] == true && !self.chain.is_canonical(block) {
+            return Err(RpcErr::new(-32000, "hash is not currently canonical"));
+        }
         let data = [&params[0]["input"], &params[0]["data"]].into_iter().find(|data| data.is_string());
         let call = CallRequest {
             from: address(&params[0]["from"]),

@@ -82,6 +82,25 @@ impl Chain {
         orphaned
     }
 
+    /// Takes a whole branch, oldest first, and makes its last block the head. Gives the orphaned blocks, the highest
+    /// first.
+    pub fn add_branch(&mut self, blocks: impl IntoIterator<Item = FakeBlock>) -> Vec<Arc<Stored>> {
+        let mut blocks: Vec<FakeBlock> = blocks.into_iter().collect();
+        let Some(tip) = blocks.pop() else { return Vec::new() };
+        blocks.into_iter().for_each(|block| self.add_orphan(block));
+        self.add(tip)
+    }
+
+    /// Takes a block without making it canonical.
+    pub fn add_orphan(&mut self, block: FakeBlock) {
+        self.blocks.insert(block.hash(), Arc::new(Stored::new(block)));
+    }
+
+    /// Whether a block is part of the chain.
+    pub fn is_canonical(&self, block: &Stored) -> bool {
+        self.canonical.get(&block.number) == Some(&block.hash)
+    }
+
     /// The newest block.
     pub fn head(&self) -> Option<&Arc<Stored>> {
         self.canonical.last_key_value().and_then(|(_, hash)| self.blocks.get(hash))

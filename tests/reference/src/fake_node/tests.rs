@@ -108,6 +108,70 @@ async fn a_reorg_pushes_removed_logs_and_the_new_branch() -> Result<()> {
     Ok(())
 }
 
+/// What is pushed about a reorganisation, in order: `h102` a new head, `l102` a log, `r102` a removed one.
+async fn pushed(announcing: Announcing, faults: &[HeadFault]) -> Result<String> {
+    let (node, url) = FakeNode::start(1).await?;
+    let first = BlockBuilder::first(100).build();
+    let old = [block_with_logs(&first)];
+    let new = [BlockBuilder::child_of(&first).salt(9).build()];
+    let new = [new[0].clone(), block_with_logs(&new[0])];
+    node.push_block(first);
+    node.push_branch(old, announcing, &[]);
+    let mut client = Client::connect(&url).await?;
+    client.ask("eth_subscribe", json!(["logs", {"address": Address::repeat_byte(2)}])).await?;
+    let heads = client.ask("eth_subscribe", json!(["newHeads"])).await?["result"].take();
+    node.push_branch(new.clone(), announcing, faults);
+    assert_eq!(node.canonical_hashes().last(), Some(&new[1].hash()));
+    node.send_text("end");
+    let mut said = Vec::new();
+    loop {
+        let text = client.next().await?;
+        if text == "end" {
+            return Ok(said.join(" "));
+        }
+        let pushed: Value = serde_json::from_str(&text)?;
+        let (id, result) = (&pushed["params"]["subscription"], &pushed["params"]["result"]);
+        let kind = match result["removed"].as_bool() {
+            _ if *id == heads => "h",
+            Some(true) => "r",
+            _ => "l",
+        };
+        let number = if *id == heads { &result["number"] } else { &result["blockNumber"] };
+        said.push(format!("{kind}{}", quantity(number)));
+    }
+}
+
+#[tokio::test]
+async fn a_reorg_is_announced_in_the_manner_of_each_client() -> Result<()> {
+    assert_eq!(pushed(Announcing::Geth, &[]).await?, "r101 h101 h102 l102");
+    assert_eq!(pushed(Announcing::Reth, &[]).await?, "h101 h102 l102");
+    assert_eq!(pushed(Announcing::Anvil, &[]).await?, "h102 l102");
+    let faults = [HeadFault::OutOfOrder(2), HeadFault::Twice];
+    assert_eq!(pushed(Announcing::Geth, &faults).await?, "r101 h102 l102 h102 l102 h101 h101");
+    // The orphan of block 101 comes late.
+    assert_eq!(pushed(Announcing::Anvil, &[HeadFault::Late]).await?, "h102 l102 h101 l101");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_that_requires_a_canonical_block_is_refused_on_an_orphan() -> Result<()> {
+    let (node, url) = FakeNode::start(1).await?;
+    let first = BlockBuilder::first(1).build();
+    let orphan = block_with_logs(&first);
+    node.push_block(first.clone());
+    node.push_block(orphan.clone());
+    node.push_branch([BlockBuilder::child_of(&first).salt(1).build()], Announcing::Reth, &[]);
+    let mut client = Client::connect(&url).await?;
+    for (block, required, is_answered) in
+        [(&orphan, true, false), (&orphan, false, true), (&first, true, true)]
+    {
+        let at = json!({"blockHash": block.hash(), "requireCanonical": required});
+        let answer = client.ask("eth_call", json!([{"to": Address::ZERO}, at])).await?;
+        assert_eq!(answer["error"].is_null(), is_answered, "{answer}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn v2_contracts_answer_with_the_reserves_of_the_block() -> Result<()> {
     let (node, url) = FakeNode::start(1).await?;

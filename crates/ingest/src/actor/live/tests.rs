@@ -7,7 +7,7 @@ use headwater_actor::{Command, Exit};
 use headwater_bus::{BusConfig, EventBus, EventHandler, Timeline, Topology};
 use headwater_events::{Envelope, Grade};
 use headwater_reference::fake_node::{
-    BlockBuilder, FakeBlock, FakeLog, FakeNode, FakeTransaction, Fault, RpcErr, Times,
+    Announcing, BlockBuilder, FakeBlock, FakeLog, FakeNode, FakeTransaction, Fault, HeadFault, RpcErr, Times,
 };
 use tokio::sync::mpsc;
 
@@ -218,6 +218,67 @@ async fn reorganisations_of_depth_one_to_ten_are_followed() {
         assert_eq!((status.reorgs, status.undone, status.unannounced), (1, depth, 0));
         assert_eq!(status.canonical_blocks(), 11);
         assert_eq!(rig.node.canonical_hashes().last(), Some(&new[depth as usize].hash()));
+    }
+}
+
+#[tokio::test]
+async fn heads_out_of_order_lead_to_the_newest_block_and_not_to_the_last_that_was_announced() {
+    let mut rig = Rig::new().await;
+    let mut blocks = rig.blocks(&rig.first.clone(), 5, "");
+    let _running = rig.follow().await;
+    // While it waits for the first block, the others are announced; so it reads them at once, the last of them first.
+    rig.node.inject("eth_getLogs", Fault::Delay(Duration::from_millis(200)), Times::Next(1));
+    let rest = blocks.split_off(1);
+    rig.node.push_branch(blocks, Announcing::Reth, &[]);
+    rig.node.until_requested("eth_getLogs", 1).await;
+    rig.node.push_branch(rest, Announcing::Reth, &[HeadFault::OutOfOrder(4)]);
+    let mut said = Vec::new();
+    while said.last().is_none_or(|name| name != "+105") {
+        let event = rig.next().await;
+        said.push(rig.name(&event));
+    }
+    said.retain(|name| name.starts_with('+'));
+    assert_eq!(said.join(" "), "+101 +102 +103 +104 +105");
+}
+
+#[tokio::test]
+async fn a_head_that_comes_late_undoes_nothing() {
+    let mut rig = Rig::new().await;
+    let old = rig.blocks(&rig.first.clone(), 2, "a");
+    let new = rig.blocks(&rig.first.clone(), 3, "b");
+    let next = rig.blocks(&new[2].clone(), 1, "b");
+    let late = rig.blocks(&old[1].clone(), 1, "a");
+    let (_system, handle) = rig.follow().await;
+    rig.node.push_branch(old, Announcing::Reth, &[]);
+    rig.says("+101a +102a").await;
+    rig.node.push_branch(new, Announcing::Reth, &[]);
+    rig.says("-102a-101a +101b +102b +103b").await;
+    // Nobody has heard of this one, and the node does not stand on it.
+    let asked = rig.node.requests("eth_getBlockByNumber");
+    let late_hash = late[0].hash();
+    rig.node.add_orphan(late[0].clone());
+    rig.node.announce(late_hash);
+    let again = rig.node.until_requested("eth_getBlockByNumber", asked + 3);
+    timeout(PATIENCE, again).await.expect("it asks, asks for the head, and does so again soon");
+    rig.node.push_branch(next, Announcing::Reth, &[]);
+    rig.says("+104b").await;
+    assert_eq!(handle.observed().map(|status| status.reorgs), Some(1));
+}
+
+#[tokio::test]
+async fn a_branch_that_comes_back_is_followed_however_it_is_announced() {
+    for announcing in Announcing::ALL {
+        let mut rig = Rig::new().await;
+        let a = rig.blocks(&rig.first.clone(), 3, "a");
+        let b = rig.blocks(&a[0].clone(), 1, "b");
+        let _running = rig.follow().await;
+        rig.node.push_branch(a.clone(), announcing, &[]);
+        rig.says("+101a +102a +103a").await;
+        rig.node.push_branch(b, announcing, &[]);
+        rig.says("-103a-102a +102b").await;
+        rig.node.push_branch(a[1..].to_vec(), announcing, &[]);
+        rig.says("-102b +102a +103a").await;
+        rig.says_no_more();
     }
 }
 

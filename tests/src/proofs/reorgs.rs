@@ -1,0 +1,345 @@
+//! Random histories with reorganisations: the bot ends where a rebuild from scratch of the surviving chain ends.
+
+mod history;
+mod judge;
+mod told;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use headwater_bus::SnapshotReader;
+use headwater_events::AsOf;
+use headwater_market::{MarketSnapshot, PriceSnapshot};
+use headwater_node::NodeConfig;
+use headwater_reference::fake_node::{Announcing, FakeNode};
+use headwater_reference::scratch::Known;
+use headwater_supervisor::{Config, Ended, Live, Record, Running};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use self::history::{FACTORIES, HORIZON, History, INIT_CODE_HASH, LISTED, Step, WETH};
+use self::told::{Teller, Told};
+use crate::proof::{Proof, ProofArgs, Report};
+use crate::replayed::runtime;
+
+/// Random histories, announced as geth, reth and anvil do.
+pub const REORGS: Proof = Proof {
+    name: "reorgs",
+    about: "500 random histories, reorganised 1 to 64 deep, announced in three ways: state = rebuild from scratch",
+    full_duration: "3 min",
+    run,
+};
+
+/// No chain has it.
+const CHAIN_ID: u64 = 424_243;
+/// Histories that are followed at the same time.
+const AT_ONCE: usize = 4;
+/// A bot that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Further steps of a history behind its deep reorganisation.
+const STEPS: usize = 6;
+/// Each style has to be seen this often in a full run.
+const LEAST_OF_A_STYLE: usize = 20;
+
+fn run(args: &ProofArgs) -> anyhow::Result<Report> {
+    let histories: u64 = if args.quick { 12 } else { 500 };
+    let mut report = Report { floor: histories, seed: args.seed, ..Report::default() };
+    let folder = tempfile::tempdir()?;
+    runtime(2)?.block_on(async {
+        let all: Vec<Followed> = stream::iter(0..histories)
+            .map(|index| tokio::spawn(follow(args.seed, index, folder.path().join(index.to_string()))))
+            .buffer_unordered(AT_ONCE)
+            .map(|followed| followed.context("a history")?)
+            .try_collect()
+            .await?;
+        report.checked = all.len() as u64;
+        let reorgs = by_style(&all);
+        if !args.quick {
+            ensure_covered(&reorgs)?;
+        }
+        report.lines.extend(table(&reorgs));
+        let sum = |count: fn(&Followed) -> u64| all.iter().map(count).sum::<u64>();
+        report.lines.push(format!(
+            "{} blocks published, each exactly as made; pools, quotes and prices equal a rebuild from scratch at {} points; \
+             {} blocks came unannounced, {} were undone and came back",
+            sum(|followed| followed.blocks),
+            sum(|followed| followed.compared),
+            sum(|followed| followed.unannounced),
+            sum(|followed| followed.came_back),
+        ));
+        report.lines.push(beyond_the_horizon(args, folder.path()).await?);
+        anyhow::Ok(())
+    })?;
+    Ok(report)
+}
+
+/// What became of a history.
+#[derive(Debug)]
+struct Followed {
+    announcing: Announcing,
+    /// The depth of each reorganisation that the bot told of.
+    depths: Vec<usize>,
+    blocks: u64,
+    unannounced: u64,
+    came_back: u64,
+    /// Snapshots that were compared with a rebuild.
+    compared: u64,
+}
+
+async fn follow(seed: u64, index: u64, folder: std::path::PathBuf) -> anyhow::Result<Followed> {
+    let announcing = Announcing::ALL[index as usize % 3];
+    let mut random = ChaCha8Rng::seed_from_u64(seed ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let followed = async {
+        let mut rig = Rig::start(History::new(announcing, random.random()), &folder).await?;
+        let depth = deep(index, &mut random);
+        let step = rig.history.grow_towards(depth);
+        rig.play(step).await?;
+        let step = Step { is_awaited: true, ..rig.history.reorganise(depth) };
+        rig.play(step).await?;
+        for _ in 0..STEPS {
+            let step = rig.history.anything();
+            rig.play(step).await?;
+        }
+        rig.conclude().await
+    };
+    let followed = tokio::time::timeout(PATIENCE * 4, followed).await.context("it hangs").flatten();
+    followed.with_context(|| format!("history {index}, announced as {} does", announcing.name()))
+}
+
+/// How deep the first reorganisation of a history is: all that can be undone, then each decade in turn.
+fn deep(index: u64, random: &mut ChaCha8Rng) -> u64 {
+    match index / 3 % 8 {
+        0 => HORIZON,
+        1 => random.random_range(1..10),
+        turn => {
+            let decade = 10 * (turn - 1);
+            random.random_range(decade..(decade + 10).min(HORIZON + 1))
+        }
+    }
+}
+
+/// A bot that follows a fake node.
+struct Rig {
+    history: History,
+    node: FakeNode,
+    told: Told,
+    market: SnapshotReader<MarketSnapshot>,
+    prices: SnapshotReader<PriceSnapshot>,
+    running: Running,
+    record: Record,
+    compared: u64,
+}
+
+impl Rig {
+    async fn start(history: History, folder: &Path) -> anyhow::Result<Self> {
+        let (node, url) = FakeNode::start(CHAIN_ID).await?;
+        node.answer_v2(history.contracts());
+        node.push_block(history.head().clone());
+        let config = NodeConfig::new(vec![url.parse()?]);
+        let mut live = Live::connect(configuration(folder)?, config)
+            .await
+            .map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        let (teller, told) = Teller::new(history.head());
+        live.bot.register("judge", teller);
+        let (market, prices) = (live.bot.market.reader("judge"), live.bot.prices.reader("judge"));
+        live.load(|_, _| {}).await?;
+        let (running, record) = live.follow(None);
+        tokio::time::timeout(PATIENCE, node.until_subscribed("newHeads", 1))
+            .await
+            .context("the subscription")?;
+        Ok(Self { history, node, told, market, prices, running, record, compared: 0 })
+    }
+
+    /// Lets the node do a step; if it is awaited, compares all there is when it has arrived.
+    async fn play(&mut self, step: Step) -> anyhow::Result<()> {
+        self.node.push_branch(step.branch, self.history.announcing, &step.faults);
+        if step.is_awaited {
+            let learnt = self.arrive().await?;
+            self.compare(learnt.as_of, &learnt.known(self.history.known())).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the head is the last block that was published; says what had been learnt by then.
+    async fn arrive(&mut self) -> anyhow::Result<told::Learnt> {
+        let head = self.history.head().hash();
+        let arrived = tokio::time::timeout(PATIENCE, self.told.until(|told| told.stands_on(head)));
+        let is_in_time = arrived.await.is_ok();
+        self.told.judge(&self.history)?;
+        ensure!(is_in_time, "block {} ({head}) does not arrive", self.history.head().number());
+        self.told.learnt()
+    }
+
+    async fn compare(&mut self, as_of: AsOf, known: &Known) -> anyhow::Result<()> {
+        let market =
+            tokio::time::timeout(PATIENCE, self.market.wait_for(&as_of)).await.context("the market")??;
+        let prices =
+            tokio::time::timeout(PATIENCE, self.prices.wait_for(&as_of)).await.context("the prices")??;
+        judge::compare(known, &self.history, &market, &prices)
+            .with_context(|| format!("as of block {}", as_of.number))?;
+        self.compared += 1;
+        Ok(())
+    }
+
+    /// Everything trades once more and is learnt about; then the market is what the history alone says.
+    async fn conclude(mut self) -> anyhow::Result<Followed> {
+        let step = self.history.touch_all();
+        self.play(step).await?;
+        let (tokens, pools) = (self.history.tokens(), self.history.found().to_vec());
+        let learnt = self.told.until(|told| told.unknown(&tokens, &pools).is_empty());
+        if tokio::time::timeout(PATIENCE, learnt).await.is_err() {
+            bail!("nothing is learnt of {:?}", self.told.heard().unknown(&tokens, &pools));
+        }
+        let step = Step { is_awaited: false, ..self.history.rest() };
+        self.play(step).await?;
+        let learnt = self.arrive().await?;
+        self.compare(learnt.as_of, &self.history.known()).await?;
+        let told = self.told.totals();
+        let followed = Followed {
+            announcing: self.history.announcing,
+            depths: told.depths,
+            blocks: told.blocks,
+            unannounced: told.unannounced,
+            came_back: told.came_back,
+            compared: self.compared,
+        };
+        let ended = self.stop().await?;
+        match ended.fatal {
+            Some(fatal) => bail!("{} was given up: {}", fatal.actor, fatal.reason),
+            None => Ok(followed),
+        }
+    }
+
+    async fn stop(self) -> anyhow::Result<Ended> {
+        let ended = self.running.finish(std::future::ready(())).await;
+        self.record.writer.close().await?;
+        Ok(ended)
+    }
+}
+
+fn configuration(folder: &Path) -> anyhow::Result<Config> {
+    let factories = FACTORIES.map(|factory| {
+        format!(
+            "[[market.factories]]\nprotocol = \"uniswap-v2\"\naddress = \"{factory:#x}\"\ninit_code_hash = \"{INIT_CODE_HASH:#x}\"\n"
+        )
+    });
+    let text = format!(
+        "[market]\npreset = \"none\"\nwrapped_native = \"{WETH:#x}\"\ntokens = {:?}\n{}\n[journal]\ndirectory = {:?}\n",
+        LISTED.map(|token| format!("{token:#x}")),
+        factories.concat(),
+        folder.display().to_string(),
+    );
+    Config::parse(&text).map_err(|faults| anyhow::anyhow!("{faults:?}"))
+}
+
+/// A reorganisation that is too deep ends the bot, and its end says why: one block deeper than the state's horizon, and
+/// deeper than what the source remembers.
+async fn beyond_the_horizon(args: &ProofArgs, folder: &Path) -> anyhow::Result<String> {
+    let mut random = ChaCha8Rng::seed_from_u64(args.seed);
+    let deeper = random.random_range(HORIZON + 2..=250);
+    let depths = if args.quick { vec![HORIZON + 1] } else { vec![HORIZON + 1, deeper, 300] };
+    let mut said: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for (place, depth) in depths.into_iter().enumerate() {
+        let announcing = Announcing::ALL[place % 3];
+        let fatal = too_deep(announcing, depth, args.seed, &folder.join(format!("too deep {depth}"))).await;
+        let (actors, words) = if depth < 256 {
+            (["state", "oracle"].as_slice(), "beyond the horizon of a reorganisation")
+        } else {
+            (["ingest"].as_slice(), "the chain was reorganised below block")
+        };
+        let fatal = fatal.with_context(|| format!("{depth} blocks deep"))?;
+        ensure!(
+            actors.contains(&&fatal.actor[..]) && fatal.reason.contains(words),
+            "{depth} blocks deep: {fatal:?}"
+        );
+        said.entry(words.to_owned()).or_default().push(depth);
+    }
+    Ok(format!("deeper ones end the bot, and it says so: {said:?}"))
+}
+
+async fn too_deep(
+    announcing: Announcing,
+    depth: u64,
+    seed: u64,
+    folder: &Path,
+) -> anyhow::Result<headwater_actor::Fatal> {
+    let mut rig = Rig::start(History::new(announcing, seed), folder).await?;
+    let step = Step { is_awaited: true, faults: Vec::new(), ..rig.history.grow(depth + 2) };
+    rig.play(step).await?;
+    let step = Step { is_awaited: false, faults: Vec::new(), ..rig.history.reorganise(depth) };
+    rig.play(step).await?;
+    let ended = tokio::time::timeout(PATIENCE, rig.running.finish(std::future::pending())).await;
+    rig.record.writer.close().await?;
+    ended.context("it goes on")?.fatal.context("it ended in good order")
+}
+
+/// The depths of all reorganisations, by how they were announced.
+fn by_style(all: &[Followed]) -> BTreeMap<Announcing, Vec<usize>> {
+    let mut reorgs: BTreeMap<Announcing, Vec<usize>> = BTreeMap::new();
+    for followed in all {
+        reorgs.entry(followed.announcing).or_default().extend(&followed.depths);
+    }
+    reorgs
+}
+
+fn table(reorgs: &BTreeMap<Announcing, Vec<usize>>) -> Vec<String> {
+    let mut lines =
+        vec![format!("{:8} {:>8} {:>8} {:>8}  by decade", "style", "reorgs", "deepest", "undone")];
+    for (announcing, depths) in reorgs {
+        let (deepest, undone) = (depths.iter().max().unwrap_or(&0), depths.iter().sum::<usize>());
+        let mut line = format!("{:8} {:>8} {deepest:>8} {undone:>8} ", announcing.name(), depths.len());
+        for count in by_decade(depths) {
+            let _ = write!(line, " {count}");
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// How many are 0 to 9 deep, 10 to 19, … 60 to 64.
+fn by_decade(depths: &[usize]) -> [usize; 7] {
+    let mut counts = [0; 7];
+    depths.iter().for_each(|depth| counts[(depth / 10).min(6)] += 1);
+    counts
+}
+
+fn ensure_covered(reorgs: &BTreeMap<Announcing, Vec<usize>>) -> anyhow::Result<()> {
+    for announcing in Announcing::ALL {
+        let depths = reorgs.get(&announcing).map(Vec::as_slice).unwrap_or_default();
+        let name = announcing.name();
+        ensure!(
+            depths.len() >= LEAST_OF_A_STYLE,
+            "only {} reorganisations in the style of {name}",
+            depths.len()
+        );
+        ensure!(
+            by_decade(depths).iter().all(|count| *count > 0),
+            "a decade of depths is missing in that of {name}"
+        );
+        ensure!(
+            depths.iter().max() == Some(&(HORIZON as usize)),
+            "none in the style of {name} is {HORIZON} deep"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_style_or_a_depth_that_is_missing_is_a_failure() {
+        let whole = |least: usize| -> Vec<usize> { (least..=64).collect() };
+        let reorgs = |anvil| Announcing::ALL.into_iter().zip([whole(1), whole(1), anvil]).collect();
+        assert!(ensure_covered(&reorgs(whole(1))).is_ok());
+        assert!(ensure_covered(&reorgs(whole(10))).is_err());
+        assert!(ensure_covered(&reorgs((1..64).collect())).is_err());
+        assert!(ensure_covered(&reorgs(vec![5, 15, 25, 35, 45, 55, 64])).is_err());
+        assert!(ensure_covered(&BTreeMap::new()).is_err());
+    }
+}

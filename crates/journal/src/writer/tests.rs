@@ -99,9 +99,13 @@ async fn a_backlog_says_what_is_gone_and_what_is_damaged() {
 
     let second = directory.path().join("00000002.hwj");
     let mut bytes = fs::read(&second).expect("it is there");
-    bytes[60] ^= 1;
+    let damaged = Recording::open(&second).expect("it holds").records(0).nth(1).expect("two records");
+    bytes[damaged.expect("it holds").offset as usize + 4] ^= 1;
     fs::write(&second, bytes).expect("it can be written");
-    let error = recording.backlog(RunId(9)).read(oldest, 50).expect_err("it is damaged");
+    let backlog = recording.backlog(RunId(9));
+    let before = backlog.read(oldest, 50).expect("what stands before the damage is given out");
+    assert_eq!(seqs(&before), [oldest]);
+    let error = backlog.read(oldest + 1, 50).expect_err("it is damaged");
     assert!(error.to_string().contains("00000002.hwj is damaged at byte"), "{error}");
 }
 

@@ -72,10 +72,7 @@ impl Retention {
     }
 
     fn try_apply(&self, needed_from: u64, now: Duration, removed: &mut Removed) -> io::Result<()> {
-        let runs = match &self.runs {
-            Some(runs) => older_runs(runs, &self.directory)?,
-            None => Vec::new(),
-        };
+        let runs = self.older_runs();
         let segments = units(&self.directory)?;
         let mut total: u64 = runs.iter().chain(&segments).map(|unit| unit.bytes).sum();
         for run in &runs {
@@ -105,6 +102,14 @@ impl Retention {
             removed.bytes += segment.bytes;
         }
         Ok(())
+    }
+
+    fn older_runs(&self) -> Vec<Unit> {
+        let Some(runs) = &self.runs else { return Vec::new() };
+        older_runs(runs, &self.directory).unwrap_or_else(|error| {
+            warn!(%error, journal = %runs.display(), "older runs cannot be found");
+            Vec::new()
+        })
     }
 
     fn is_surplus(&self, unit: &Unit, total: u64, now: Duration) -> bool {

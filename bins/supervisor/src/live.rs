@@ -6,7 +6,7 @@ use headwater_bus::clock;
 use headwater_detectors::Pace;
 use headwater_events::{BusEvent, MarketLoaded, RunId};
 use headwater_ingest::{Start, parse_link};
-use headwater_journal::{Journal, JournalConfig, JournalWriter};
+use headwater_journal::{Journal, JournalWriter};
 use headwater_market::ResolvedMarket;
 use headwater_node::{Node, NodeConfig, Redial};
 use headwater_simulation::NodeSimulator;
@@ -58,8 +58,10 @@ impl Live {
         let market = Arc::new(market);
 
         let run_id = RunId(clock::unix_nanos());
-        let journal_config = run_directory(&config.journal, run_id);
+        let journal_config = config.journal.of_run(run_id);
         let journal = Journal::create(&journal_config, run_id, 1).map_err(Failure::runtime)?;
+        // A component that is restarted is rebuilt from the first event on.
+        let journal = journal.with_older_runs(&config.journal.directory).keep_from(1);
         let (writer, recorder) = journal.start().map_err(Failure::runtime)?;
         let directory = journal_config.directory;
         info!(journal = %directory.display(), "recording");
@@ -137,10 +139,4 @@ async fn publish(bot: &Bot, loaded: BulkLoad) -> anyhow::Result<Start> {
         publisher.publish(event, None).await?;
     }
     Ok(start)
-}
-
-/// Each run has a directory of its own; their names sort by time.
-fn run_directory(config: &JournalConfig, run_id: RunId) -> JournalConfig {
-    let directory: PathBuf = config.directory.join(format!("run-{run_id}"));
-    JournalConfig { directory, ..config.clone() }
 }

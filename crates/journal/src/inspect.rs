@@ -160,11 +160,9 @@ pub fn info(path: impl AsRef<Path>) -> Result<Info, JournalError> {
 /// The first thing that does not hold.
 pub fn verify(path: impl AsRef<Path>) -> Result<Info, JournalError> {
     let info = info(path)?;
-    match &info.torn {
+    match info.torn.clone() {
         None => Ok(info),
-        Some(TornTail { file, offset, bytes, .. }) => {
-            Err(JournalError::Torn { path: file.clone(), offset: *offset, bytes: *bytes })
-        }
+        Some(torn) => Err(torn.into()),
     }
 }
 

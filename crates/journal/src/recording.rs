@@ -53,6 +53,12 @@ pub struct TornTail {
     pub last_seq: u64,
 }
 
+impl From<TornTail> for JournalError {
+    fn from(torn: TornTail) -> Self {
+        Self::Torn { path: torn.file, offset: torn.offset, bytes: torn.bytes }
+    }
+}
+
 impl Recording {
     /// Opens a journal for reading. It may be being written to; then what was written when a record is read counts.
     ///

@@ -40,11 +40,12 @@ pub struct Records {
 impl Records {
     pub(crate) fn new(recording: Recording, from: u64) -> Self {
         // In a damaged journal they may be in no order.
-        let ascending = recording.segments().iter().map(|segment| segment.header.first_seq).scan(0, |last, first| {
-            let is_next = *last <= first && first <= from;
-            *last = first;
-            is_next.then_some(())
-        });
+        let ascending =
+            recording.segments().iter().map(|segment| segment.header.first_seq).scan(0, |last, first| {
+                let is_next = *last <= first && first <= from;
+                *last = first;
+                is_next.then_some(())
+            });
         let later = ascending.count();
         Self {
             recording,

@@ -218,7 +218,8 @@ mod tests {
         for (seq, payload) in (first..).zip(payloads) {
             let length = (payload.len() as u32).to_le_bytes();
             let rest = [&seq.to_le_bytes()[..], &[1, 0], payload].concat();
-            bytes.extend([&length, &crc32c(&[&length, &rest[..]].concat()).to_le_bytes(), &rest[..]].concat());
+            bytes
+                .extend([&length, &crc32c(&[&length, &rest[..]].concat()).to_le_bytes(), &rest[..]].concat());
         }
         bytes
     }

@@ -243,7 +243,8 @@ fn a_broken_header_hides_nothing_that_stands_before_it() {
             place.edit(broken, |bytes| bytes[at] ^= 1);
             place.is_damaged(broken, 0, |found| *found == damage);
             let before = Recording::open(place.config().directory).expect("the first segment is whole");
-            let seqs: Vec<_> = before.records(0).map_while(Result::ok).map(|record| record.envelope.seq).collect();
+            let seqs: Vec<_> =
+                before.records(0).map_while(Result::ok).map(|record| record.envelope.seq).collect();
             assert_eq!(seqs, (1..first_seq).collect::<Vec<_>>());
             Journal::open(&place.config(), RunId(2)).expect_err("it is damaged");
             fs::write(place.segment(broken), whole).expect("it can be written");

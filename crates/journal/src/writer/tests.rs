@@ -110,6 +110,35 @@ async fn a_backlog_says_what_is_gone_and_what_is_damaged() {
 }
 
 #[tokio::test]
+async fn the_writer_removes_what_is_too_much_and_nobody_needs() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let config = JournalConfig { keep_bytes: 1, ..config(&directory) };
+    let journal = Journal::open(&config, RunId(7)).expect("it is free").keep_from(1);
+    let (writer, recorder) = journal.start().expect("it starts");
+    let bus =
+        EventBus::new(&BusConfig::default(), &Topology::new(), &Timeline::default(), Some(recorder), None);
+    publish(&bus, 200).await;
+    recorded(&writer, 200).await;
+    let backlog = writer.backlog();
+    assert_eq!(seqs(&backlog.read(1, 2).expect("it is needed")), [1, 2]);
+    writer.keep_from(150);
+    let oldest = || Recording::open(directory.path()).map_or(1, |recording| recording.first_seq());
+    // It looks again whenever it begins a segment.
+    for _ in 0..10_000 {
+        if oldest() > 1 {
+            break;
+        }
+        publish(&bus, 1).await;
+    }
+    publish(&bus, 1).await;
+    let gone = backlog.read(1, 2).expect_err("it is gone");
+    assert!(matches!(gone, BacklogError::Gone { wanted: 1, oldest } if oldest <= 150), "{gone}");
+    assert_eq!(seqs(&backlog.read(150, 2).expect("it is needed")), [150, 151]);
+    writer.close().await.expect("it closes");
+    verify(directory.path()).expect("what stays holds");
+}
+
+#[tokio::test]
 async fn a_new_run_goes_on_where_the_last_one_ended() {
     let directory = TempDir::new().expect("a temporary directory");
     for run in 0..3 {

@@ -6,6 +6,7 @@ mod cli;
 mod devnet;
 mod executed;
 mod graph;
+mod journal_damage;
 mod kill9;
 mod lag;
 mod live;

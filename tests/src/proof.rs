@@ -53,6 +53,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::lag::LAG,
     crate::proofs::reorgs::REORGS,
     crate::proofs::kill9::KILL9,
+    crate::proofs::journal_damage::JOURNAL_DAMAGE,
 ];
 
 /// By name.

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use headwater_bus::clock;
 use headwater_detectors::{Arbitrage, Pace};
 use headwater_events::{BusEvent, MarketLoaded, RunId};
-use headwater_journal::{Info, Recording, info, verify};
+use headwater_journal::{Examined, Info, JournalError, Recording, TornTail, examine};
 use headwater_market::{DEVNET_CHAIN_ID, ResolvedMarket};
 use headwater_node::NodeConfig;
 use headwater_simulation::Unavailable;
@@ -58,6 +58,8 @@ pub async fn replay(arguments: ReplayArgs) -> Result<(), Failure> {
     let config = load(arguments.config.as_deref())?;
     let recording = Recording::open(&arguments.journal).map_err(Failure::runtime)?;
     eprintln!("REPLAY of {}: no node is contacted", arguments.journal.display());
+    // Damage is met, and told, where it stands.
+    recording.torn_tail().ok().flatten().iter().for_each(say_torn);
     replay_recording(config, &recording, arguments.ndjson.as_deref()).await
 }
 
@@ -68,16 +70,42 @@ pub async fn replay(arguments: ReplayArgs) -> Result<(), Failure> {
 /// As its [`Failure`] says.
 pub fn journal(command: JournalCommand) -> Result<(), Failure> {
     match command {
-        JournalCommand::Info { journal } => print_info(&info(journal).map_err(Failure::runtime)?),
-        JournalCommand::Verify { journal } => {
-            let info = verify(journal).map_err(Failure::runtime)?;
-            print_lines([format!(
-                "{} events, {} to {}: all hold",
-                info.records, info.first_seq, info.last_seq
-            )])
+        JournalCommand::Info { journal } => {
+            let Examined { info, damage } = examine(journal).map_err(Failure::runtime)?;
+            print_info(&info)?;
+            info.torn.iter().for_each(say_torn);
+            damage.map_or(Ok(()), |damage| Err(damaged(&info, damage)))
         }
+        JournalCommand::Verify { journal } => verify_journal(&journal),
         JournalCommand::Dump { journal } => dump(&journal),
     }
+}
+
+/// An incomplete record at the end counts as damage here.
+fn verify_journal(journal: &Path) -> Result<(), Failure> {
+    let Examined { info, damage } = examine(journal).map_err(Failure::runtime)?;
+    let torn = info.torn.clone().map(JournalError::from);
+    match damage.or(torn) {
+        Some(damage) => Err(damaged(&info, damage)),
+        None => print_lines([format!(
+            "{} events, {} to {}: all hold",
+            info.records, info.first_seq, info.last_seq
+        )]),
+    }
+}
+
+/// What does not hold, and what does.
+fn damaged(info: &Info, damage: JournalError) -> Failure {
+    let damage = anyhow::Error::from(damage);
+    Failure::runtime(match info.records {
+        0 => damage,
+        _ => anyhow!("{damage}; events {} to {} before it hold", info.first_seq, info.last_seq),
+    })
+}
+
+/// An incomplete record at the end keeps nobody from reading what stands before it.
+fn say_torn(torn: &TornTail) {
+    eprintln!("notice: {}; what stands before it is read", JournalError::from(torn.clone()));
 }
 
 /// `headwater graph`.
@@ -257,14 +285,12 @@ fn print_info(info: &Info) -> Result<(), Failure> {
         format!("blocks {blocks}; the deepest reorganisation undid {}", info.deepest_reorg),
     ];
     lines.extend(info.kinds.iter().map(|(kind, count)| format!("  {count:8} {kind}")));
-    lines.extend(info.torn.iter().map(|torn| {
-        format!("{} bytes of an incomplete record at the end of {}", torn.bytes, torn.file.display())
-    }));
     print_lines(lines)
 }
 
 fn dump(journal: &Path) -> Result<(), Failure> {
     let recording = Recording::open(journal).map_err(Failure::runtime)?;
+    recording.torn_tail().ok().flatten().iter().for_each(say_torn);
     let mut out = io::BufWriter::new(io::stdout().lock());
     for record in recording.records(recording.first_seq()) {
         let record = record.map_err(Failure::runtime)?;

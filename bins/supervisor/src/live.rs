@@ -6,7 +6,7 @@ use headwater_bus::clock;
 use headwater_detectors::Pace;
 use headwater_events::{BusEvent, MarketLoaded, RunId};
 use headwater_ingest::{Start, parse_link};
-use headwater_journal::{Journal, JournalConfig, JournalWriter};
+use headwater_journal::{Journal, JournalWriter};
 use headwater_market::ResolvedMarket;
 use headwater_node::{Node, NodeConfig, Redial};
 use headwater_simulation::NodeSimulator;
@@ -80,13 +80,16 @@ impl Live {
                 (journal, directory, Some(events), Some(Start::Behind(chain)))
             }
             None => {
-                let config = run_directory(&config.journal, run_id);
+                let config = config.journal.of_run(run_id);
                 let journal = Journal::create(&config, run_id, 1).map_err(Failure::runtime)?;
                 resume::note_market(&config.directory, &market).map_err(Failure::runtime)?;
                 (journal, config.directory, None, None)
             }
         };
         let first_seq = journal.next_seq();
+        // A component that is restarted is rebuilt from the first event of the record on.
+        let recorded_from = events.as_ref().map_or(first_seq, |events| *events.start());
+        let journal = journal.with_older_runs(&config.journal.directory).keep_from(recorded_from);
         let (writer, recorder) = journal.start().map_err(Failure::runtime)?;
         info!(journal = %directory.display(), "recording");
 
@@ -216,10 +219,4 @@ async fn publish(bot: &Bot, loaded: BulkLoad) -> anyhow::Result<Start> {
         publisher.publish(event, None).await?;
     }
     Ok(start)
-}
-
-/// Each run has a directory of its own; their names sort by time.
-fn run_directory(config: &JournalConfig, run_id: RunId) -> JournalConfig {
-    let directory: PathBuf = config.directory.join(format!("run-{run_id}"));
-    JournalConfig { directory, ..config.clone() }
 }

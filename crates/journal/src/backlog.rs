@@ -43,6 +43,14 @@ impl JournalBacklog {
         Self { source, recorded: Arc::new(AtomicU64::new(u64::MAX)), cursors: Mutex::default() }
     }
 
+    /// Reads; once more where retention removed a segment between finding and opening it.
+    fn read_kept(&self, from: u64, limit: usize) -> Result<Vec<Arc<Envelope>>, JournalError> {
+        match self.read_batch(from, limit) {
+            Err(error) if error.is_missing_file() => self.read_batch(from, limit),
+            other => other,
+        }
+    }
+
     fn read_batch(&self, from: u64, limit: usize) -> Result<Vec<Arc<Envelope>>, JournalError> {
         let last =
             self.recorded.load(Ordering::Acquire).min(from.saturating_add(limit as u64).saturating_sub(1));
@@ -56,7 +64,14 @@ impl JournalBacklog {
             };
             let before = next;
             for record in records.by_ref().take(usize::try_from(last - next + 1).unwrap_or(usize::MAX)) {
-                events.push(self.own(record?.envelope));
+                match record {
+                    // What was asked for is no longer kept. The reader stands elsewhere now, so it is not kept either.
+                    Ok(record) if record.envelope.seq != next => return Ok(events),
+                    Ok(record) => events.push(self.own(record.envelope)),
+                    // What stands before the damage is given out; who reads on from there is told.
+                    Err(_) if !events.is_empty() => return Ok(events),
+                    Err(error) => return Err(error),
+                }
                 next += 1;
             }
             let is_exhausted = next <= last;
@@ -113,7 +128,7 @@ impl JournalBacklog {
 
 impl Backlog for JournalBacklog {
     fn read(&self, from: u64, limit: usize) -> Result<Vec<Arc<Envelope>>, BacklogError> {
-        let events = self.read_batch(from, limit).map_err(unreadable)?;
+        let events = self.read_kept(from, limit).map_err(unreadable)?;
         match events.first() {
             Some(first) if first.seq == from => Ok(events),
             _ => self.gone(from).map(|()| Vec::new()),

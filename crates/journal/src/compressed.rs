@@ -60,7 +60,7 @@ pub fn export_recording(
         count += 1;
     }
     if let Some(torn) = records.torn_tail() {
-        return Err(JournalError::Torn { path: torn.file.clone(), offset: torn.offset, bytes: torn.bytes });
+        return Err(torn.clone().into());
     }
     let header = SegmentHeader { compressed: true, run_id: source.run_id(), first_seq: source.first_seq() };
     let compressed = compress(&header, &bytes).map_err(JournalError::io("compress", file))?;

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use headwater_events::RunId;
 use serde::{Deserialize, Serialize};
 
 /// `[journal]`: where source events are recorded, and how.
@@ -19,7 +20,17 @@ pub struct JournalConfig {
     pub sync_interval_ms: u64,
     /// Events that wait for the writer before the bus waits. Default: 1,024.
     pub queue: usize,
+    /// Bytes that this journal and those of older runs may have together; 0: any number. Default: 0.
+    ///
+    /// What was recorded is worth more than the room it takes, so nothing is removed unless it was asked for; a full
+    /// disk stops the acting side, says so, and loses nothing.
+    pub keep_bytes: u64,
+    /// Hours for which a segment or an older run is kept after it was last written; 0: for ever. Default: 0.
+    pub keep_hours: u64,
 }
+
+/// How the name of a run's directory begins.
+pub(crate) const RUN_PREFIX: &str = "run-";
 
 impl Default for JournalConfig {
     fn default() -> Self {
@@ -28,6 +39,8 @@ impl Default for JournalConfig {
             segment_bytes: 64 << 20,
             sync_interval_ms: 200,
             queue: 1024,
+            keep_bytes: 0,
+            keep_hours: 0,
         }
     }
 }
@@ -36,6 +49,11 @@ impl JournalConfig {
     /// The defaults, in another directory.
     pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into(), ..Self::default() }
+    }
+
+    /// The same, in a directory of the run's own inside this one. Their names sort by time where the runs' numbers do.
+    pub fn of_run(&self, run_id: RunId) -> Self {
+        Self { directory: self.directory.join(format!("{RUN_PREFIX}{run_id}")), ..self.clone() }
     }
 
     pub(crate) fn sync_interval(&self) -> Duration {

@@ -1,6 +1,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use headwater_events::RunId;
+
 /// Why a journal cannot be written or read. Every message names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -105,6 +107,11 @@ impl JournalError {
         move |source| Self::Io { action, path, source }
     }
 
+    /// Whether a file was to be opened that is not there.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     pub(crate) fn damaged(path: &Path, offset: u64, damage: Damage) -> Self {
         Self::Damaged { path: path.to_path_buf(), offset, damage }
     }
@@ -117,6 +124,20 @@ pub enum Damage {
     /// The header's checksum does not hold.
     #[error("the header's checksum does not hold")]
     Header,
+    /// The file does not begin as a segment does.
+    #[error("it does not begin as a segment does")]
+    Magic,
+    /// The header is of a format that this program does not know.
+    #[error("format {0} is newer than this program")]
+    Format(u16),
+    /// A segment of another run stands between two of one run.
+    #[error("a segment of run {actual} stands among those of run {expected}")]
+    Run {
+        /// The run around it.
+        expected: RunId,
+        /// The run that wrote it.
+        actual: RunId,
+    },
     /// A record's checksum does not hold.
     #[error("the record's checksum does not hold")]
     Checksum,

@@ -101,15 +101,15 @@ impl RecordHeader {
     }
 
     pub(crate) fn holds_for(&self, payload: &[u8]) -> bool {
-        self.crc == record_crc(self.length, self.seq, self.schema, payload)
+        self.crc == crc32c::crc32c_append(self.crc_of_head(), payload)
     }
-}
 
-fn record_crc(length: u32, seq: u64, schema: u16, payload: &[u8]) -> u32 {
-    let crc = crc32c::crc32c(&length.to_le_bytes());
-    let crc = crc32c::crc32c_append(crc, &seq.to_le_bytes());
-    let crc = crc32c::crc32c_append(crc, &schema.to_le_bytes());
-    crc32c::crc32c_append(crc, payload)
+    /// The checksum up to the payload, for whoever reads that in parts.
+    pub(crate) fn crc_of_head(&self) -> u32 {
+        let crc = crc32c::crc32c(&self.length.to_le_bytes());
+        let crc = crc32c::crc32c_append(crc, &self.seq.to_le_bytes());
+        crc32c::crc32c_append(crc, &self.schema.to_le_bytes())
+    }
 }
 
 #[derive(Serialize)]
@@ -145,7 +145,8 @@ pub(crate) fn encode_record(envelope: &Envelope, out: &mut Vec<u8>) -> Result<()
         return Err(reason);
     }
     let length = u32::try_from(length).expect("the limit is below 4 GiB");
-    let crc = record_crc(length, envelope.seq, SCHEMA_VERSION, &out[start + RECORD_HEADER_BYTES..]);
+    let head = RecordHeader { length, crc: 0, seq: envelope.seq, schema: SCHEMA_VERSION };
+    let crc = crc32c::crc32c_append(head.crc_of_head(), &out[start + RECORD_HEADER_BYTES..]);
     let head = &mut out[start..start + RECORD_HEADER_BYTES];
     head[0..4].copy_from_slice(&length.to_le_bytes());
     head[4..8].copy_from_slice(&crc.to_le_bytes());
@@ -173,22 +174,6 @@ pub(crate) fn decode_payload(
         return Err(Damage::NotASource(decoded.event.name()));
     }
     Ok(Envelope { run_id, seq, received_at: decoded.received_at, derived: None, event: decoded.event })
-}
-
-/// Whether a whole record of a later event stands anywhere in `bytes`, which begin with one that is broken.
-///
-/// This tells a torn tail, behind which there is nothing, from damage in the middle.
-pub(crate) fn has_later_record(bytes: &[u8], next_seq: u64) -> bool {
-    let most = bytes.len() / RECORD_HEADER_BYTES;
-    let later = next_seq..=next_seq.saturating_add(most as u64);
-    (1..bytes.len()).any(|start| {
-        let Some(head) = bytes[start..].first_chunk() else { return false };
-        let head = RecordHeader::decode(head);
-        let payload = || bytes.get(start + RECORD_HEADER_BYTES..)?.get(..head.length as usize);
-        later.contains(&head.seq)
-            && head.has_sane_length()
-            && payload().is_some_and(|payload| head.holds_for(payload))
-    })
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -113,21 +113,44 @@ impl Info {
     }
 }
 
-/// Reads a journal to its end and says what it holds. Every record's checksum and place in the sequence is checked,
-/// and every event decoded.
+/// A journal that was read as far as it holds.
+#[derive(Debug)]
+pub struct Examined {
+    /// What stands before the damage, or all there is.
+    pub info: Info,
+    /// The first thing that does not hold. What follows it was not read.
+    pub damage: Option<JournalError>,
+}
+
+/// Reads a journal as far as it holds and says what that is. Every record's checksum and place in the sequence is
+/// checked, and every event decoded. An incomplete record at the end is reported in [`Info::torn`].
+///
+/// # Errors
+///
+/// When there is no journal, or not so much as its first header holds.
+pub fn examine(path: impl AsRef<Path>) -> Result<Examined, JournalError> {
+    let recording = Recording::open(path)?;
+    let mut info = Info::begin(&recording)?;
+    let mut records = recording.records(recording.first_seq());
+    let mut damage = None;
+    for record in records.by_ref() {
+        match record {
+            Ok(record) => info.add(&record),
+            Err(error) => damage = Some(error),
+        }
+    }
+    info.torn = records.torn_tail().cloned();
+    Ok(Examined { info, damage })
+}
+
+/// As [`examine`], of a journal that holds.
 ///
 /// # Errors
 ///
 /// The first thing that does not hold. An incomplete record at the end is reported in [`Info::torn`].
 pub fn info(path: impl AsRef<Path>) -> Result<Info, JournalError> {
-    let recording = Recording::open(path)?;
-    let mut info = Info::begin(&recording)?;
-    let mut records = recording.records(recording.first_seq());
-    for record in records.by_ref() {
-        info.add(&record?);
-    }
-    info.torn = records.torn_tail().cloned();
-    Ok(info)
+    let Examined { info, damage } = examine(path)?;
+    damage.map_or(Ok(info), Err)
 }
 
 /// As [`info`], and an incomplete record at the end is an error as well.
@@ -137,11 +160,9 @@ pub fn info(path: impl AsRef<Path>) -> Result<Info, JournalError> {
 /// The first thing that does not hold.
 pub fn verify(path: impl AsRef<Path>) -> Result<Info, JournalError> {
     let info = info(path)?;
-    match &info.torn {
+    match info.torn.clone() {
         None => Ok(info),
-        Some(TornTail { file, offset, bytes, .. }) => {
-            Err(JournalError::Torn { path: file.clone(), offset: *offset, bytes: *bytes })
-        }
+        Some(torn) => Err(torn.into()),
     }
 }
 

@@ -1,5 +1,5 @@
 use std::fs::{self, File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use headwater_bus::Recorder;
 use headwater_events::RunId;
@@ -8,10 +8,11 @@ use crate::appender::{Appender, cut, sync_directory};
 use crate::config::JournalConfig;
 use crate::error::JournalError;
 use crate::recording::{Recording, TornTail, segment_files};
+use crate::retention::Retention;
 use crate::writer::JournalWriter;
 
 /// Tells other processes that the journal is being written.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// A journal that this process may write: repaired, locked, and not yet begun.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Journal {
     next_seq: u64,
     torn: Option<TornTail>,
     lock: File,
+    runs: Option<PathBuf>,
+    needed_from: u64,
 }
 
 impl Journal {
@@ -35,7 +38,7 @@ impl Journal {
         if !segment_files(&config.directory)?.is_empty() {
             return Err(JournalError::Exists { path: config.directory.clone() });
         }
-        Ok(Self { config: config.clone(), run_id, next_index: 1, next_seq: first_seq, torn: None, lock })
+        Ok(Self::locked(config, run_id, 1, first_seq, lock))
     }
 
     /// Opens the journal of the configured directory to go on writing it, or makes one. The incomplete record of a
@@ -49,7 +52,7 @@ impl Journal {
         let directory = &config.directory;
         let lock = lock(directory)?;
         let Some((last_index, last_file)) = segment_files(directory)?.pop() else {
-            return Self::create_locked(config, run_id, lock);
+            return Ok(Self::locked(config, run_id, 1, 1, lock));
         };
         let recording = Recording::open(directory)?;
         let (next_seq, torn) = recording.read_tail()?;
@@ -63,12 +66,23 @@ impl Journal {
         if is_empty && last_file.exists() {
             fs::remove_file(&last_file).map_err(JournalError::io("remove", &last_file))?;
         }
-        let next_index = last_index + 1;
-        Ok(Self { config: config.clone(), run_id, next_index, next_seq, torn, lock })
+        Ok(Self { torn, ..Self::locked(config, run_id, last_index + 1, next_seq, lock) })
     }
 
-    fn create_locked(config: &JournalConfig, run_id: RunId, lock: File) -> Result<Self, JournalError> {
-        Ok(Self { config: config.clone(), run_id, next_index: 1, next_seq: 1, torn: None, lock })
+    fn locked(config: &JournalConfig, run_id: RunId, next_index: u32, next_seq: u64, lock: File) -> Self {
+        let config = config.clone();
+        Self { config, run_id, next_index, next_seq, torn: None, lock, runs: None, needed_from: u64::MAX }
+    }
+
+    /// Retention goes for the runs beneath `directory` as well: all of them count, and the older go first.
+    pub fn with_older_runs(self, directory: impl Into<PathBuf>) -> Self {
+        Self { runs: Some(directory.into()), ..self }
+    }
+
+    /// Retention keeps events from `seq` on, whatever their size and age; [`JournalWriter::keep_from`] moves that later.
+    /// Without it, only the newest two segments are certain to stay.
+    pub fn keep_from(self, seq: u64) -> Self {
+        Self { needed_from: seq, ..self }
     }
 
     /// What was cut off when the journal was opened.
@@ -91,7 +105,8 @@ impl Journal {
         let mut appender =
             Appender::new(directory, self.run_id, segment_bytes, self.next_index, self.next_seq);
         appender.begin_segment()?;
-        JournalWriter::start(&self.config, appender, self.lock)
+        let retention = Retention::new(&self.config, self.runs);
+        JournalWriter::start(&self.config, appender, self.lock, retention, self.needed_from)
     }
 }
 

@@ -10,6 +10,7 @@ mod inspect;
 mod journal;
 mod recording;
 mod records;
+mod retention;
 mod segment;
 mod writer;
 
@@ -21,7 +22,7 @@ pub use compressed::{Exported, export_recording};
 pub use config::JournalConfig;
 pub use error::{Damage, JournalError};
 pub use format::{FORMAT_VERSION, MAX_RECORD_BYTES, SCHEMA_VERSION};
-pub use inspect::{Info, SegmentInfo, info, verify};
+pub use inspect::{Examined, Info, SegmentInfo, examine, info, verify};
 pub use journal::Journal;
 pub use recording::{Recording, TornTail};
 pub use records::{Record, Records};

@@ -8,9 +8,9 @@ use serde::Serialize;
 use crate::backlog::JournalBacklog;
 use crate::compressed;
 use crate::error::{Damage, JournalError};
-use crate::format::{HEADER_BYTES, SegmentHeader};
+use crate::format::{BadHeader, FORMAT_VERSION, HEADER_BYTES, SegmentHeader};
 use crate::records::Records;
-use crate::segment::{Head, Segment, SegmentReader, read_head};
+use crate::segment::{Head, Segment, read_head};
 
 /// How the names of segments end.
 const EXTENSION: &str = "hwj";
@@ -22,6 +22,22 @@ pub struct Recording {
     segments: Arc<[Segment]>,
     /// A last file that was cut off before its header was whole.
     torn_head: Option<TornTail>,
+    /// The file behind the segments, where it is none.
+    broken: Option<Broken>,
+}
+
+/// A file that stands where a segment should. What stands before it can be read.
+#[derive(Clone, Debug)]
+struct Broken {
+    path: PathBuf,
+    offset: u64,
+    damage: Damage,
+}
+
+impl Broken {
+    fn error(&self) -> JournalError {
+        JournalError::damaged(&self.path, self.offset, self.damage.clone())
+    }
 }
 
 /// What a writer that was cut off left behind the last whole record.
@@ -35,6 +51,12 @@ pub struct TornTail {
     pub bytes: u64,
     /// The last event that is whole; 0 if there is none.
     pub last_seq: u64,
+}
+
+impl From<TornTail> for JournalError {
+    fn from(torn: TornTail) -> Self {
+        Self::Torn { path: torn.file, offset: torn.offset, bytes: torn.bytes }
+    }
 }
 
 impl Recording {
@@ -63,38 +85,64 @@ impl Recording {
             .ok_or_else(|| JournalError::NotAJournal { path: path.into() })?;
         let records = Some(compressed::decompress_named(path, bytes)?);
         let segment = Segment { path: path.into(), header, records };
-        Ok(Self { path: path.into(), segments: [segment].into(), torn_head: None })
+        Ok(Self::of_segments(path, vec![segment]))
+    }
+
+    fn of_segments(path: &Path, segments: Vec<Segment>) -> Self {
+        Self { path: path.into(), segments: segments.into(), torn_head: None, broken: None }
     }
 
     fn open_file(path: &Path) -> Result<Self, JournalError> {
-        let Head::Good(header) = read_head(path)? else {
-            return Err(JournalError::NotAJournal { path: path.into() });
-        };
-        let records = if header.compressed { Some(compressed::read(path)?) } else { None };
-        let segment = Segment { path: path.into(), header, records };
-        Ok(Self { path: path.into(), segments: [segment].into(), torn_head: None })
+        match read_head(path)? {
+            Head::Good(header) => Ok(Self::of_segments(path, vec![open_segment(path, header)?])),
+            Head::Bad(BadHeader::Damaged) => Err(JournalError::damaged(path, 0, Damage::Header)),
+            Head::Bad(BadHeader::Newer(found)) => {
+                Err(JournalError::UnsupportedFormat { path: path.into(), found, supported: FORMAT_VERSION })
+            }
+            Head::Torn { .. } | Head::Bad(BadHeader::Foreign) => {
+                Err(JournalError::NotAJournal { path: path.into() })
+            }
+        }
     }
 
     fn open_directory(path: &Path) -> Result<Self, JournalError> {
         let files = segment_files(path)?;
         let mut segments = Vec::with_capacity(files.len());
         let mut torn_head = None;
+        let mut broken = None;
         for (position, (_, file)) in files.iter().enumerate() {
-            match read_head(file)? {
-                Head::Good(header) => {
-                    let records = if header.compressed { Some(compressed::read(file)?) } else { None };
-                    segments.push(Segment { path: file.as_path().into(), header, records });
-                }
+            let damage = match read_head(file)? {
+                Head::Good(header) => match open_segment(file, header) {
+                    Ok(segment) => {
+                        segments.push(segment);
+                        continue;
+                    }
+                    Err(JournalError::Damaged { offset, damage, .. }) => (offset, damage),
+                    Err(other) => return Err(other),
+                },
                 Head::Torn { bytes } if position + 1 == files.len() => {
                     torn_head = Some(TornTail { file: file.clone(), offset: 0, bytes, last_seq: 0 });
+                    break;
                 }
-                Head::Torn { .. } => return Err(JournalError::damaged(file, 0, Damage::Header)),
+                Head::Bad(BadHeader::Foreign) => (0, Damage::Magic),
+                Head::Bad(BadHeader::Newer(found)) => (0, Damage::Format(found)),
+                Head::Torn { .. } | Head::Bad(BadHeader::Damaged) => (0, Damage::Header),
+            };
+            broken = Some(Broken { path: file.clone(), offset: damage.0, damage: damage.1 });
+            break;
+        }
+        if let Some((position, damage)) = stranger(&segments) {
+            broken = Some(Broken { path: segments[position].path.to_path_buf(), offset: 0, damage });
+            torn_head = None;
+            segments.truncate(position);
+        }
+        match &broken {
+            Some(broken) if segments.is_empty() => Err(broken.error()),
+            None if segments.is_empty() && torn_head.is_none() => {
+                Err(JournalError::Empty { path: path.into() })
             }
+            _ => Ok(Self { path: path.into(), segments: segments.into(), torn_head, broken }),
         }
-        if segments.is_empty() && torn_head.is_none() {
-            return Err(JournalError::Empty { path: path.into() });
-        }
-        Ok(Self { path: path.into(), segments: segments.into(), torn_head })
     }
 
     /// Where it is.
@@ -130,14 +178,47 @@ impl Recording {
         self.torn_head.as_ref()
     }
 
+    /// What is wrong with the file behind the segments.
+    pub(crate) fn broken(&self) -> Option<JournalError> {
+        self.broken.as_ref().map(Broken::error)
+    }
+
+    /// Whether nothing stands behind the segments.
+    pub(crate) fn ends_with_segments(&self) -> bool {
+        self.torn_head.is_none() && self.broken.is_none()
+    }
+
+    /// What a writer that was cut off left at the end. Reads the last segment, without decoding.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Damaged`] where the last segment is damaged and not merely cut off.
+    pub fn torn_tail(&self) -> Result<Option<TornTail>, JournalError> {
+        self.read_tail().map(|(_, torn)| torn)
+    }
+
     /// Reads the last segment to its end: the sequence number that comes next, and what is torn behind it.
     pub(crate) fn read_tail(&self) -> Result<(u64, Option<TornTail>), JournalError> {
         let Some(last) = self.segments.last() else { return Ok((1, self.torn_head.clone())) };
-        let from = SegmentReader::open(last)?.next_seq;
-        let mut records = Records::new(self.clone(), from);
+        let mut records = Records::new(self.clone(), last.header.first_seq);
         let next_seq = records.skip_to_end()?;
         Ok((next_seq, records.torn_tail().cloned()))
     }
+}
+
+fn open_segment(path: &Path, header: SegmentHeader) -> Result<Segment, JournalError> {
+    let records = if header.compressed { Some(compressed::read(path)?) } else { None };
+    Ok(Segment { path: path.into(), header, records })
+}
+
+/// The first segment that stands between two of another run: the segments of a run stand together.
+fn stranger(segments: &[Segment]) -> Option<(usize, Damage)> {
+    let run = |segment: &Segment| segment.header.run_id;
+    (1..segments.len()).find_map(|position| {
+        let (expected, actual) = (run(&segments[position - 1]), run(&segments[position]));
+        let goes_on = || segments[position + 1..].iter().any(|later| run(later) == expected);
+        (actual != expected && goes_on()).then_some((position, Damage::Run { expected, actual }))
+    })
 }
 
 /// The name of segment `index`.

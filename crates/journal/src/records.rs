@@ -39,7 +39,14 @@ pub struct Records {
 
 impl Records {
     pub(crate) fn new(recording: Recording, from: u64) -> Self {
-        let later = recording.segments().partition_point(|segment| segment.header.first_seq <= from);
+        // In a damaged journal they may be in no order.
+        let ascending =
+            recording.segments().iter().map(|segment| segment.header.first_seq).scan(0, |last, first| {
+                let is_next = *last <= first && first <= from;
+                *last = first;
+                is_next.then_some(())
+            });
+        let later = ascending.count();
         Self {
             recording,
             next_segment: later.saturating_sub(1),
@@ -103,6 +110,9 @@ impl Records {
     /// Opens the segment that comes next, if there is one.
     fn open_next(&mut self) -> Result<bool, JournalError> {
         let Some(segment) = self.recording.segments().get(self.next_segment) else {
+            if let Some(error) = self.recording.broken() {
+                return Err(error);
+            }
             if self.torn.is_none() {
                 let last_seq = self.next_seq.unwrap_or(1).saturating_sub(1);
                 self.torn = self.recording.torn_head().map(|torn| TornTail { last_seq, ..torn.clone() });
@@ -123,7 +133,7 @@ impl Records {
         let reader = self.reader.take().expect("the damage came from it");
         let path = &reader.segment.path;
         let is_last =
-            self.next_segment == self.recording.segments().len() && self.recording.torn_head().is_none();
+            self.next_segment == self.recording.segments().len() && self.recording.ends_with_segments();
         let may_be_torn = is_last && !matches!(damage, Damage::Sequence { .. });
         let torn = if may_be_torn { reader.torn_bytes()? } else { None };
         let Some(bytes) = torn else {

@@ -1,13 +1,10 @@
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Damage, JournalError};
-use crate::format::{
-    BadHeader, FORMAT_VERSION, HEADER_BYTES, MAGIC, RECORD_HEADER_BYTES, RecordHeader, SegmentHeader,
-    has_later_record,
-};
+use crate::format::{BadHeader, HEADER_BYTES, MAGIC, RECORD_HEADER_BYTES, RecordHeader, SegmentHeader};
 
 /// One file of a journal, or the decompressed records of a recording.
 #[derive(Clone, Debug)]
@@ -26,30 +23,40 @@ pub(crate) enum Head {
     Torn {
         bytes: u64,
     },
+    Bad(BadHeader),
 }
 
 /// Reads the header of a file.
 pub(crate) fn read_head(path: &Path) -> Result<Head, JournalError> {
     let mut file = File::open(path).map_err(JournalError::io("open", path))?;
+    read_head_of(&mut file).map_err(JournalError::io("read", path))
+}
+
+fn read_head_of(file: &mut File) -> io::Result<Head> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES);
-    file.by_ref()
-        .take(HEADER_BYTES as u64)
-        .read_to_end(&mut bytes)
-        .map_err(JournalError::io("read", path))?;
-    let size = file.metadata().map_err(JournalError::io("read", path))?.len();
+    file.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut bytes)?;
     let is_cut = bytes.len() < HEADER_BYTES && MAGIC.starts_with(&bytes[..bytes.len().min(MAGIC.len())]);
-    // Some file systems show zeros where the data of a new file had not reached the disk.
-    let is_blank = bytes.iter().all(|byte| *byte == 0);
-    if is_cut || is_blank {
-        return Ok(Head::Torn { bytes: size });
+    // Some file systems show zeros where the data of a new file had not reached the disk. Where something stands behind
+    // the zeros, the header had reached it, and was lost since.
+    if is_cut || is_blank(&bytes) && is_blank_to_the_end(file)? {
+        return Ok(Head::Torn { bytes: file.metadata()?.len() });
     }
-    match SegmentHeader::decode(&bytes) {
-        Ok(header) => Ok(Head::Good(header)),
-        Err(BadHeader::Foreign) => Err(JournalError::NotAJournal { path: path.into() }),
-        Err(BadHeader::Damaged) => Err(JournalError::damaged(path, 0, Damage::Header)),
-        Err(BadHeader::Newer(found)) => {
-            Err(JournalError::UnsupportedFormat { path: path.into(), found, supported: FORMAT_VERSION })
+    Ok(SegmentHeader::decode(&bytes).map_or_else(Head::Bad, Head::Good))
+}
+
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+fn is_blank_to_the_end(file: &File) -> io::Result<bool> {
+    let mut file = BufReader::with_capacity(CHUNK, file.take(MOST_SEARCHED));
+    loop {
+        let bytes = file.fill_buf()?;
+        let read = bytes.len();
+        if read == 0 || !is_blank(bytes) {
+            return Ok(read == 0 && file.get_ref().limit() > 0);
         }
+        file.consume(read);
     }
 }
 
@@ -114,6 +121,8 @@ pub(crate) struct SegmentReader {
 
 /// A broken tail beyond this size is not searched; it counts as damage.
 const MOST_SEARCHED: u64 = 256 << 20;
+/// How much of it is in memory at once.
+const CHUNK: usize = 64 << 10;
 
 impl SegmentReader {
     pub(crate) fn open(segment: &Segment) -> Result<Self, JournalError> {
@@ -172,14 +181,13 @@ impl SegmentReader {
             return Ok(None);
         }
         let path = &self.segment.path;
-        let mut rest = Vec::new();
-        open_at(path, self.offset)?
-            .take(MOST_SEARCHED + 1)
-            .read_to_end(&mut rest)
-            .map_err(JournalError::io("read", path))?;
-        let bytes = rest.len() as u64;
-        let is_torn = bytes <= MOST_SEARCHED && !has_later_record(&rest, self.next_seq);
-        Ok(is_torn.then_some(bytes))
+        let search = || {
+            let end = File::open(path)?.metadata()?.len();
+            let bytes = end.saturating_sub(self.offset);
+            let is_torn = bytes <= MOST_SEARCHED && !has_later_record(path, self.offset, end, self.next_seq)?;
+            Ok(is_torn.then_some(bytes))
+        };
+        search().map_err(JournalError::io("read", path))
     }
 
     /// Bytes from here to the end. The file is asked for its length only when less than `wanted` are known.
@@ -196,6 +204,51 @@ impl SegmentReader {
             enough if enough >= wanted => Ok(()),
             _ => Err(FrameError::Invalid(Damage::Incomplete)),
         }
+    }
+}
+
+/// Whether a whole record of event `next_seq` or a later one stands anywhere behind the broken one at `offset`.
+///
+/// This tells a torn tail, behind which there is nothing, from damage in the middle.
+fn has_later_record(path: &Path, offset: u64, end: u64, next_seq: u64) -> io::Result<bool> {
+    let later = next_seq..=next_seq.saturating_add((end - offset) / RECORD_HEADER_BYTES as u64);
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset + 1))?;
+    let mut place = offset + 1;
+    let mut chunk = Vec::with_capacity(CHUNK + RECORD_HEADER_BYTES);
+    while file.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)? > 0 {
+        let mut passed = 0;
+        while let Some(head) = chunk[passed..].first_chunk() {
+            let head = RecordHeader::decode(head);
+            let begin = place + (passed + RECORD_HEADER_BYTES) as u64;
+            if later.contains(&head.seq) && holds_at(path, &head, begin, end)? {
+                return Ok(true);
+            }
+            passed += 1;
+        }
+        chunk.drain(..passed);
+        place += passed as u64;
+    }
+    Ok(false)
+}
+
+/// Whether the payload that `head` describes begins at `begin` and ends before `end`.
+fn holds_at(path: &Path, head: &RecordHeader, begin: u64, end: u64) -> io::Result<bool> {
+    if !head.has_sane_length() || u64::from(head.length) > end.saturating_sub(begin) {
+        return Ok(false);
+    }
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(begin))?;
+    let mut payload = BufReader::with_capacity(CHUNK, file.take(head.length.into()));
+    let mut crc = head.crc_of_head();
+    loop {
+        let part = payload.fill_buf()?;
+        if part.is_empty() {
+            return Ok(crc == head.crc);
+        }
+        crc = crc32c::crc32c_append(crc, part);
+        let read = part.len();
+        payload.consume(read);
     }
 }
 

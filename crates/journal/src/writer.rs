@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use headwater_bus::Recorder;
+use headwater_bus::{Recorder, clock};
 use headwater_events::Envelope;
 use serde::Serialize;
 use tokio::runtime::Builder;
@@ -18,6 +18,7 @@ use crate::appender::Appender;
 use crate::backlog::JournalBacklog;
 use crate::config::JournalConfig;
 use crate::error::JournalError;
+use crate::retention::Retention;
 
 /// Most events in one write.
 const BATCH: usize = 256;
@@ -49,6 +50,7 @@ pub struct JournalWriter {
     stop: oneshot::Sender<()>,
     ended: oneshot::Receiver<Result<(), JournalError>>,
     thread: JoinHandle<()>,
+    needed_from: Arc<AtomicU64>,
 }
 
 impl JournalWriter {
@@ -56,12 +58,15 @@ impl JournalWriter {
         config: &JournalConfig,
         appender: Appender,
         lock: File,
+        retention: Retention,
+        needed_from: u64,
     ) -> Result<(Self, Recorder), JournalError> {
         let (queue, events) = mpsc::channel(config.queue.max(1));
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let recorded = Arc::new(AtomicU64::new(appender.last_seq()));
         let (publish, status) = watch::channel(JournalStatus::default());
+        let needed_from = Arc::new(AtomicU64::new(needed_from));
         let directory = config.directory.clone();
         let runtime = Builder::new_current_thread()
             .enable_time()
@@ -75,6 +80,9 @@ impl JournalWriter {
             status: publish,
             sync_interval: config.sync_interval(),
             sync_at: None,
+            retention,
+            needed_from: Arc::clone(&needed_from),
+            retain_at: Instant::now(),
         };
         task.publish();
         let thread = thread::Builder::new()
@@ -87,12 +95,18 @@ impl JournalWriter {
             })
             .map_err(JournalError::io("start the writer of", &directory))?;
         let recorder = Recorder::new(queue, Arc::clone(&recorded));
-        Ok((Self { directory, recorded, status, stop, ended, thread }, recorder))
+        Ok((Self { directory, recorded, status, stop, ended, thread, needed_from }, recorder))
     }
 
     /// Answers the bus's repairs of lag from what is recorded.
     pub fn backlog(&self) -> JournalBacklog {
         JournalBacklog::of_journal(self.directory.clone(), Arc::clone(&self.recorded))
+    }
+
+    /// Retention keeps events from `seq` on: those before it are needed by nobody any more. By default, see
+    /// [`Journal::keep_from`](crate::Journal::keep_from).
+    pub fn keep_from(&self, seq: u64) {
+        self.needed_from.store(seq, Ordering::Release);
     }
 
     /// How far it is, and whether it failed.
@@ -119,6 +133,9 @@ impl JournalWriter {
 /// Encoding a block takes a core for about as long as deciding on it does; the block goes first.
 const DEFERENCE: Duration = Duration::from_millis(2);
 
+/// How often retention looks for what is too old, beside each time a segment is begun.
+const RETAIN_EVERY: Duration = Duration::from_mins(10);
+
 /// What the thread runs.
 struct Task {
     appender: Appender,
@@ -129,6 +146,10 @@ struct Task {
     sync_interval: Duration,
     /// When what is written must be forced to the disk; `None` while all is.
     sync_at: Option<Instant>,
+    retention: Retention,
+    needed_from: Arc<AtomicU64>,
+    /// When retention looks next.
+    retain_at: Instant,
 }
 
 impl Task {
@@ -150,6 +171,7 @@ impl Task {
             select! {
                 biased;
                 () = sleep_until(sync_at), if self.sync_at.is_some() => self.sync()?,
+                () = sleep_until(self.retain_at) => self.retain(),
                 _ = &mut self.stopped, if !self.events.is_closed() => self.events.close(),
                 count = self.events.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
@@ -164,11 +186,21 @@ impl Task {
     }
 
     fn write(&mut self, batch: &[Arc<Envelope>]) -> Result<(), JournalError> {
+        let segments = self.appender.segments;
         self.appender.append(batch)?;
+        if self.appender.segments > segments {
+            self.retain_at = Instant::now();
+        }
         self.recorded.store(self.appender.last_seq(), Ordering::Release);
         self.sync_at.get_or_insert_with(|| Instant::now() + self.sync_interval);
         self.publish();
         Ok(())
+    }
+
+    fn retain(&mut self) {
+        let now = Duration::from_nanos(clock::unix_nanos());
+        self.retention.apply(self.needed_from.load(Ordering::Acquire), now);
+        self.retain_at = Instant::now() + RETAIN_EVERY;
     }
 
     fn sync(&mut self) -> Result<(), JournalError> {

@@ -4,6 +4,7 @@ pub mod anvil;
 pub mod arbitrage;
 pub mod executed;
 pub mod fake_node;
+pub mod journal;
 pub mod market;
 pub mod rebuild;
 pub mod rpc;

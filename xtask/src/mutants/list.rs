@@ -139,6 +139,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "",
     },
     Mutant {
+        name: "record-checksum-ignored",
+        file: "crates/journal/src/format.rs",
+        original: "self.crc == crc32c::crc32c_append(self.crc_of_head(), payload)",
+        broken: "self.crc == crc32c::crc32c_append(self.crc_of_head(), payload) || !payload.is_empty()",
+        package: "headwater-tests",
+        tests: "journal_damage::all_before",
+    },
+    Mutant {
+        name: "journal-cut-in-the-middle",
+        file: "crates/journal/src/segment.rs",
+        original: "&& !has_later_record(path, self.offset, end, self.next_seq)?;",
+        broken: "&& (has_later_record(path, self.offset, end, self.next_seq)? || bytes > 0);",
+        package: "headwater-tests",
+        tests: "journal_damage::all_before",
+    },
+    Mutant {
         name: "standing-cycle-forgotten",
         file: "crates/detectors/src/arbitrage.rs",
         original: "let changed: &[PoolId] = if let Touched::Pools(changed) = touched { changed } else { &[] };",

@@ -232,6 +232,75 @@ fn a_missing_segment_is_damage() {
 }
 
 #[test]
+fn a_broken_header_hides_nothing_that_stands_before_it() {
+    for (at, damage) in [(0, Damage::Magic), (20, Damage::Header)] {
+        let place = Place::of_small_segments();
+        place.append(1, 1..=40);
+        let last = place.info().segments.len() as u32;
+        for broken in 2..=last {
+            let first_seq = place.info().segments[broken as usize - 1].first_seq;
+            let whole = fs::read(place.segment(broken)).expect("it is there");
+            place.edit(broken, |bytes| bytes[at] ^= 1);
+            place.is_damaged(broken, 0, |found| *found == damage);
+            let before = Recording::open(place.config().directory).expect("the first segment is whole");
+            let seqs: Vec<_> =
+                before.records(0).map_while(Result::ok).map(|record| record.envelope.seq).collect();
+            assert_eq!(seqs, (1..first_seq).collect::<Vec<_>>());
+            Journal::open(&place.config(), RunId(2)).expect_err("it is damaged");
+            fs::write(place.segment(broken), whole).expect("it can be written");
+        }
+    }
+}
+
+#[test]
+fn records_behind_a_blank_header_are_not_removed() {
+    let place = Place::new();
+    place.append(1, 1..=3);
+    place.append(2, 4..=6);
+    place.edit(2, |bytes| bytes[..HEADER_BYTES].fill(0));
+    let before = fs::read(place.segment(2)).expect("it is there");
+    place.is_damaged(2, 0, |damage| *damage == Damage::Magic);
+    Journal::open(&place.config(), RunId(3)).expect_err("it is damaged");
+    assert_eq!(fs::read(place.segment(2)).expect("it is there"), before);
+    place.edit(2, |bytes| bytes.fill(0));
+    assert_eq!(place.info().torn.map(|torn| (torn.offset, torn.last_seq)), Some((0, 3)));
+}
+
+#[test]
+fn a_segment_of_another_run_among_those_of_one_is_damage() {
+    let (place, other) = (Place::of_small_segments(), Place::of_small_segments());
+    place.append(1, 1..=40);
+    other.append(2, 1..=40);
+    fs::copy(other.segment(3), place.segment(3)).expect("it can be copied");
+    let (expected, actual) = (RunId(1), RunId(2));
+    place.is_damaged(3, 0, |damage| *damage == Damage::Run { expected, actual });
+}
+
+#[test]
+fn a_first_segment_in_the_middle_is_not_where_reading_begins() {
+    let place = Place::of_small_segments();
+    place.append(1, 1..=40);
+    fs::copy(place.segment(1), place.segment(4)).expect("it can be copied");
+    place.is_damaged(4, 0, |damage| matches!(damage, Damage::Sequence { actual: 1, .. }));
+    let recording = Recording::open(place.config().directory).expect("the first segment is whole");
+    let first = recording.records(1).next().expect("there are events").expect("it holds");
+    assert_eq!((first.envelope.seq, &*first.file), (1, &*place.segment(1)));
+}
+
+#[test]
+fn no_more_is_allocated_than_a_record_may_have() {
+    let place = Place::new();
+    place.append(1, 1..=3);
+    let recording = Recording::open(place.config().directory).expect("it opens");
+    for length in [u32::MAX, MAX_RECORD_BYTES as u32 + 1, MAX_RECORD_BYTES as u32, 100_000] {
+        place.edit(1, |bytes| bytes[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&length.to_le_bytes()));
+        let mut reader = crate::segment::SegmentReader::open(&recording.segments()[0]).expect("it opens");
+        assert!(reader.next_frame().is_err());
+        assert!(reader.payload().is_empty(), "{length}");
+    }
+}
+
+#[test]
 fn a_repeated_record_is_damage() {
     let place = Place::new();
     place.append(1, 1..=3);

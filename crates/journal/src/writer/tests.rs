@@ -99,10 +99,43 @@ async fn a_backlog_says_what_is_gone_and_what_is_damaged() {
 
     let second = directory.path().join("00000002.hwj");
     let mut bytes = fs::read(&second).expect("it is there");
-    bytes[60] ^= 1;
+    let damaged = Recording::open(&second).expect("it holds").records(0).nth(1).expect("two records");
+    bytes[damaged.expect("it holds").offset as usize + 4] ^= 1;
     fs::write(&second, bytes).expect("it can be written");
-    let error = recording.backlog(RunId(9)).read(oldest, 50).expect_err("it is damaged");
+    let backlog = recording.backlog(RunId(9));
+    let before = backlog.read(oldest, 50).expect("what stands before the damage is given out");
+    assert_eq!(seqs(&before), [oldest]);
+    let error = backlog.read(oldest + 1, 50).expect_err("it is damaged");
     assert!(error.to_string().contains("00000002.hwj is damaged at byte"), "{error}");
+}
+
+#[tokio::test]
+async fn the_writer_removes_what_is_too_much_and_nobody_needs() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let config = JournalConfig { keep_bytes: 1, ..config(&directory) };
+    let journal = Journal::open(&config, RunId(7)).expect("it is free").keep_from(1);
+    let (writer, recorder) = journal.start().expect("it starts");
+    let bus =
+        EventBus::new(&BusConfig::default(), &Topology::new(), &Timeline::default(), Some(recorder), None);
+    publish(&bus, 200).await;
+    recorded(&writer, 200).await;
+    let backlog = writer.backlog();
+    assert_eq!(seqs(&backlog.read(1, 2).expect("it is needed")), [1, 2]);
+    writer.keep_from(150);
+    let oldest = || Recording::open(directory.path()).map_or(1, |recording| recording.first_seq());
+    // It looks again whenever it begins a segment.
+    for _ in 0..10_000 {
+        if oldest() > 1 {
+            break;
+        }
+        publish(&bus, 1).await;
+    }
+    publish(&bus, 1).await;
+    let gone = backlog.read(1, 2).expect_err("it is gone");
+    assert!(matches!(gone, BacklogError::Gone { wanted: 1, oldest } if oldest <= 150), "{gone}");
+    assert_eq!(seqs(&backlog.read(150, 2).expect("it is needed")), [150, 151]);
+    writer.close().await.expect("it closes");
+    verify(directory.path()).expect("what stays holds");
 }
 
 #[tokio::test]

@@ -11,4 +11,5 @@ mod live;
 mod mainnet;
 mod recall;
 mod replay;
+mod silence;
 mod simulation;

@@ -51,6 +51,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::recall::RECALL,
     crate::proofs::actors::ACTORS,
     crate::proofs::lag::LAG,
+    crate::proofs::silence::SILENCE,
 ];
 
 /// By name.

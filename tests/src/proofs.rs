@@ -7,3 +7,4 @@ pub mod mainnet;
 pub mod mainnet_swaps;
 pub mod recall;
 pub mod replay;
+pub mod silence;

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alloy_primitives::BlockNumber;
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use headwater_node::{Node, NodeConfig, NodeError, Transport};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -80,7 +81,8 @@ pub(super) struct Watched {
 impl Watchdog {
     pub(super) fn spawn(watched: Watched) -> Self {
         let (sender, verdicts) = mpsc::channel(1);
-        let watching = Watching { watched, standbys: HashMap::new(), sender };
+        let standbys = HashMap::new();
+        let watching = Watching { watched, standbys, asking: FuturesUnordered::new(), sender };
         Self { verdicts, task: tokio::spawn(watching.run()).abort_handle() }
     }
 
@@ -120,7 +122,16 @@ struct Watching {
     watched: Watched,
     /// Connections made for an earlier look.
     standbys: HashMap<usize, Node>,
+    /// Questions to other endpoints that are on their way; a dial that was begun is never given up for a quicker answer,
+    /// because the next one would have to wait.
+    asking: FuturesUnordered<BoxFuture<'static, Asked>>,
     sender: mpsc::Sender<Verdict>,
+}
+
+/// What another endpoint gave.
+struct Asked {
+    standby: Option<Standby>,
+    head: Option<BlockNumber>,
 }
 
 /// What a look around gave.
@@ -143,6 +154,7 @@ impl Watching {
             if Instant::now() < stale_at {
                 (quiet, unanswered) = (0, 0);
                 self.standbys.clear();
+                self.asking.clear();
                 sleep_until(stale_at).await;
                 continue;
             }
@@ -156,7 +168,8 @@ impl Watching {
                     if !self.stays_mute(head).await {
                         continue;
                     }
-                    Verdict::Leave { reason: "its head moves, and it announces none", standby: None }
+                    let standby = self.any_standby().await;
+                    Verdict::Leave { reason: "its head moves, and it announces none", standby }
                 }
                 Look::OtherAhead(standby) => {
                     Verdict::Leave { reason: "another node is ahead", standby: Some(standby) }
@@ -185,13 +198,13 @@ impl Watching {
         if pulse.busy { patience.max(self.watched.complete_within) } else { patience }
     }
 
-    async fn tell(&self, verdict: Verdict) {
+    async fn tell(&mut self, verdict: Verdict) {
         // Nobody listens any more: this task is about to be aborted.
         let _ = self.sender.send(verdict).await;
     }
 
     /// A quiet chain is no fault: the next looks come later and later.
-    async fn stay(&self, pulse: &Pulse, quiet: u32) {
+    async fn stay(&mut self, pulse: &Pulse, quiet: u32) {
         if quiet == 0 {
             let since = pulse.at.elapsed();
             info!(head = pulse.head, ?since, "no new head, and no other node is ahead: staying");
@@ -201,7 +214,7 @@ impl Watching {
     }
 
     /// Whether the announcement of a head that the node has does not come. While blocks are fetched none is read.
-    async fn stays_mute(&self, head: BlockNumber) -> bool {
+    async fn stays_mute(&mut self, head: BlockNumber) -> bool {
         let asked_at = Instant::now();
         let mut idle = 0;
         while idle < 2 {
@@ -220,7 +233,7 @@ impl Watching {
         let question = pulse.block_time.max(SHORTEST_QUESTION);
         let node = self.watched.node.clone();
         let mut own = pin!(timeout(question, fetch_head(&node)));
-        let mut others = self.others();
+        self.ask_others();
         let mut answered = None;
         loop {
             tokio::select! {
@@ -234,7 +247,7 @@ impl Watching {
                         _ => {}
                     }
                 }
-                Some((standby, head)) = others.next() => match (standby, head) {
+                Some(Asked { standby, head }) = self.asking.next() => match (standby, head) {
                     (Some(standby), Some(head)) if head > pulse.head => return Look::OtherAhead(standby),
                     (Some(standby), _) => drop(self.standbys.insert(standby.index, standby.node)),
                     (None, _) => {}
@@ -244,28 +257,39 @@ impl Watching {
         }
     }
 
-    /// The heads of the other endpoints. One that was tried within the last second is left out.
-    fn others(
-        &mut self,
-    ) -> FuturesUnordered<impl Future<Output = (Option<Standby>, Option<BlockNumber>)> + use<>> {
+    /// Asks all other endpoints for their heads, unless an earlier look still does. One that was tried within the last
+    /// second, and is not connected, is left out.
+    fn ask_others(&mut self) {
+        if !self.asking.is_empty() {
+            return;
+        }
         let now = Instant::now();
         let Watched { config, endpoints, index: present, .. } = &self.watched;
-        let mut known = std::mem::take(&mut self.standbys);
-        let subscribes = |index: &usize| config.urls[*index].transport() != Transport::Http;
-        let others = (0..config.urls.len()).filter(|index| index != present).filter(subscribes);
-        others
-            .filter_map(|index| {
-                let node = known.remove(&index).filter(|node| node.close_reason().is_none());
-                if node.is_none() {
-                    let mut endpoints = endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-                    if !endpoints.is_due(index, now) {
-                        return None;
-                    }
-                    endpoints.tried(index, now);
+        for (index, url) in config.urls.iter().enumerate() {
+            if index == *present || url.transport() == Transport::Http {
+                continue;
+            }
+            let node = self.standbys.remove(&index).filter(|node| node.close_reason().is_none());
+            if node.is_none() {
+                let mut endpoints = endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+                if !endpoints.is_due(index, now) {
+                    continue;
                 }
-                Some(ask(index, node, config.clone(), endpoints.clone()))
-            })
-            .collect()
+                endpoints.tried(index, now);
+            }
+            self.asking.push(ask(index, node, config.clone(), endpoints.clone()).boxed());
+        }
+    }
+
+    /// A connection with another endpoint, wherever its head is.
+    async fn any_standby(&mut self) -> Option<Standby> {
+        while let Some(Asked { standby, .. }) = self.asking.next().await {
+            if standby.is_some() {
+                return standby;
+            }
+        }
+        let index = *self.standbys.keys().min()?;
+        self.standbys.remove(&index).map(|node| Standby { index, node })
     }
 }
 
@@ -275,7 +299,7 @@ async fn ask(
     node: Option<Node>,
     config: NodeConfig,
     endpoints: Arc<Mutex<Endpoints>>,
-) -> (Option<Standby>, Option<BlockNumber>) {
+) -> Asked {
     let (endpoint, limits) = (&config.urls[index], config.limits());
     let within = limits.connect_timeout;
     let asking = async {
@@ -287,7 +311,7 @@ async fn ask(
         Ok((node, head))
     };
     match timeout(within, asking).await {
-        Ok(Ok((node, head))) => (Some(Standby { index, node }), head),
+        Ok(Ok((node, head))) => Asked { standby: Some(Standby { index, node }), head },
         Ok(Err(error)) => {
             let wrong_chain = matches!(error, NodeError::WrongChain { .. });
             if wrong_chain {
@@ -296,8 +320,8 @@ async fn ask(
                 debug!(%endpoint, %error, "no help");
             }
             endpoints.lock().unwrap_or_else(PoisonError::into_inner).failed(index, wrong_chain);
-            (None, None)
+            Asked { standby: None, head: None }
         }
-        Err(_) => (None, None),
+        Err(_) => Asked { standby: None, head: None },
     }
 }

@@ -155,7 +155,14 @@ impl Watching {
                 (quiet, unanswered) = (0, 0);
                 self.standbys.clear();
                 self.asking.clear();
-                sleep_until(stale_at).await;
+                // Patience itself changes: with the block time, and while blocks are fetched.
+                let changed = tokio::select! {
+                    () = sleep_until(stale_at) => Ok(()),
+                    changed = self.watched.pulse.changed() => changed,
+                };
+                if changed.is_err() {
+                    return;
+                }
                 continue;
             }
             let look = self.look(&pulse).await;

@@ -14,4 +14,5 @@ mod mainnet;
 mod recall;
 mod reorgs;
 mod replay;
+mod silence;
 mod simulation;

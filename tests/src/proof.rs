@@ -54,6 +54,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::reorgs::REORGS,
     crate::proofs::kill9::KILL9,
     crate::proofs::journal_damage::JOURNAL_DAMAGE,
+    crate::proofs::silence::SILENCE,
 ];
 
 /// By name.

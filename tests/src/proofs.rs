@@ -10,3 +10,4 @@ pub mod mainnet_swaps;
 pub mod recall;
 pub mod reorgs;
 pub mod replay;
+pub mod silence;

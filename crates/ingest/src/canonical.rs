@@ -110,9 +110,15 @@ impl Canonical {
         self.chain.back()
     }
 
-    /// Notes that the node announced a block: it is no gap, and its header need not be fetched.
-    pub fn announce(&mut self, link: Link) {
-        self.announced.insert(link);
+    /// The lowest block that is remembered: a reorganisation can go down to it.
+    pub fn oldest(&self) -> Option<&Link> {
+        self.chain.front()
+    }
+
+    /// Notes that the node announced a block: it is no gap, and its header need not be fetched. Whether it is the first
+    /// announcement of it.
+    pub fn announce(&mut self, link: Link) -> bool {
+        self.announced.insert(link)
     }
 
     /// Whether a block is part of the chain as it was published.
@@ -234,9 +240,9 @@ struct Announced {
 }
 
 impl Announced {
-    fn insert(&mut self, link: Link) {
+    fn insert(&mut self, link: Link) -> bool {
         if self.links.insert(link.hash, link).is_some() {
-            return;
+            return false;
         }
         self.order.push_back(link.hash);
         if self.order.len() > ANNOUNCED
@@ -244,6 +250,7 @@ impl Announced {
         {
             self.links.remove(&oldest);
         }
+        true
     }
 
     fn get(&self, hash: BlockHash) -> Option<Link> {

@@ -16,13 +16,17 @@ pub struct IngestConfig {
     pub completeness: Grade,
     /// Milliseconds within which the node must give a block that it announced, with all its logs. Default 2,000.
     pub complete_within_ms: NonZeroU64,
-    /// Milliseconds without a new head after which the node is asked for it. Default 30,000.
+    /// Most milliseconds without a new head until the node is asked for it, and the other endpoints with it; less where
+    /// two and a half block times are less. Default 30,000.
     pub head_timeout_ms: NonZeroU64,
+    /// Milliseconds from one block to the next. Absent (default): measured, as the mean of the timestamps of the last 16
+    /// blocks, and at least 250.
+    pub block_time_ms: Option<NonZeroU64>,
     /// Blocks that are fetched at the same time when several are missing. Default 32.
     pub backfill_batch: NonZeroU64,
-    /// Least milliseconds from one attempt to connect to the next. Default 1,000.
+    /// Least milliseconds from one attempt to connect to an endpoint to the next. Default 1,000.
     pub reconnect_min_ms: NonZeroU64,
-    /// Most milliseconds from one attempt to connect to the next. Default 30,000.
+    /// Most milliseconds from one attempt to connect to an endpoint to the next. Default 30,000.
     pub reconnect_max_ms: NonZeroU64,
 }
 
@@ -32,6 +36,7 @@ impl Default for IngestConfig {
             completeness: Grade::Matched,
             complete_within_ms: const { NonZeroU64::new(2_000).expect("not zero") },
             head_timeout_ms: const { NonZeroU64::new(30_000).expect("not zero") },
+            block_time_ms: None,
             backfill_batch: const { NonZeroU64::new(32).expect("not zero") },
             reconnect_min_ms: const { NonZeroU64::new(1_000).expect("not zero") },
             reconnect_max_ms: const { NonZeroU64::new(30_000).expect("not zero") },

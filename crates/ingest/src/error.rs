@@ -29,6 +29,26 @@ pub enum IngestError {
         /// Why, in words.
         reason: String,
     },
+    /// The node does not say what others say, or says nothing.
+    #[error("{endpoint} has fallen silent at block {head}: {reason}")]
+    Silent {
+        /// The redacted endpoint.
+        endpoint: String,
+        /// Height of the last block that it gave.
+        head: BlockNumber,
+        /// What gave it away.
+        reason: &'static str,
+    },
+    /// The node's head lies below all blocks that are remembered; it has to catch up first.
+    #[error("{endpoint} is at block {head}, far behind block {ours}, the last that was published")]
+    Behind {
+        /// The redacted endpoint.
+        endpoint: String,
+        /// Height of its head.
+        head: BlockNumber,
+        /// Height of ours.
+        ours: BlockNumber,
+    },
     /// The bus takes no more source events.
     #[error("the bus is closed")]
     BusClosed(#[from] Closed),
@@ -53,7 +73,11 @@ impl IngestError {
     pub fn is_mended_by_reconnecting(&self) -> bool {
         match self {
             Self::Node(NodeError::WrongChain { .. } | NodeError::NoEndpoint) => false,
-            Self::Node(_) | Self::Fetch(_) | Self::Disconnected { .. } => true,
+            Self::Node(_)
+            | Self::Fetch(_)
+            | Self::Disconnected { .. }
+            | Self::Silent { .. }
+            | Self::Behind { .. } => true,
             Self::Canonical(error) => matches!(error, CanonicalError::Unconnected { .. }),
             Self::BusClosed(_) | Self::Journal(_) | Self::OutOfStep { .. } | Self::ReaderDied => false,
         }

@@ -26,6 +26,10 @@ const GET_LOGS: &str = "eth_getLogs";
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
+/// The same where the node says that it is asked too often.
+const FIRST_LIMITED_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_LIMITED_PAUSE: Duration = Duration::from_secs(2);
+
 /// Fetches blocks and judges whether their logs are complete.
 #[derive(Debug)]
 pub struct Fetcher {
@@ -50,6 +54,23 @@ pub struct Fetched {
 struct Answers {
     block: Option<(ParsedBlock, Instant)>,
     logs: Option<(BloomedLogs, Instant)>,
+    /// Whether the node said that it is asked too often.
+    limited: bool,
+}
+
+/// The pause from one question to the next.
+struct Pause(Duration);
+
+impl Pause {
+    fn next(&mut self, limited: bool) -> Duration {
+        let (first, longest) = match limited {
+            true => (FIRST_LIMITED_PAUSE, LONGEST_LIMITED_PAUSE),
+            false => (FIRST_PAUSE, LONGEST_PAUSE),
+        };
+        let pause = self.0.clamp(first, longest);
+        self.0 = pause * 2;
+        pause
+    }
 }
 
 /// Logs and the bloom of them all.
@@ -69,10 +90,11 @@ impl Fetcher {
     /// [`FetchError`]; a lost connection, a time-out of a request and a malformed answer are given back at once.
     pub async fn fetch(&self, node: &Node, link: &Link) -> Result<Fetched, FetchError> {
         let begun = Instant::now();
-        let (mut pause, mut retries) = (FIRST_PAUSE, 0);
+        let (mut pauses, mut retries) = (Pause(FIRST_PAUSE), 0);
         let mut block = None;
         loop {
             let answers = self.request(node, link, block.is_none()).await?;
+            let pause = pauses.next(answers.limited);
             block = block.or(answers.block);
             let failure = match (block.take(), answers.logs) {
                 (Some((parsed, at)), Some(((logs, bloom), logs_at))) => {
@@ -99,7 +121,6 @@ impl Fetcher {
             }
             debug!(%failure, retries, "asking again");
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
             retries += 1;
         }
     }
@@ -118,10 +139,11 @@ impl Fetcher {
     async fn request(&self, node: &Node, link: &Link, with_block: bool) -> Result<Answers, FetchError> {
         let block = async {
             if !with_block {
-                return Ok(None);
+                return Ok((None, false));
             }
-            let Some(reply) = answer(node.request(GET_BLOCK, (link.hash, true)).await, link)? else {
-                return Ok(None);
+            let reply = match answer(node.request(GET_BLOCK, (link.hash, true)).await, link)? {
+                Answered::With(reply) => reply,
+                Answered::NotYet { limited } => return Ok((None, limited)),
             };
             let raw = reply.raw;
             let parsed = aside(raw.len(), move || parse_block(&raw)).await;
@@ -131,16 +153,20 @@ impl Fetcher {
             {
                 return Err(FetchError::AnotherBlock { number: link.number, hash: link.hash });
             }
-            Ok(Some((parsed, reply.received_at)))
+            Ok((Some((parsed, reply.received_at)), false))
         };
         let logs = async {
             let filter = json!({ "blockHash": link.hash });
-            let Some(reply) = answer(node.request(GET_LOGS, [filter]).await, link)? else { return Ok(None) };
+            let reply = match answer(node.request(GET_LOGS, [filter]).await, link)? {
+                Answered::With(reply) => reply,
+                Answered::NotYet { limited } => return Ok((None, limited)),
+            };
             let logs = self.read_logs(&reply.raw, link.hash).await.map_err(malformed(link, GET_LOGS))?;
-            Ok(Some((logs, reply.received_at)))
+            Ok((Some((logs, reply.received_at)), false))
         };
         let (block, logs) = join(block, logs).await;
-        Ok(Answers { block: block?, logs: logs? })
+        let ((block, block_limited), (logs, logs_limited)) = (block?, logs?);
+        Ok(Answers { block, logs, limited: block_limited || logs_limited })
     }
 
     /// Parses logs and computes their bloom: many of them in two halves, on two threads.
@@ -229,12 +255,22 @@ pub fn match_logs(
     if *bloom == header.logs_bloom { Ok(()) } else { Err(Incomplete::Bloom { logs: logs.len() }) }
 }
 
-/// The answer; `None` where the node does not know the block (yet).
-fn answer(answer: Result<Reply, NodeError>, link: &Link) -> Result<Option<Reply>, FetchError> {
+/// An answer, if it is one.
+enum Answered {
+    With(Reply),
+    /// The node does not know the block (yet), or wants to be asked later.
+    NotYet {
+        limited: bool,
+    },
+}
+
+fn answer(answer: Result<Reply, NodeError>, link: &Link) -> Result<Answered, FetchError> {
     match answer {
-        Ok(reply) if reply.is_null() => Ok(None),
-        Ok(reply) => Ok(Some(reply)),
-        Err(NodeError::Rpc { error, .. }) if error.is_block_unknown() || error.is_retryable() => Ok(None),
+        Ok(reply) if reply.is_null() => Ok(Answered::NotYet { limited: false }),
+        Ok(reply) => Ok(Answered::With(reply)),
+        Err(NodeError::Rpc { error, .. }) if error.is_block_unknown() || error.is_retryable() => {
+            Ok(Answered::NotYet { limited: error.is_rate_limit() })
+        }
         Err(source) => Err(FetchError::Node { number: link.number, source }),
     }
 }
@@ -257,17 +293,17 @@ pub(crate) async fn fetch_link(
 ) -> Result<Link, FetchError> {
     let sought = Link { number: child.saturating_sub(1), hash, parent_hash: Default::default() };
     let begun = Instant::now();
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pause(FIRST_PAUSE);
     loop {
-        if let Some(reply) = answer(node.request(GET_BLOCK, (hash, false)).await, &sought)? {
-            return parse_link(&reply.raw).map_err(malformed(&sought, GET_BLOCK));
-        }
+        let pause = match answer(node.request(GET_BLOCK, (hash, false)).await, &sought)? {
+            Answered::With(reply) => return parse_link(&reply.raw).map_err(malformed(&sought, GET_BLOCK)),
+            Answered::NotYet { limited } => pauses.next(limited),
+        };
         let after = begun.elapsed();
         if after + pause > within {
             return Err(FetchError::Unavailable { number: sought.number, hash, after });
         }
         sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -277,19 +313,19 @@ pub(crate) async fn fetch_link(
 ///
 /// As [`Fetcher::fetch`].
 pub(crate) async fn fetch_head(node: &Node) -> Result<Option<Link>, FetchError> {
-    fetch_canonical(node, "latest", 0).await
+    fetch_tagged(node, "latest", 0).await
 }
 
-/// The block at a height of the chain on which the node stands; `None` where that chain does not reach so far.
+/// The header at a height of the node's chain; `None` where it has none.
 ///
 /// # Errors
 ///
 /// As [`Fetcher::fetch`].
-pub(crate) async fn fetch_at(node: &Node, number: u64) -> Result<Option<Link>, FetchError> {
-    fetch_canonical(node, &format!("{number:#x}"), number).await
+pub(crate) async fn fetch_link_at(node: &Node, number: u64) -> Result<Option<Link>, FetchError> {
+    fetch_tagged(node, &format!("{number:#x}"), number).await
 }
 
-async fn fetch_canonical(node: &Node, tag: &str, number: u64) -> Result<Option<Link>, FetchError> {
+async fn fetch_tagged(node: &Node, tag: &str, number: u64) -> Result<Option<Link>, FetchError> {
     let method = "eth_getBlockByNumber";
     let reply =
         node.request(method, (tag, false)).await.map_err(|source| FetchError::Node { number, source })?;

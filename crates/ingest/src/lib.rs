@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod actor;
+mod block_time;
 mod bloom;
 mod canonical;
 mod config;
+mod endpoints;
 mod error;
 mod fetch;
 mod outbox;

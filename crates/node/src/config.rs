@@ -37,6 +37,10 @@ pub struct NodeConfig {
     /// Malformed messages within ten seconds that are put up with before the connection is closed. Default 64.
     #[serde(default = "default_max_malformed")]
     pub max_malformed: u64,
+    /// Milliseconds without a byte from a WebSocket after which it is pinged; after as many more without one the
+    /// connection is closed. Default 5,000.
+    #[serde(default = "default_keep_alive_ms")]
+    pub keep_alive_ms: NonZeroU64,
 }
 
 /// The same limits with durations in place of numbers.
@@ -56,6 +60,8 @@ pub struct Limits {
     pub subscription_capacity: usize,
     /// Malformed messages within ten seconds that are put up with.
     pub max_malformed: u64,
+    /// Without a byte from a WebSocket until it is pinged, and from then until it is closed.
+    pub keep_alive: Duration,
 }
 
 impl NodeConfig {
@@ -71,6 +77,7 @@ impl NodeConfig {
             max_batch: default_max_batch(),
             subscription_capacity: default_subscription_capacity(),
             max_malformed: default_max_malformed(),
+            keep_alive_ms: default_keep_alive_ms(),
         }
     }
 
@@ -84,6 +91,7 @@ impl NodeConfig {
             max_batch: self.max_batch.get(),
             subscription_capacity: self.subscription_capacity.get(),
             max_malformed: self.max_malformed,
+            keep_alive: Duration::from_millis(self.keep_alive_ms.get()),
         }
     }
 }
@@ -120,6 +128,10 @@ const fn default_subscription_capacity() -> NonZeroUsize {
 
 const fn default_max_malformed() -> u64 {
     64
+}
+
+const fn default_keep_alive_ms() -> NonZeroU64 {
+    NonZeroU64::new(5_000).expect("not zero")
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! A socket with its reader, and the requests that share it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::{AbortHandle, yield_now};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::debug;
 
 use crate::batch::{Call, encode_batch, encode_request};
@@ -38,7 +40,7 @@ impl Connection {
         let router = Router::new();
         let reading = Reading::new(limits.max_malformed);
         let writer = Arc::new(Mutex::new(Some(writer)));
-        let task = run(reader, reading, EndsWithReader(router.clone()), writer.clone());
+        let task = run(reader, reading, EndsWithReader(router.clone()), writer.clone(), limits.keep_alive);
         let reader = tokio::spawn(task).abort_handle();
         let in_flight = Semaphore::new(limits.max_in_flight.min(Semaphore::MAX_PERMITS));
         Ok(Self { writer, router, reader, in_flight })
@@ -140,15 +142,48 @@ async fn run(
     reading: Reading,
     books: EndsWithReader,
     writer: Arc<Mutex<Option<MessageWriter>>>,
+    keep_alive: Duration,
 ) {
     let router = &books.0;
+    let heard = reader.heard();
     let reason = tokio::select! {
+        reason = keep(heard, &writer, keep_alive) => reason,
         reason = read(reader, reading, router) => reason,
         reason = router.closed() => reason,
     };
     debug!(%reason, "connection ended");
     router.close(reason);
     writer.lock().await.take();
+}
+
+/// Pings a socket on which nothing comes; resolves when the ping brings nothing either.
+async fn keep(
+    heard: Option<Arc<AtomicU64>>,
+    writer: &Mutex<Option<MessageWriter>>,
+    after: Duration,
+) -> CloseReason {
+    let Some(heard) = heard else { return std::future::pending().await };
+    loop {
+        let before = heard.load(Relaxed);
+        sleep(after).await;
+        if heard.load(Relaxed) != before {
+            continue;
+        }
+        let deadline = Instant::now() + after;
+        // A failed or unfinished ping shows by what is not heard.
+        let _ = timeout_at(deadline, ping(writer)).await;
+        sleep_until(deadline).await;
+        if heard.load(Relaxed) == before {
+            return CloseReason::Silent { after: after * 2 };
+        }
+    }
+}
+
+async fn ping(writer: &Mutex<Option<MessageWriter>>) -> Result<(), CloseReason> {
+    match writer.lock().await.as_mut() {
+        Some(writer) => writer.ping().await,
+        None => Ok(()),
+    }
 }
 
 async fn read(mut reader: MessageReader, mut reading: Reading, router: &Router) -> CloseReason {

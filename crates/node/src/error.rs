@@ -74,6 +74,14 @@ pub enum NodeError {
         /// The status code.
         status: u16,
     },
+    /// The node asked, over HTTP, to be left alone for longer than the time allowed; nothing was sent.
+    #[error("{method}: not sent: the node asked to be left alone for another {retry_in:?}")]
+    RateLimited {
+        /// What was to be asked.
+        method: String,
+        /// Until it may be asked again.
+        retry_in: Duration,
+    },
     /// The answer is no JSON-RPC answer to this request.
     #[error("{method}: invalid answer: {what}")]
     InvalidAnswer {
@@ -117,7 +125,10 @@ impl NodeError {
     /// changes something (a transaction), what "again" means is the caller's to decide: the node may have acted.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Timeout { .. } => true,
+            Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Timeout { .. }
+            | Self::RateLimited { .. } => true,
             // The same question would bring the same answer.
             Self::ConnectionLost { reason, .. } => !matches!(reason, CloseReason::MessageTooLarge { .. }),
             Self::Rpc { error, .. } => error.is_retryable(),
@@ -169,6 +180,12 @@ impl RpcError {
         matches!(self.code, -32603 | -32002 | -32005 | 429)
     }
 
+    /// Whether the node says that it is asked too often: limit exceeded (-32005) of EIP-1474, and 429 as some providers
+    /// put it.
+    pub fn is_rate_limit(&self) -> bool {
+        matches!(self.code, -32005 | 429)
+    }
+
     /// Whether the node does not know the block that was asked about (yet). There is no code for it, so the words of
     /// geth, reth, erigon, nethermind and anvil are compared.
     pub fn is_block_unknown(&self) -> bool {
@@ -212,6 +229,12 @@ pub enum CloseReason {
     TooManyMalformed {
         /// How many.
         count: u64,
+    },
+    /// Not a byte came, and a ping was not answered: the peer is gone without a word.
+    #[error("nothing heard for {after:?}, and no answer to a ping")]
+    Silent {
+        /// How long.
+        after: Duration,
     },
     /// The reading task ended without a reason of its own: the runtime is shutting down, or a defect here.
     #[error("the reading task ended")]

@@ -3,10 +3,11 @@
 use std::error::Error as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -14,7 +15,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::warn;
 
 use crate::batch::{Call, encode_batch, encode_request};
 use crate::connection::lost;
@@ -33,8 +35,13 @@ pub(crate) struct Http {
     in_flight: Semaphore,
     next_id: AtomicU64,
     parser: Mutex<Parser>,
+    /// Nothing is sent before: the node said so (`Retry-After`).
+    not_before: Mutex<Option<Instant>>,
     pub(crate) counters: Live,
 }
+
+/// A node that asks to be left alone for longer is asked again after this.
+const LONGEST_HEEDED: Duration = Duration::from_secs(300);
 
 struct Body {
     status: StatusCode,
@@ -63,6 +70,7 @@ impl Http {
             in_flight: Semaphore::new(limits.max_in_flight.min(Semaphore::MAX_PERMITS)),
             next_id: AtomicU64::new(1),
             parser: Mutex::default(),
+            not_before: Mutex::default(),
             counters: Live::default(),
         }
     }
@@ -76,7 +84,7 @@ impl Http {
     ) -> Option<Result<Reply, NodeError>> {
         let exchange = async {
             let id = self.take_ids(1);
-            let body = self.post(method, encode_request(id, method, params)?).await?;
+            let body = self.post(method, encode_request(id, method, params)?, deadline).await?;
             self.single(method, id, body)
         };
         self.counted_timeout(deadline, 1, exchange).await
@@ -90,7 +98,7 @@ impl Http {
     ) -> Option<Result<Vec<Result<Reply, NodeError>>, NodeError>> {
         let exchange = async {
             let first_id = self.take_ids(calls.len());
-            let body = self.post("batch", encode_batch(first_id, calls)?).await?;
+            let body = self.post("batch", encode_batch(first_id, calls)?, deadline).await?;
             self.members(calls, first_id, body)
         };
         self.counted_timeout(deadline, calls.len(), exchange).await
@@ -117,7 +125,8 @@ impl Http {
         answer
     }
 
-    async fn post(&self, method: &str, text: String) -> Result<Body, NodeError> {
+    async fn post(&self, method: &str, text: String, deadline: Instant) -> Result<Body, NodeError> {
+        self.wait_until_welcome(method, deadline).await?;
         let mut request = Request::new(Full::new(Bytes::from(text)));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
@@ -128,11 +137,37 @@ impl Http {
         let answer =
             self.client.request(request).await.map_err(|error| self.request_failed(method, &error))?;
         let status = answer.status();
+        self.note_retry_after(status, answer.headers());
         let body = Limited::new(answer.into_body(), self.max_message_bytes).collect().await;
         let body = body.map_err(|error| self.body_failed(method, error.as_ref()))?;
         let (bytes, received_at) = (body.to_bytes(), Instant::now());
         self.counters.bytes_received.fetch_add(bytes.len() as u64, Relaxed);
         Ok(Body { status, bytes, received_at })
+    }
+
+    /// Waits as long as the node asked for; if that is longer than the caller waits, it is told at once.
+    async fn wait_until_welcome(&self, method: &str, deadline: Instant) -> Result<(), NodeError> {
+        let not_before = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        match not_before {
+            Some(at) if at > deadline => {
+                let retry_in = at.duration_since(Instant::now());
+                Err(NodeError::RateLimited { method: method.to_owned(), retry_in })
+            }
+            Some(at) => {
+                sleep_until(at).await;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn note_retry_after(&self, status: StatusCode, headers: &HeaderMap) {
+        if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            return;
+        }
+        let Some(after) = retry_after(headers) else { return };
+        warn!(endpoint = self.shown, ?after, "the node asks to be left alone");
+        *self.not_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + after);
     }
 
     fn parse(&self, method: &str, body: &Body) -> Result<Message, NodeError> {
@@ -218,6 +253,12 @@ impl Http {
         }
         lost(method, CloseReason::Broken(error.to_string()))
     }
+}
+
+/// RFC 9110, section 10.2.3: seconds. The other form, a date, would be only as good as both clocks, and is not heeded.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_HEEDED))
 }
 
 fn finish(method: &str, outcome: Outcome, received_at: Instant) -> Result<Reply, NodeError> {

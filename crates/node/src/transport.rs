@@ -1,13 +1,18 @@
 //! The two sockets that carry subscriptions: WebSocket and IPC, as whole messages in and out.
 
+use std::io;
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Uri};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -20,7 +25,7 @@ use crate::endpoint::{Address, Scheme};
 use crate::json_stream::{Piece, Splitter, TooLarge};
 use crate::{CloseReason, tls};
 
-type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type WebSocket = WebSocketStream<MaybeTlsStream<Overheard>>;
 
 /// Bytes asked of an IPC socket at a time.
 const IPC_READ: usize = 128 * 1024;
@@ -34,7 +39,7 @@ pub(crate) enum Incoming {
 }
 
 pub(crate) enum MessageReader {
-    WebSocket { stream: SplitStream<WebSocket>, limit: usize },
+    WebSocket { stream: SplitStream<WebSocket>, limit: usize, heard: Arc<AtomicU64> },
     Ipc { socket: OwnedReadHalf, splitter: Splitter, limit: usize },
 }
 
@@ -71,6 +76,8 @@ async fn open_web_socket(
     let socket = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
     // A request is one small segment; waiting for more of them costs up to 40 ms.
     socket.set_nodelay(true).map_err(|error| error.to_string())?;
+    let heard = Arc::new(AtomicU64::new(0));
+    let socket = Overheard { socket, heard: heard.clone() };
     let mut request = uri.into_client_request().map_err(in_words)?;
     if let Some(value) = authorization {
         request.headers_mut().insert(AUTHORIZATION, value.clone());
@@ -84,14 +91,22 @@ async fn open_web_socket(
         .await
         .map_err(in_words)?;
     let (sink, stream) = stream.split();
-    Ok((MessageReader::WebSocket { stream, limit }, MessageWriter::WebSocket(sink)))
+    Ok((MessageReader::WebSocket { stream, limit, heard }, MessageWriter::WebSocket(sink)))
 }
 
 impl MessageReader {
+    /// Bytes that came over the socket so far, whole messages or not; `None` where no ping could ask for some.
+    pub(crate) fn heard(&self) -> Option<Arc<AtomicU64>> {
+        match self {
+            Self::WebSocket { heard, .. } => Some(heard.clone()),
+            Self::Ipc { .. } => None,
+        }
+    }
+
     /// The next message. The error is why there will be no further one.
     pub(crate) async fn next(&mut self) -> Result<Incoming, CloseReason> {
         match self {
-            Self::WebSocket { stream, limit } => next_of_web_socket(stream, *limit).await,
+            Self::WebSocket { stream, limit, .. } => next_of_web_socket(stream, *limit).await,
             Self::Ipc { socket, splitter, limit } => next_of_ipc(socket, splitter, *limit).await,
         }
     }
@@ -143,6 +158,17 @@ impl MessageWriter {
         matches!(self, Self::Ipc(_))
     }
 
+    /// Asks a WebSocket for a sign of life.
+    pub(crate) async fn ping(&mut self) -> Result<(), CloseReason> {
+        match self {
+            Self::WebSocket(sink) => {
+                let ping = Message::Ping(Bytes::new());
+                sink.send(ping).await.map_err(|error| close_reason(error, usize::MAX))
+            }
+            Self::Ipc(_) => Ok(()),
+        }
+    }
+
     /// Writes one message and flushes. A cancelled write of a WebSocket message leaves it whole in the buffer; on IPC
     /// it tears the stream.
     pub(crate) async fn send(&mut self, text: String) -> Result<(), CloseReason> {
@@ -180,5 +206,43 @@ fn in_words(error: tungstenite::Error) -> String {
         tungstenite::Error::Utf8(_) => "a text message that is not utf-8".to_owned(),
         tungstenite::Error::Capacity(error) => format!("websocket capacity: {error}"),
         _ => "the websocket handshake failed".to_owned(),
+    }
+}
+
+/// A socket that counts the bytes that come in, so that a long message on its way is not taken for silence.
+#[derive(Debug)]
+pub(crate) struct Overheard {
+    socket: TcpStream,
+    heard: Arc<AtomicU64>,
+}
+
+impl AsyncRead for Overheard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.socket).poll_read(context, buffer);
+        self.heard.fetch_add((buffer.filled().len() - before) as u64, Relaxed);
+        polled
+    }
+}
+
+impl AsyncWrite for Overheard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }

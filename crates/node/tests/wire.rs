@@ -486,3 +486,35 @@ async fn a_client_that_writes_members_behind_results_is_read_right() -> Outcome 
     assert_eq!(reply.parse::<Vec<String>>()?, [filler]);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_peer_that_is_gone_without_a_word_is_noticed_and_a_quiet_one_is_kept() -> Outcome {
+    let limits = Limits { keep_alive: Duration::from_millis(60), ..Limits::default() };
+    let (fake, node) = connected(&limits).await?;
+    // Quiet, but it answers pings: kept for several times as long as a silent one is.
+    assert!(timeout(Duration::from_millis(500), node.closed()).await.is_err(), "{:?}", node.close_reason());
+    fake.go_half_open();
+    let reason = timeout(PATIENCE, node.closed()).await?;
+    assert_eq!(reason, CloseReason::Silent { after: Duration::from_millis(120) });
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_sent_over_http_before_the_node_wants_it() -> Outcome {
+    let (fake, _) = start().await?;
+    let node = Node::connect(&fake.http_url().parse()?, &Limits::default()).await?;
+    fake.inject("eth_chainId", Fault::TooManyRequests(1), Times::Next(1));
+    let error = node.chain_id().await.expect_err("too many");
+    assert_eq!(error, NodeError::HttpStatus { method: "eth_chainId".into(), status: 429 });
+    let asked = Instant::now();
+    let error = node
+        .request_within(Duration::from_millis(100), "eth_chainId", ())
+        .await
+        .expect_err("longer than the time allowed");
+    assert!(matches!(error, NodeError::RateLimited { .. }) && error.is_retryable(), "{error}");
+    assert_eq!(fake.requests("eth_chainId"), 1);
+    assert_eq!(node.chain_id().await?, 1337);
+    assert!(asked.elapsed() >= Duration::from_millis(900), "after {:?}", asked.elapsed());
+    assert_eq!(fake.requests("eth_chainId"), 2);
+    Ok(())
+}

@@ -232,9 +232,28 @@ impl FakeNode {
         self.shared.change(|state| state.script.silent = true);
     }
 
-    /// Ends the silence; what was not said stays unsaid.
+    /// From now on nothing is pushed; requests are answered, and the head moves as blocks are added.
+    pub fn go_mute(&self) {
+        self.shared.change(|state| state.script.mute = true);
+    }
+
+    /// From now on nothing is read and nothing is written, pongs included, as when the peer of a TCP connection is gone
+    /// without a word. New connections are taken and not served.
+    pub fn go_half_open(&self) {
+        self.shared.change(|state| state.script.half_open = true);
+    }
+
+    /// Serves another chain id from now on.
+    pub fn change_chain_id(&self, chain_id: u64) {
+        self.shared.change(|state| state.chain_id = chain_id);
+    }
+
+    /// Ends a silence of any kind; what was not said stays unsaid.
     pub fn speak_again(&self) {
-        self.shared.change(|state| state.script.silent = false);
+        self.shared.change(|state| {
+            let script = &mut state.script;
+            (script.silent, script.mute, script.half_open) = (false, false, false);
+        });
     }
 
     /// Answers this method later, always.
@@ -274,7 +293,12 @@ impl FakeNode {
 
     /// Connections taken so far (over HTTP: each kept-alive connection).
     pub fn connections(&self) -> usize {
-        self.shared.lock().accepted
+        self.shared.lock().accepted.len()
+    }
+
+    /// When each connection was taken, refused ones included.
+    pub fn connected_at(&self) -> Vec<Instant> {
+        self.shared.lock().accepted.clone()
     }
 
     /// WebSocket and IPC connections that are open now.

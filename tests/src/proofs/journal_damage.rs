@@ -100,6 +100,9 @@ struct Case {
     forged: Option<(usize, usize)>,
 }
 
+/// Another payload in the place of one.
+type Change = fn(&[u8]) -> Vec<u8>;
+
 impl Case {
     fn bytes(&self) -> usize {
         self.files.iter().map(|(_, bytes)| bytes.len()).sum()
@@ -351,7 +354,7 @@ impl Bench {
 
     /// Payloads that are no events, with the checksum that they ought to have.
     fn forged(&self) -> Vec<Case> {
-        let payloads: [fn(&[u8]) -> Vec<u8>; 3] = [
+        let payloads: [Change; 3] = [
             |payload| payload[..payload.len() / 2].to_vec(),
             |payload| vec![0xff; payload.len()],
             |payload| [payload, &[0]].concat(),

@@ -19,6 +19,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "",
     },
     Mutant {
+        name: "only-the-silent-node-is-asked",
+        file: "crates/ingest/src/actor/live/watchdog.rs",
+        original: "if head > pulse.head => return Look::OtherAhead(standby),",
+        broken: "if head > pulse.head && pulse.head == 0 => return Look::OtherAhead(standby),",
+        package: "headwater-tests",
+        tests: "silence",
+    },
+    Mutant {
+        name: "pause-not-kept",
+        file: "crates/ingest/src/actor/live.rs",
+        original: "            sleep_until(due).await;\n",
+        broken: "            sleep_until(due.min(Instant::now())).await;\n",
+        package: "headwater-tests",
+        tests: "silence",
+    },
+    Mutant {
         name: "dropped-log",
         file: "crates/decoder/src/decoder.rs",
         original: "        logs.for_each(|log| self.log(log, &mut decoded));\n        decoded",

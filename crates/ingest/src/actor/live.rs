@@ -1,21 +1,26 @@
-use std::sync::Arc;
+mod watchdog;
+
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use alloy_primitives::{BlockHash, BlockNumber};
 use futures_util::future::try_join_all;
 use headwater_actor::{ActorHandle, RestartPolicy, Source, StopSignal, System};
-use headwater_bus::{SourcePublisher, clock};
+use headwater_bus::SourcePublisher;
 use headwater_events::{BusEvent, Reconnected};
 use headwater_node::{Node, NodeConfig, NodeError, Notification, Subscription};
 use serde::Serialize;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use self::watchdog::{Pulse, Standby, Verdict, Watchdog, Watched, block_time_of};
+use crate::block_time::BlockTime;
 use crate::canonical::{Advance, Canonical, Link, Run, Step};
 use crate::config::IngestConfig;
-use crate::error::IngestError;
-use crate::fetch::{Fetched, Fetcher, fetch_at, fetch_head, fetch_link};
+use crate::endpoints::Endpoints;
+use crate::error::{FetchError, IngestError};
+use crate::fetch::{Fetched, Fetcher, fetch_head, fetch_link, fetch_link_at};
 use crate::outbox::Outbox;
 use crate::parse::parse_link;
 
@@ -58,6 +63,13 @@ pub struct IngestStatus {
     pub missed_heads: u64,
     /// Answers that were not complete and were asked for again.
     pub retries: u64,
+    /// Connections that were left because the node had fallen silent.
+    pub silences: u64,
+    /// Times that no endpoint had anything new.
+    pub quiet: u64,
+    /// Times that another endpoint did not have the blocks that the one before it gave as canonical; each was followed as
+    /// a reorganisation.
+    pub disagreements: u64,
 }
 
 impl IngestStatus {
@@ -89,6 +101,8 @@ impl LiveIngest {
             Start::After { number, hash } => Canonical::anchored(number, hash),
             Start::Behind(chain) => Canonical::behind(chain),
         };
+        let pace =
+            [config.reconnect_min_ms, config.reconnect_max_ms].map(|ms| Duration::from_millis(ms.get()));
         let follower = Follower {
             fetcher: Fetcher::new(config.completeness, config.complete_within()),
             config: config.clone(),
@@ -98,8 +112,12 @@ impl LiveIngest {
             is_continued,
             outbox: Outbox::new(publisher),
             status: IngestStatus::default(),
-            last_attempt: None,
-            failures: 0,
+            endpoints: Arc::new(std::sync::Mutex::new(Endpoints::new(node.urls.len(), pace[0], pace[1]))),
+            standby: None,
+            refused: None,
+            block_time: BlockTime::default(),
+            pulse: watch::Sender::new(Pulse::beginning()),
+            width: config.backfill_batch(),
         };
         Self { follower: Arc::new(Mutex::new(follower)) }
     }
@@ -158,6 +176,9 @@ enum Word {
     Asked,
 }
 
+/// Blocks of a longer way that are gone at a time.
+const STRIDE: u64 = 512;
+
 /// What outlives the incarnations.
 #[derive(Debug)]
 struct Follower {
@@ -170,9 +191,15 @@ struct Follower {
     is_continued: bool,
     outbox: Outbox,
     status: IngestStatus,
-    last_attempt: Option<Instant>,
-    /// Attempts to connect, and connections that gave no block, in a row.
-    failures: u32,
+    endpoints: Arc<std::sync::Mutex<Endpoints>>,
+    /// A connection with another endpoint, made before the last one was left.
+    standby: Option<Standby>,
+    /// Why no incarnation can go on: every endpoint is on another chain.
+    refused: Option<NodeError>,
+    block_time: BlockTime,
+    pulse: watch::Sender<Pulse>,
+    /// Blocks that are fetched together: fewer after a connection that did not bear so many.
+    width: usize,
 }
 
 /// One connection.
@@ -185,6 +212,8 @@ struct Session {
     orphaned: u32,
     /// Whether a head was announced on which the node does not stand, or not yet.
     in_doubt: bool,
+    /// Whether another endpoint was followed before, and this one has not shown yet that it agrees.
+    may_disagree: bool,
 }
 
 impl Session {
@@ -209,6 +238,9 @@ impl Follower {
     ) -> Result<(), Halt> {
         self.outbox.flush().await?;
         self.end_if_done()?;
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone().into());
+        }
         loop {
             let connected = tokio::select! {
                 biased;
@@ -218,8 +250,10 @@ impl Follower {
             let outcome = match connected {
                 Ok((node, heads, endpoint)) => {
                     let gaps_count = self.status.epoch > 0 || self.is_continued;
+                    let may_disagree = self.status.epoch > 0 && endpoint != self.status.endpoint;
                     let stop = stop.clone();
-                    let session = Session { node, heads, stop, gaps_count, orphaned: 0, in_doubt: false };
+                    let session =
+                        Session { node, heads, stop, gaps_count, orphaned: 0, in_doubt: false, may_disagree };
                     self.follow(session, endpoint, observe).await
                 }
                 Err(error) => Err(error.into()),
@@ -228,7 +262,9 @@ impl Follower {
                 // The first connection has to work: a wrong address is no outage.
                 Err(Halt::Failed(error)) if self.status.epoch > 0 && error.is_mended_by_reconnecting() => {
                     warn!(%error, epoch = self.status.epoch, "connecting anew");
-                    self.failures = self.failures.saturating_add(1);
+                    let present = self.status.endpoint as usize;
+                    self.endpoints().failed(present, false);
+                    self.width = (self.width / 2).max(1);
                 }
                 Err(halt) => return Err(halt),
                 Ok(never) => match never {},
@@ -236,42 +272,64 @@ impl Follower {
         }
     }
 
-    /// The first endpoint that answers, is on the right chain and takes a subscription; at most one attempt in
-    /// the configured time, and fewer while they fail.
+    /// The connection that is open already, or the first endpoint that answers, is on the right chain and takes a
+    /// subscription. Before the first connection each is tried once; after it they are tried until one will do, or all
+    /// are on another chain.
     async fn connect(&mut self) -> Result<(Node, Subscription, u32), NodeError> {
-        if let Some(last) = self.last_attempt {
-            sleep_until(last + self.pause()).await;
-        }
-        self.last_attempt = Some(Instant::now());
-        let mut failure = NodeError::NoEndpoint;
-        for (index, endpoint) in (0..).zip(&self.node.urls) {
-            let attempt = async {
-                let (node, _) =
-                    Node::connect_to_chain(endpoint, &self.node.limits(), self.node.chain_id).await?;
-                let heads = node.subscribe("newHeads", ()).await?;
-                Ok((node, heads, index))
-            };
-            match attempt.await {
-                Ok(connected) => return Ok(connected),
-                Err(error) => {
-                    warn!(%endpoint, %error, "node passed over");
-                    if failure.is_retryable() || failure == NodeError::NoEndpoint {
-                        failure = error;
-                    }
-                }
+        if let Some(Standby { index, node }) = self.standby.take() {
+            match node.subscribe("newHeads", ()).await {
+                Ok(heads) => return Ok((node, heads, index as u32)),
+                Err(error) => self.pass_over(index, &error),
             }
         }
-        Err(failure)
+        let (mut failure, mut tries) = (NodeError::NoEndpoint, 0);
+        loop {
+            let next = self.endpoints().next(Instant::now());
+            let (index, due) = next.ok_or(NodeError::NoEndpoint)?;
+            sleep_until(due).await;
+            let error = match self.dial(index).await {
+                Ok((node, heads)) => return Ok((node, heads, index as u32)),
+                Err(error) => error,
+            };
+            self.pass_over(index, &error);
+            if failure.is_retryable() || failure == NodeError::NoEndpoint {
+                failure = error.clone();
+            }
+            tries += 1;
+            if self.endpoints().are_all_on_another_chain() {
+                self.refused = Some(error.clone());
+                return Err(error);
+            }
+            if self.status.epoch == 0 && tries == self.node.urls.len() {
+                return Err(failure);
+            }
+        }
     }
 
-    /// From one attempt to the next: doubled with every failure, with up to a quarter of jitter, so that many clients
-    /// of a node that comes back don't come at once.
-    fn pause(&self) -> Duration {
-        let least = Duration::from_millis(self.config.reconnect_min_ms.get());
-        let most = Duration::from_millis(self.config.reconnect_max_ms.get()).max(least);
-        let pause = least.saturating_mul(1 << self.failures.saturating_sub(1).min(16)).min(most);
-        let jitter = clock::unix_nanos() % 256;
-        pause + pause.mul_f64(jitter as f64 / 1024.0)
+    /// Connecting, the chain id and the subscription together may take as long as connecting.
+    async fn dial(&mut self, index: usize) -> Result<(Node, Subscription), NodeError> {
+        self.endpoints().tried(index, Instant::now());
+        let (endpoint, limits) = (&self.node.urls[index], self.node.limits());
+        let attempt = async {
+            let (node, chain_id) = Node::connect_to_chain(endpoint, &limits, self.node.chain_id).await?;
+            let heads = node.subscribe("newHeads", ()).await?;
+            Ok((node, heads, chain_id))
+        };
+        let after = limits.connect_timeout;
+        let too_late = |_| Err(NodeError::ConnectTimeout { endpoint: endpoint.to_string(), after });
+        let (node, heads, chain_id) = timeout(after, attempt).await.unwrap_or_else(too_late)?;
+        // Whatever the first node was on, the others have to be on as well.
+        self.node.chain_id.get_or_insert(chain_id);
+        Ok((node, heads))
+    }
+
+    fn pass_over(&self, index: usize, error: &NodeError) {
+        warn!(endpoint = %self.node.urls[index], %error, "node passed over");
+        self.endpoints().failed(index, matches!(error, NodeError::WrongChain { .. }));
+    }
+
+    fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Follows the chain over one connection.
@@ -289,27 +347,109 @@ impl Follower {
             self.publish(BusEvent::Reconnected(Reconnected { epoch, endpoint })).await?;
         }
         observe(self.status.clone());
-        self.catch_up(&mut session, observe).await?;
-        session.gaps_count = true;
+        let mut watchdog = self.set_watchdog(&session);
+        self.work(&mut session, &mut watchdog, None, observe).await?;
+        (session.gaps_count, session.may_disagree) = (true, false);
         loop {
             let in_doubt = std::mem::take(&mut session.in_doubt);
-            let patience = self.config.head_timeout();
-            let patience = if in_doubt { patience.min(DOUBT) } else { patience };
-            let waiting = timeout(patience, session.heads.recv());
-            let next = tokio::select! {
+            let head = tokio::select! {
                 biased;
                 () = session.stop.stopped() => return Err(Halt::Ended),
-                next = waiting => next,
+                verdict = watchdog.verdict() => match verdict {
+                    Verdict::Ask => {
+                        warn!("the node has a head that it did not announce");
+                        None
+                    }
+                    other => {
+                        self.heed(other, &session)?;
+                        observe(self.status.clone());
+                        session.in_doubt = in_doubt;
+                        continue;
+                    }
+                },
+                next = session.heads.recv() => match next {
+                    Some(head) => Some(head),
+                    None => return Err(disconnected(&session.node).await.into()),
+                },
+                () = sleep(DOUBT), if in_doubt => None,
             };
-            match next {
-                Ok(Some(head)) => self.take_heads(&mut session, &head, observe).await?,
-                Ok(None) => return Err(disconnected(&session.node).await.into()),
-                Err(_) => {
-                    warn!(after = ?patience, "no new head: asking for it");
-                    self.catch_up(&mut session, observe).await?;
+            self.work(&mut session, &mut watchdog, head, observe).await?;
+        }
+    }
+
+    /// Goes to an announced head, or to the one that the node is asked for, unless the watchdog says to leave.
+    async fn work(
+        &mut self,
+        session: &mut Session,
+        watchdog: &mut Watchdog,
+        head: Option<Notification>,
+        observe: &(dyn Fn(IngestStatus) + Send + Sync),
+    ) -> Result<(), Halt> {
+        let node = session.node.clone();
+        // Not a sign of life: the same head may have been announced again.
+        self.pulse.send_modify(|pulse| pulse.busy = true);
+        let leave = async {
+            loop {
+                match watchdog.verdict().await {
+                    Verdict::Ask | Verdict::Quiet => {}
+                    Verdict::Leave { reason, standby } => return (reason, standby),
                 }
             }
+        };
+        let done = {
+            let work = async {
+                match &head {
+                    Some(head) => self.take_heads(session, head, observe).await,
+                    None => self.catch_up(session, observe).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                (reason, standby) = leave => Err((reason, standby)),
+                done = work => Ok(done),
+            }
+        };
+        self.pulse.send_modify(|pulse| pulse.busy = false);
+        done.unwrap_or_else(|(reason, standby)| Err(self.leave(&node, reason, standby)))
+    }
+
+    fn heed(&mut self, verdict: Verdict, session: &Session) -> Result<(), Halt> {
+        match verdict {
+            Verdict::Ask => Ok(()),
+            Verdict::Quiet => {
+                self.status.quiet += 1;
+                Ok(())
+            }
+            Verdict::Leave { reason, standby } => Err(self.leave(&session.node, reason, standby)),
         }
+    }
+
+    fn leave(&mut self, node: &Node, reason: &'static str, standby: Option<Standby>) -> Halt {
+        self.status.silences += 1;
+        self.standby = standby;
+        let head = self.status.head.map_or(0, |(number, _)| number);
+        IngestError::Silent { endpoint: node.endpoint().to_string(), head, reason }.into()
+    }
+
+    fn set_watchdog(&self, session: &Session) -> Watchdog {
+        let (head, block_time) = (self.status.head.map_or(0, |(number, _)| number), self.block_time());
+        self.pulse.send_replace(Pulse { head, block_time, ..Pulse::beginning() });
+        Watchdog::spawn(Watched {
+            node: session.node.clone(),
+            index: self.status.endpoint as usize,
+            config: self.node.clone(),
+            endpoints: self.endpoints.clone(),
+            pulse: self.pulse.subscribe(),
+            complete_within: self.config.complete_within(),
+            longest_pause: self.config.head_timeout(),
+        })
+    }
+
+    /// As configured, or as the chain's own timestamps tell it; at most what makes patience the configured time.
+    fn block_time(&self) -> Duration {
+        let most = block_time_of(self.config.head_timeout());
+        let configured = self.config.block_time_ms.map(|ms| Duration::from_millis(ms.get()));
+        configured.or(self.block_time.mean()).map_or(most, |block_time| block_time.min(most))
     }
 
     /// Asks the node for its head and goes there.
@@ -319,9 +459,14 @@ impl Follower {
         observe: &(dyn Fn(IngestStatus) + Send + Sync),
     ) -> Result<(), Halt> {
         let node = session.node.clone();
-        match session.or_stop(fetch_head(&node)).await? {
-            Some(head) => self.advance_to(session, head, Word::Asked, observe).await,
-            None => Ok(()),
+        let Some(head) = session.or_stop(fetch_head(&node)).await? else { return Ok(()) };
+        match (self.canonical.oldest(), self.canonical.head()) {
+            // It cannot be told from here whether it has other blocks.
+            (Some(oldest), Some(ours)) if head.number < oldest.number => {
+                let (endpoint, ours) = (node.endpoint().to_string(), ours.number);
+                Err(IngestError::Behind { endpoint, head: head.number, ours }.into())
+            }
+            _ => self.advance_to(session, head, Word::Asked, observe).await,
         }
     }
 
@@ -362,7 +507,15 @@ impl Follower {
         }
         match parse_link(&head.raw) {
             Ok(link) => {
-                self.canonical.announce(link);
+                if self.canonical.announce(link) {
+                    let (now, is_published) = (Instant::now(), self.canonical.is_published(link.hash));
+                    self.pulse.send_modify(|pulse| {
+                        (pulse.announced_at, pulse.announced) = (now, pulse.announced.max(link.number));
+                        if !is_published {
+                            pulse.at = now;
+                        }
+                    });
+                }
                 Some(link)
             }
             Err(error) => {
@@ -381,6 +534,7 @@ impl Follower {
         mut word: Word,
         observe: &(dyn Fn(IngestStatus) + Send + Sync),
     ) -> Result<(), Halt> {
+        self.stride_towards(session, head, observe).await?;
         loop {
             match self.try_advance(session, head, word, observe).await {
                 Err(Halt::Failed(IngestError::Fetch(error)))
@@ -397,6 +551,26 @@ impl Follower {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// A way is walked down by headers before its first block can be published. So a long one, as after a long outage, is
+    /// gone in strides, each to a block that the node gives by its height.
+    async fn stride_towards(
+        &mut self,
+        session: &mut Session,
+        head: Link,
+        observe: &(dyn Fn(IngestStatus) + Send + Sync),
+    ) -> Result<(), Halt> {
+        while let Some(ours) = self.canonical.head().map(|ours| ours.number)
+            && head.number.saturating_sub(ours) > STRIDE
+        {
+            let node = session.node.clone();
+            match session.or_stop(fetch_link_at(&node, ours + STRIDE)).await? {
+                Some(link) => self.try_advance(session, link, Word::Asked, observe).await?,
+                None => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
     async fn try_advance(
@@ -416,6 +590,7 @@ impl Follower {
                     let node = session.node.clone();
                     let ancestor = fetch_link(&node, hash, child, self.config.complete_within());
                     let link = session.or_stop(ancestor).await?;
+                    beat(&self.pulse);
                     child = link.number;
                     step = self.canonical.ancestor(link)?;
                 }
@@ -438,16 +613,27 @@ impl Follower {
             info!(depth = reorg.depth(), ancestor = reorg.ancestor_number, "reorganisation");
             self.status.reorgs += 1;
             self.status.undone += reorg.depth() as u64;
+            if std::mem::take(&mut session.may_disagree) {
+                let endpoint = session.node.endpoint();
+                warn!(%endpoint, depth = reorg.depth(), "this node disagrees with the one before it");
+                self.status.disagreements += 1;
+            }
             self.canonical.undo(&reorg);
             self.publish(BusEvent::Reorg(reorg)).await?;
         }
-        for run in self.canonical.runs(&advance.path, self.config.backfill_batch()) {
+        for run in self.canonical.runs(&advance.path, self.width) {
             let node = session.node.clone();
-            let fetches = run.links.iter().map(|link| self.fetcher.fetch(&node, link));
+            let (fetcher, pulse) = (&self.fetcher, &self.pulse);
+            let fetches = run.links.iter().map(|link| async {
+                let fetched = fetcher.fetch(&node, link).await?;
+                beat(pulse);
+                Ok::<_, FetchError>(fetched)
+            });
             let fetched = session.or_stop(try_join_all(fetches)).await?;
             self.publish_run(run, fetched, session.gaps_count, observe).await?;
             session.orphaned = 0;
-            self.failures = 0;
+            self.width = (self.width * 2).min(self.config.backfill_batch());
+            self.endpoints().worked(self.status.endpoint as usize);
         }
         Ok(())
     }
@@ -471,6 +657,11 @@ impl Follower {
         }
         for (link, Fetched { block, received_at, retries }) in run.links.into_iter().zip(fetched) {
             self.canonical.extend(link);
+            self.block_time.observe(link.number, block.header.timestamp);
+            let block_time = self.block_time();
+            self.pulse.send_modify(|pulse| {
+                (pulse.at, pulse.head, pulse.block_time) = (Instant::now(), link.number, block_time);
+            });
             self.status.head = Some((link.number, link.hash));
             self.status.blocks += 1;
             self.status.retries += retries;
@@ -500,8 +691,13 @@ impl Follower {
 /// has left meanwhile.
 async fn is_canonical(session: &mut Session, head: &Link) -> Result<bool, Halt> {
     let node = session.node.clone();
-    let there = session.or_stop(fetch_at(&node, head.number)).await?;
+    let there = session.or_stop(fetch_link_at(&node, head.number)).await?;
     Ok(there.is_some_and(|there| there.hash == head.hash))
+}
+
+/// Something new came of the node.
+fn beat(pulse: &watch::Sender<Pulse>) {
+    pulse.send_modify(|pulse| pulse.at = Instant::now());
 }
 
 /// Following a chain ends only by a halt.

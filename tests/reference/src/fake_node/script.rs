@@ -20,6 +20,8 @@ pub enum Fault {
     Text(String),
     /// Over HTTP this status with a body that is no JSON, as of a gateway; elsewhere no answer.
     HttpStatus(u16),
+    /// Over HTTP status 429 with `Retry-After` in seconds (RFC 9110, section 10.2.3); elsewhere no answer.
+    TooManyRequests(u64),
     /// Only so many items of a list: the partial answer of a node that has not indexed a block yet.
     FirstItems(usize),
     /// The connection ends without an answer.
@@ -52,6 +54,10 @@ pub struct Script {
     faults: HashMap<String, Vec<(Fault, Times)>>,
     /// Requests are taken and not answered, nothing is pushed.
     pub silent: bool,
+    /// Requests are answered, nothing is pushed.
+    pub mute: bool,
+    /// Nothing is read from any connection, so that pings are not answered either; connections stay open.
+    pub half_open: bool,
     /// New connections are taken and dropped at once.
     pub refusing: bool,
     /// The members of a batch answer come in reverse order.
@@ -80,6 +86,11 @@ impl RpcErr {
 }
 
 impl Script {
+    /// Whether notifications are left out.
+    pub fn pushes_nothing(&self) -> bool {
+        self.silent || self.mute || self.half_open
+    }
+
     /// Puts a fault on a method, behind those that are there.
     pub fn inject(&mut self, method: &str, fault: Fault, times: Times) {
         self.faults.entry(method.to_owned()).or_default().push((fault, times));

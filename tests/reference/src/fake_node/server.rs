@@ -100,13 +100,14 @@ impl Tasks {
 }
 
 fn admit(state: &mut super::state::State) -> bool {
-    state.accepted += 1;
+    state.accepted.push(Instant::now());
     !state.script.refusing
 }
 
 /// A WebSocket handshake is a GET, a request is a POST: the first byte tells.
 async fn serve_socket(socket: TcpStream, shared: Arc<Shared>) {
     let mut first = [0];
+    shared.until_it_reads().await;
     let _ = socket.set_nodelay(true);
     match socket.peek(&mut first).await {
         Ok(1) if first == *b"P" => serve_http(socket, &shared).await,
@@ -145,7 +146,7 @@ impl Place {
             }
             Reaction::Text(text) => self.send_after(None, Outgoing::text(&text)).await,
             Reaction::Drop => self.send_after(None, Outgoing::Drop).await,
-            Reaction::Nothing | Reaction::HttpStatus(_) => {}
+            Reaction::Nothing | Reaction::HttpStatus(..) => {}
         }
     }
 
@@ -212,6 +213,8 @@ async fn serve_web_socket(stream: WebSocketStream<TcpStream>, shared: Arc<Shared
     };
     let reading = async {
         while let Some(Ok(message)) = stream.next().await {
+            // The pong is written by the next read.
+            place.shared.until_it_reads().await;
             match message {
                 Message::Text(text) => place.on_text(text.as_bytes()).await,
                 Message::Pong(_) => place.shared.change(|state| state.pongs += 1),
@@ -239,6 +242,7 @@ async fn serve_local_socket(socket: UnixStream, shared: Arc<Shared>) {
     let reading = async {
         let mut received = Vec::new();
         while reader.read_buf(&mut received).await.is_ok_and(|count| count > 0) {
+            place.shared.until_it_reads().await;
             let mut values = serde_json::Deserializer::from_slice(&received).into_iter::<Value>();
             while let Some(Ok(request)) = values.next() {
                 place.on_text(request.to_string().as_bytes()).await;
@@ -271,16 +275,23 @@ async fn write_local(writer: &mut OwnedWriteHalf, outgoing: Outgoing, place: &Pl
 async fn serve_http(mut socket: TcpStream, shared: &Shared) {
     let mut received = Vec::new();
     while let Some(body) = read_http(&mut socket, &mut received).await {
+        shared.until_it_reads().await;
+        let mut retry_after = None;
         let (status, text, after) = match react(shared, None, &body) {
             Some(Reaction::Respond { response, after, .. }) => (200, response, after),
             Some(Reaction::Text(text)) => (200, text.into(), None),
-            Some(Reaction::HttpStatus(status)) => (status, Bytes::from_static(b"<html>gateway</html>"), None),
+            Some(Reaction::HttpStatus(status, seconds)) => {
+                retry_after = seconds;
+                (status, Bytes::from_static(b"<html>gateway</html>"), None)
+            }
             Some(Reaction::Nothing) => std::future::pending().await,
             Some(Reaction::Drop) | None => return,
         };
         sleep(after.unwrap_or_default()).await;
+        let retry_after =
+            retry_after.map(|seconds| format!("retry-after: {seconds}\r\n")).unwrap_or_default();
         let head = format!(
-            "HTTP/1.1 {status} Fake\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 {status} Fake\r\ncontent-type: application/json\r\n{retry_after}content-length: {}\r\n\r\n",
             text.len()
         );
         if socket.write_all(&[head.as_bytes(), &text].concat()).await.is_err() {
@@ -341,7 +352,7 @@ fn of_batch(reactions: Vec<Reaction>) -> Reaction {
             }
             Reaction::Drop => return Reaction::Drop,
             Reaction::Text(text) => return Reaction::Text(text),
-            Reaction::HttpStatus(status) => return Reaction::HttpStatus(status),
+            status @ Reaction::HttpStatus(..) => return status,
             Reaction::Nothing => {}
         }
     }

@@ -41,7 +41,7 @@ pub(super) struct State {
     pub script: Script,
     pub asked: Vec<Asked>,
     pub connections: HashMap<u64, Connection>,
-    pub accepted: usize,
+    pub accepted: Vec<Instant>,
     pub pongs: usize,
     pub sent: HashMap<B256, HashMap<&'static str, Instant>>,
     next_subscription: u64,
@@ -73,8 +73,8 @@ pub(super) enum Reaction {
     },
     /// Send this text instead of a response.
     Text(String),
-    /// Answer with this HTTP status.
-    HttpStatus(u16),
+    /// Answer with this HTTP status, and with `Retry-After` where seconds are given.
+    HttpStatus(u16, Option<u64>),
     Nothing,
     Drop,
 }
@@ -88,7 +88,7 @@ impl Shared {
             script: Script::default(),
             asked: Vec::new(),
             connections: HashMap::new(),
-            accepted: 0,
+            accepted: Vec::new(),
             pongs: 0,
             sent: HashMap::new(),
             next_subscription: 1,
@@ -105,6 +105,16 @@ impl Shared {
         let result = change(&mut self.lock());
         self.version.send_modify(|version| *version += 1);
         result
+    }
+
+    /// Returns at once unless the node is half open.
+    pub(super) async fn until_it_reads(&self) {
+        let mut changes = self.changes();
+        while self.lock().script.half_open {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
@@ -137,7 +147,7 @@ impl Connection {
 impl State {
     pub(super) fn announce(&mut self, hash: B256) {
         let block = self.chain.by_hash(hash).expect("an announced block is known").clone();
-        if self.script.silent {
+        if self.script.pushes_nothing() {
             return;
         }
         for connection in self.connections.values() {
@@ -155,7 +165,7 @@ impl State {
     }
 
     pub(super) fn announce_removed(&mut self, orphan: &Stored) {
-        if self.script.silent {
+        if self.script.pushes_nothing() {
             return;
         }
         for connection in self.connections.values() {
@@ -164,7 +174,7 @@ impl State {
     }
 
     pub(super) fn push_pending(&mut self, transaction: &Value) {
-        if self.script.silent {
+        if self.script.pushes_nothing() {
             return;
         }
         let whole = Bytes::from(encode(transaction));
@@ -205,7 +215,8 @@ impl State {
             Some(Fault::Silence) => return Reaction::Nothing,
             Some(Fault::DropConnection) => return Reaction::Drop,
             Some(Fault::Text(text)) => return Reaction::Text(text),
-            Some(Fault::HttpStatus(status)) => return Reaction::HttpStatus(status),
+            Some(Fault::HttpStatus(status)) => return Reaction::HttpStatus(status, None),
+            Some(Fault::TooManyRequests(seconds)) => return Reaction::HttpStatus(429, Some(seconds)),
             Some(Fault::Error(error)) => return respond(id, Err(error), None),
             Some(Fault::Result(result)) => {
                 return respond(id, Ok(Answer { json: encode(&result).into(), block: None }), None);

@@ -214,3 +214,48 @@ async fn faults_strike_as_scripted() -> Result<()> {
     assert_eq!((node.requests("eth_chainId"), node.connections()), (3, 1));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_mute_node_answers_and_a_half_open_one_does_not_even_pong() -> Result<()> {
+    let (node, url) = FakeNode::start(1).await?;
+    let first = BlockBuilder::first(1).build();
+    node.push_block(first.clone());
+    let mut client = Client::connect(&url).await?;
+    client.ask("eth_subscribe", json!(["newHeads"])).await?;
+    node.go_mute();
+    node.push_block(BlockBuilder::child_of(&first).build());
+    assert_eq!(client.ask("eth_blockNumber", json!([])).await?["result"], "0x2", "and no head before it");
+    client.0.send(Message::Ping(b"x".as_slice().into())).await?;
+    assert!(matches!(client.0.next().await.context("a pong")??, Message::Pong(_)));
+
+    node.go_half_open();
+    client.0.send(Message::Ping(b"y".as_slice().into())).await?;
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []});
+    client.0.send(Message::text(request.to_string())).await?;
+    let heard = tokio::time::timeout(Duration::from_millis(100), client.0.next()).await;
+    assert!(heard.is_err(), "{heard:?}");
+    let dialled = tokio::time::timeout(Duration::from_millis(100), Client::connect(&url)).await;
+    assert!(dialled.is_err(), "the handshake is not answered");
+    assert_eq!((node.open_connections(), node.connected_at().len()), (1, 2));
+    node.speak_again();
+    node.change_chain_id(5);
+    assert!(matches!(client.0.next().await.context("a pong")??, Message::Pong(_)));
+    assert_eq!(client.ask("eth_chainId", json!([])).await?["result"], "0x5");
+    Ok(())
+}
+
+#[tokio::test]
+async fn too_many_requests_are_told_when_to_come_back() -> Result<()> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (node, url) = FakeNode::start(1).await?;
+    node.inject("eth_chainId", Fault::TooManyRequests(7), Times::Next(1));
+    let mut socket = TcpStream::connect(url.strip_prefix("ws://").context("a ws url")?).await?;
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}"#;
+    let request = format!("POST / HTTP/1.1\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    socket.write_all(request.as_bytes()).await?;
+    let mut answer = [0; 256];
+    let length = socket.read(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    ensure!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("retry-after: 7\r\n"), "{answer}");
+    Ok(())
+}

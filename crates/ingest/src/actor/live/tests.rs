@@ -105,6 +105,16 @@ impl Rig {
         assert_eq!(said.join(" "), expected);
     }
 
+    /// Takes events until this one has come.
+    async fn until_published(&mut self, expected: &str) {
+        loop {
+            let event = self.next().await;
+            if self.name(&event) == expected {
+                return;
+            }
+        }
+    }
+
     /// Nothing waits to be read.
     fn says_no_more(&mut self) {
         let more = self.events.try_recv();
@@ -502,4 +512,183 @@ async fn a_stop_does_not_wait_for_a_silent_node() {
     handle.control().tell(Command::Stop);
     let exit = timeout(Duration::from_secs(5), handle.control().ended()).await.expect("it ends at once");
     assert_eq!(exit, Exit::Stopped);
+}
+
+/// Another node on the same chain, with the blocks that `rig.node` has.
+async fn another(rig: &mut Rig, blocks: &[FakeBlock]) -> FakeNode {
+    let (node, url) = FakeNode::start(1).await.expect("a port is free");
+    node.push_block(rig.first.clone());
+    blocks.iter().for_each(|block| node.add_block(block.clone()));
+    rig.urls.push(url);
+    node
+}
+
+fn millis(millis: u64) -> NonZeroU64 {
+    NonZeroU64::new(millis).expect("not zero")
+}
+
+/// Block times of 100 ms.
+async fn quick() -> Rig {
+    let mut rig = Rig::new().await;
+    (rig.config.block_time_ms, rig.config.complete_within_ms) = (Some(millis(100)), millis(200));
+    rig
+}
+
+#[tokio::test]
+async fn a_node_whose_head_stands_still_is_left_for_one_that_is_ahead() {
+    let mut rig = quick().await;
+    let blocks = rig.blocks(&rig.first.clone(), 4, "");
+    let other = another(&mut rig, &blocks[..1]).await;
+    let (_system, handle) = rig.follow().await;
+    rig.node.push_block(blocks[0].clone());
+    rig.says("+101").await;
+    blocks[1..3].iter().for_each(|block| other.push_block(block.clone()));
+    rig.says("again2 gap102..103 +102 +103").await;
+    other.push_block(blocks[3].clone());
+    rig.says("+104").await;
+    let status = handle.observed().expect("it has been seen");
+    assert_eq!((status.epoch, status.endpoint, status.silences, status.disagreements), (2, 1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_quiet_chain_is_no_fault() {
+    let mut rig = quick().await;
+    let blocks = rig.blocks(&rig.first.clone(), 2, "");
+    let other = another(&mut rig, &blocks[..1]).await;
+    let (_system, handle) = rig.follow().await;
+    rig.node.push_block(blocks[0].clone());
+    rig.says("+101").await;
+    // Asked again and again, over the one connection.
+    let asked = |node: &FakeNode| node.requests("eth_getBlockByNumber") >= 4;
+    timeout(PATIENCE, other.until(asked)).await.expect("it looks around");
+    let status = handle.observed().expect("it has been seen");
+    assert_eq!((status.epoch, status.quiet, status.silences), (1, 1, 0));
+    assert_eq!(other.connections(), 1);
+    rig.node.push_block(blocks[1].clone());
+    rig.says("+102").await;
+}
+
+#[tokio::test]
+async fn a_node_that_only_stops_announcing_is_left_as_well() {
+    let mut rig = quick().await;
+    let blocks = rig.blocks(&rig.first.clone(), 3, "");
+    let other = another(&mut rig, &blocks[..1]).await;
+    let (_system, handle) = rig.follow().await;
+    rig.node.push_block(blocks[0].clone());
+    rig.says("+101").await;
+    rig.node.go_mute();
+    rig.node.add_block(blocks[1].clone());
+    rig.says("gap102..102 +102 again2").await;
+    other.until_subscribed("newHeads", 1).await;
+    blocks[1..].iter().for_each(|block| other.push_block(block.clone()));
+    rig.until_published("+103").await;
+    assert_eq!(handle.observed().map(|status| (status.endpoint, status.silences)), Some((1, 1)));
+}
+
+#[tokio::test]
+async fn a_repeated_announcement_is_no_sign_of_life() {
+    let mut rig = quick().await;
+    let blocks = rig.blocks(&rig.first.clone(), 2, "");
+    let other = another(&mut rig, &blocks).await;
+    let _running = rig.follow().await;
+    rig.node.push_block(blocks[0].clone());
+    rig.says("+101").await;
+    let repeating = async {
+        loop {
+            rig.node.announce(blocks[0].hash());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let left = other.until_subscribed("newHeads", 1);
+    tokio::select! {
+        () = repeating => {}
+        left = timeout(PATIENCE, left) => left.expect("it is left"),
+    }
+    rig.says("again2 gap102..102 +102").await;
+}
+
+#[tokio::test]
+async fn endpoints_that_disagree_are_followed_as_a_reorganisation_and_counted() {
+    let mut rig = quick().await;
+    let ours = rig.blocks(&rig.first.clone(), 2, "a");
+    let theirs = rig.blocks(&ours[0].clone(), 3, "b");
+    let other = another(&mut rig, &ours[..1]).await;
+    theirs.iter().for_each(|block| other.add_block(block.clone()));
+    let (_system, handle) = rig.follow().await;
+    ours.iter().for_each(|block| rig.node.push_block(block.clone()));
+    rig.says("+101a +102a again2 -102a gap102..104 +102b +103b +104b").await;
+    let status = handle.observed().expect("it has been seen");
+    assert_eq!((status.disagreements, status.reorgs), (1, 1));
+}
+
+#[tokio::test]
+async fn another_chain_behind_the_address_halts_it_only_when_all_are_on_one() {
+    let mut rig = Rig::new().await;
+    let blocks = rig.blocks(&rig.first.clone(), 1, "");
+    let other = another(&mut rig, &[]).await;
+    let (_system, handle) = rig.follow().await;
+    rig.node.change_chain_id(5);
+    rig.node.drop_connections();
+    rig.says("again2").await;
+    other.until_subscribed("newHeads", 1).await;
+    other.push_block(blocks[0].clone());
+    rig.until_published("+101").await;
+    // The first is passed over by name; that the second is on another chain as well is the end.
+    other.change_chain_id(5);
+    other.drop_connections();
+    let exit = timeout(PATIENCE, handle.control().ended()).await.expect("it halts");
+    let Exit::Failed(message) = exit else { panic!("a failure is expected, got {exit:?}") };
+    assert!(message.contains("is on chain 5, not on chain 1"), "{message}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_far_behind_is_no_reorganisation() {
+    let mut rig = Rig::new().await;
+    let blocks = rig.blocks(&rig.first.clone(), 1, "");
+    let (behind, url) = FakeNode::start(1).await.expect("a port is free");
+    behind.push_block(BlockBuilder::first(40).build());
+    rig.urls.push(url);
+    let _running = rig.follow().await;
+    rig.node.drop_connections();
+    timeout(PATIENCE, behind.until_requested("eth_getBlockByNumber", 1)).await.expect("it is tried");
+    rig.node.add_block(blocks[0].clone());
+    rig.until_published("+101").await;
+}
+
+#[tokio::test]
+async fn a_long_outage_is_made_up_for_in_strides() {
+    let mut rig = Rig::new().await;
+    let mut parent = rig.first.clone();
+    for _ in 0..1_200 {
+        let block = BlockBuilder::child_of(&parent).build();
+        rig.node.add_block(block.clone());
+        parent = block;
+    }
+    let _running = rig.start(None).await;
+    let BusEvent::NewBlock(first) = rig.next().await else { panic!("a block is expected") };
+    assert_eq!(first.header.number, 101);
+    let walked = rig.node.asked();
+    let headers = walked.iter().filter(|asked| asked.params[1] == false).count() as u64;
+    assert!(headers <= STRIDE + 10, "{headers} headers before the first block");
+    for number in 102..=1_300 {
+        let BusEvent::NewBlock(block) = rig.next().await else { panic!("a block is expected") };
+        assert_eq!(block.header.number, number);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_asked_too_often_is_asked_less_often() {
+    let mut rig = Rig::new().await;
+    let blocks = rig.blocks(&rig.first.clone(), 1, "");
+    let _running = rig.follow().await;
+    rig.node.answer_with_error("eth_getLogs", RpcErr::new(-32005, "limit exceeded"), 2);
+    rig.node.push_block(blocks[0].clone());
+    rig.says("+101").await;
+    let asked: Vec<_> =
+        rig.node.asked().iter().filter(|asked| asked.method == "eth_getLogs").map(|asked| asked.at).collect();
+    let pauses: Vec<_> = asked.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(
+        pauses.len() == 2 && pauses[0] >= Duration::from_millis(250) && pauses[1] >= pauses[0],
+        "{pauses:?}"
+    );
 }

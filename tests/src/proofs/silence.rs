@@ -28,7 +28,7 @@ use crate::replayed::runtime;
 pub const SILENCE: Proof = Proof {
     name: "silence",
     about: "a silent node is left within 5 block times, poison costs one reconnect a second, every block once",
-    full_duration: "2 min",
+    full_duration: "1 min",
     run,
 };
 

@@ -43,14 +43,6 @@ impl JournalBacklog {
         Self { source, recorded: Arc::new(AtomicU64::new(u64::MAX)), cursors: Mutex::default() }
     }
 
-    /// Reads; once more where retention removed a segment between finding and opening it.
-    fn read_kept(&self, from: u64, limit: usize) -> Result<Vec<Arc<Envelope>>, JournalError> {
-        match self.read_batch(from, limit) {
-            Err(error) if error.is_missing_file() => self.read_batch(from, limit),
-            other => other,
-        }
-    }
-
     fn read_batch(&self, from: u64, limit: usize) -> Result<Vec<Arc<Envelope>>, JournalError> {
         let last =
             self.recorded.load(Ordering::Acquire).min(from.saturating_add(limit as u64).saturating_sub(1));
@@ -121,19 +113,32 @@ impl JournalBacklog {
     }
 
     fn gone(&self, wanted: u64) -> Result<(), BacklogError> {
-        let oldest = self.open().map_err(unreadable)?.first_seq();
+        let oldest = while_files_vanish(|| self.open()).map_err(unreadable)?.first_seq();
         if wanted < oldest { Err(BacklogError::Gone { wanted, oldest }) } else { Ok(()) }
     }
 }
 
 impl Backlog for JournalBacklog {
     fn read(&self, from: u64, limit: usize) -> Result<Vec<Arc<Envelope>>, BacklogError> {
-        let events = self.read_kept(from, limit).map_err(unreadable)?;
+        let events = while_files_vanish(|| self.read_batch(from, limit)).map_err(unreadable)?;
         match events.first() {
             Some(first) if first.seq == from => Ok(events),
             _ => self.gone(from).map(|()| Vec::new()),
         }
     }
+}
+
+/// Retention may remove a segment between its being found and its being opened: then the next attempt finds others.
+fn while_files_vanish<T>(read: impl Fn() -> Result<T, JournalError>) -> Result<T, JournalError> {
+    const ATTEMPTS: usize = 16;
+    let mut outcome = read();
+    for _ in 1..ATTEMPTS {
+        match &outcome {
+            Err(error) if error.is_missing_file() => outcome = read(),
+            _ => break,
+        }
+    }
+    outcome
 }
 
 fn unreadable(error: JournalError) -> BacklogError {

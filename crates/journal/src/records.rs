@@ -1,3 +1,4 @@
+use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,14 +40,11 @@ pub struct Records {
 
 impl Records {
     pub(crate) fn new(recording: Recording, from: u64) -> Self {
-        // In a damaged journal they may be in no order.
-        let ascending =
-            recording.segments().iter().map(|segment| segment.header.first_seq).scan(0, |last, first| {
-                let is_next = *last <= first && first <= from;
-                *last = first;
-                is_next.then_some(())
-            });
-        let later = ascending.count();
+        // In a damaged journal they may be in no order, or there twice.
+        let firsts = || recording.segments().iter().map(|segment| segment.header.first_seq);
+        let follows =
+            |(before, first): &(Option<u64>, u64)| *first <= from && before.is_none_or(|it| it < *first);
+        let later = iter::once(None).chain(firsts().map(Some)).zip(firsts()).take_while(follows).count();
         Self {
             recording,
             next_segment: later.saturating_sub(1),

@@ -288,6 +288,17 @@ fn a_first_segment_in_the_middle_is_not_where_reading_begins() {
 }
 
 #[test]
+fn a_segment_that_is_there_twice_is_damage() {
+    let place = Place::new();
+    place.append(1, 1..=3);
+    fs::copy(place.segment(1), place.segment(2)).expect("it can be copied");
+    place.is_damaged(2, 0, |damage| *damage == Damage::Sequence { expected: 4, actual: 1 });
+    let read = info(place.config().directory).expect_err("it is damaged, wherever reading begins");
+    assert!(matches!(read, JournalError::Damaged { offset: 0, .. }), "{read}");
+    Journal::open(&place.config(), RunId(2)).expect_err("it is damaged");
+}
+
+#[test]
 fn no_more_is_allocated_than_a_record_may_have() {
     let place = Place::new();
     place.append(1, 1..=3);

@@ -13,12 +13,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use headwater_events::{BusEvent, RunId};
 use headwater_ingest::Link;
-use headwater_journal::{Journal, JournalConfig, Recording};
+use headwater_journal::{DESCRIPTION, Journal, JournalConfig, Recording};
 use headwater_market::ResolvedMarket;
 use tracing::{info, warn};
-
-/// The market of a run, beside its journal.
-const MARKET: &str = "market.json";
 
 /// Blocks of the record that the chain may have left when we come back.
 const REMEMBERED: usize = 256;
@@ -41,7 +38,7 @@ pub(crate) struct Earlier {
 
 /// Notes what market a new run's journal is about.
 pub(crate) fn note_market(directory: &Path, market: &ResolvedMarket) -> anyhow::Result<()> {
-    let path = directory.join(MARKET);
+    let path = directory.join(DESCRIPTION);
     let write = || -> anyhow::Result<()> {
         let mut file = File::create(&path)?;
         file.write_all(&serde_json::to_vec_pretty(market)?)?;
@@ -83,7 +80,7 @@ fn open(
     run_id: RunId,
 ) -> anyhow::Result<Earlier> {
     let noted: serde_json::Value =
-        serde_json::from_slice(&fs::read(directory.join(MARKET)).context(MARKET)?)?;
+        serde_json::from_slice(&fs::read(directory.join(DESCRIPTION)).context(DESCRIPTION)?)?;
     ensure!(noted == serde_json::to_value(market)?, "it is about another market");
     let config = JournalConfig { directory: directory.to_owned(), ..config.clone() };
     let journal = Journal::open(&config, run_id)?;

@@ -11,6 +11,9 @@ use crate::recording::{Recording, TornTail, segment_files};
 use crate::retention::Retention;
 use crate::writer::JournalWriter;
 
+/// The file in a run's directory in which the run says what it is about; it is removed with the run.
+pub const DESCRIPTION: &str = "about.json";
+
 /// Tells other processes that the journal is being written.
 pub(crate) const LOCK: &str = "lock";
 

@@ -23,7 +23,7 @@ pub use config::JournalConfig;
 pub use error::{Damage, JournalError};
 pub use format::{FORMAT_VERSION, MAX_RECORD_BYTES, SCHEMA_VERSION};
 pub use inspect::{Examined, Info, SegmentInfo, examine, info, verify};
-pub use journal::Journal;
+pub use journal::{DESCRIPTION, Journal};
 pub use recording::{Recording, TornTail};
 pub use records::{Record, Records};
 pub use writer::{JournalStatus, JournalWriter};

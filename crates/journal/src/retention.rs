@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use tracing::{info, warn};
 
 use crate::config::{JournalConfig, RUN_PREFIX};
-use crate::journal::LOCK;
+use crate::journal::{DESCRIPTION, LOCK};
 use crate::recording::segment_files;
 use crate::segment::{Head, read_head};
 
@@ -169,6 +169,10 @@ fn remove_run(directory: &Path) -> io::Result<bool> {
     }
     for segment in units(directory)? {
         fs::remove_file(segment.path)?;
+    }
+    match fs::remove_file(directory.join(DESCRIPTION)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
     fs::remove_file(&lock)?;
     match fs::remove_dir(directory) {

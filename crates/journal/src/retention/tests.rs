@@ -34,6 +34,7 @@ impl Place {
     fn with(self, run: u64, ages: &[u64]) -> Self {
         let directory = self.run(run);
         fs::create_dir_all(&directory).expect("it can be made");
+        fs::write(directory.join(DESCRIPTION), "{}").expect("it can be written");
         let mut appender = Appender::new(directory.clone(), RunId(run), 1, 1, 1);
         appender.begin_segment().expect("it begins");
         for seq in 1..ages.len() as u64 {

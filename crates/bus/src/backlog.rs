@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use headwater_events::Envelope;
 use tokio::sync::mpsc;
@@ -38,12 +38,22 @@ pub enum BacklogError {
 pub struct Recorder {
     queue: mpsc::Sender<Arc<Envelope>>,
     recorded: Arc<AtomicU64>,
+    failing: Arc<AtomicBool>,
 }
 
 impl Recorder {
     /// `recorded` is the sequence number up to which [`Backlog::read`] can answer.
     pub fn new(queue: mpsc::Sender<Arc<Envelope>>, recorded: Arc<AtomicU64>) -> Self {
-        Self { queue, recorded }
+        Self { queue, recorded, failing: Arc::default() }
+    }
+
+    /// A recorder whose journal says here when it cannot be written for the moment.
+    pub fn with_health(self, failing: Arc<AtomicBool>) -> Self {
+        Self { failing, ..self }
+    }
+
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Acquire)
     }
 
     pub(crate) fn queue(&self) -> &mpsc::Sender<Arc<Envelope>> {

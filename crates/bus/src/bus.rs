@@ -160,6 +160,11 @@ impl EventBus {
         self.journal_stalled.subscribe()
     }
 
+    /// Whether the journal does not keep up, or cannot be written, at this moment.
+    pub fn is_journal_stalled(&self) -> bool {
+        *self.journal_stalled.borrow() || self.recorder.as_ref().is_some_and(Recorder::is_failing)
+    }
+
     async fn record(&self, envelope: &Arc<Envelope>) {
         let Some(recorder) = &self.recorder else { return };
         let permit = match tokio::time::timeout(JOURNAL_STALL, recorder.queue().reserve()).await {

@@ -7,7 +7,6 @@ use headwater_events::{
     BusEvent, Opportunity, OpportunityId, OpportunitySet, Outcome, Refusal, Simulated, Verdict,
 };
 use headwater_simulation::Simulator;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::ExecutorConfig;
@@ -69,7 +68,6 @@ pub struct ExecutorActor<S> {
     simulator: S,
     timeout: Duration,
     concurrency: usize,
-    journal_stalled: watch::Receiver<bool>,
     reports: Reports,
 }
 
@@ -81,7 +79,6 @@ impl<S: Simulator> ExecutorActor<S> {
             simulator,
             timeout: config.simulation_timeout(),
             concurrency: config.concurrency.get(),
-            journal_stalled: reports.bus.journal_stalled(),
             reports,
         }
     }
@@ -93,7 +90,7 @@ impl<S: Simulator> ExecutorActor<S> {
         publisher.publish(set.as_of.seq, 0, set.items.iter().cloned().map(BusEvent::OpportunityFound))?;
         progress.receive(&set.detector, set.as_of.seq);
         let circumstances =
-            Circumstances { has_state: S::HAS_STATE, journal_stalled: *self.journal_stalled.borrow() };
+            Circumstances { has_state: S::HAS_STATE, journal_stalled: bus.is_journal_stalled() };
         let next = self.executor.receive(set, circumstances);
         self.decide(set, next, &publisher).await?;
         self.reports.timeline.stamp(set.as_of.seq, Stage::Decided);

@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub(crate) struct Appender {
     /// Segments begun by this appender.
     pub(crate) segments: u32,
     buffer: Vec<u8>,
+    /// Whether the last attempt to write failed: then the next one finds some of its events in the buffer.
+    failed: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +52,7 @@ impl Appender {
             bytes: 0,
             segments: 0,
             buffer: Vec::new(),
+            failed: false,
         }
     }
 
@@ -63,10 +66,11 @@ impl Appender {
         self.sync()?;
         let path = self.directory.join(segment_name(self.next_index));
         let mut file = File::create_new(&path).map_err(JournalError::io("create", &path))?;
-        let header = SegmentHeader { compressed: false, run_id: self.run_id, first_seq: self.next_seq };
-        file.write_all(&header.encode()).map_err(JournalError::io("write", &path))?;
-        file.sync_all().map_err(JournalError::io("sync", &path))?;
-        sync_directory(&self.directory)?;
+        if let Err(error) = self.write_header(&mut file, &path) {
+            // The next attempt makes it anew. If it cannot be removed, that one says so.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
         self.segment = Some(OpenSegment { file, path, bytes: HEADER_BYTES as u64 });
         self.next_index += 1;
         self.segments += 1;
@@ -74,17 +78,42 @@ impl Appender {
         Ok(())
     }
 
-    /// Writes events; on return each of them can be read. A batch is one write, unless a segment ends within it.
+    fn write_header(&self, file: &mut File, path: &Path) -> Result<(), JournalError> {
+        let header = SegmentHeader { compressed: false, run_id: self.run_id, first_seq: self.next_seq };
+        file.write_all(&header.encode()).map_err(JournalError::io("write", path))?;
+        file.sync_all().map_err(JournalError::io("sync", path))?;
+        sync_directory(&self.directory)
+    }
+
+    /// Writes events; on return each of them can be read. A batch is one write, unless a segment ends within it. After an
+    /// error the same batch may be tried again: what is on the disk of it is found or cut off.
     pub(crate) fn append(&mut self, batch: &[Arc<Envelope>]) -> Result<(), JournalError> {
+        let is_again = std::mem::replace(&mut self.failed, true);
+        if is_again {
+            self.rewind()?;
+        }
+        let done_before = if is_again { self.next_seq } else { 0 };
         for envelope in batch {
-            self.encode(envelope)?;
+            if envelope.seq >= done_before {
+                self.encode(envelope)?;
+            }
             let in_segment = self.segment.as_ref().map_or(u64::MAX, |segment| segment.bytes);
             if in_segment.saturating_add(self.buffer.len() as u64) >= self.segment_bytes {
                 self.write_out()?;
                 self.begin_segment()?;
             }
         }
-        self.write_out()
+        self.write_out()?;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Cuts off what an attempt that failed may have left behind the last whole record.
+    fn rewind(&mut self) -> Result<(), JournalError> {
+        let Some(OpenSegment { file, path, bytes }) = &mut self.segment else { return Ok(()) };
+        file.set_len(*bytes).map_err(JournalError::io("cut", path))?;
+        file.seek(SeekFrom::Start(*bytes)).map_err(JournalError::io("seek in", path))?;
+        Ok(())
     }
 
     /// Forces what was written to the disk.

@@ -107,6 +107,12 @@ impl JournalError {
         move |source| Self::Io { action, path, source }
     }
 
+    /// Whether it may pass, as when a disk is full: then what was to be written can be written later. A failed sync does not:
+    /// nobody knows what of it is on the disk.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Io { action, .. } if *action != "sync")
+    }
+
     /// Whether a file was to be opened that is not there.
     pub(crate) fn is_missing_file(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

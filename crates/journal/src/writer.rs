@@ -1,7 +1,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::runtime::Builder;
 use tokio::select;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::error;
+use tracing::{error, info};
 
 use crate::appender::Appender;
 use crate::backlog::JournalBacklog;
@@ -34,14 +34,15 @@ pub struct JournalStatus {
     pub bytes: u64,
     /// Segments begun in this run.
     pub segments: u32,
-    /// Why it stopped accepting events, if it did.
+    /// Why it cannot write for the moment, or stopped accepting events, if it did.
     pub failure: Option<String>,
 }
 
 /// The thread that writes a journal.
 ///
-/// It ends when it is closed or dropped, or when every [`Recorder`] is gone. After a failed write it accepts nothing
-/// more, which the bus reports as a stalled journal; what was recorded until then stays readable.
+/// It ends when it is closed or dropped, or when every [`Recorder`] is gone. While the disk is full it keeps what it was
+/// handed, takes as much as its queue holds, and tries again; the bus reports a stalled journal meanwhile. After a failed
+/// sync it accepts nothing more; what was recorded until then stays readable.
 #[derive(Debug)]
 pub struct JournalWriter {
     directory: PathBuf,
@@ -65,6 +66,7 @@ impl JournalWriter {
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let recorded = Arc::new(AtomicU64::new(appender.last_seq()));
+        let failing = Arc::new(AtomicBool::new(false));
         let (publish, status) = watch::channel(JournalStatus::default());
         let needed_from = Arc::new(AtomicU64::new(needed_from));
         let directory = config.directory.clone();
@@ -77,6 +79,7 @@ impl JournalWriter {
             events,
             stopped,
             recorded: Arc::clone(&recorded),
+            failing: Arc::clone(&failing),
             status: publish,
             sync_interval: config.sync_interval(),
             sync_at: None,
@@ -94,7 +97,7 @@ impl JournalWriter {
                 let _ = end.send(result);
             })
             .map_err(JournalError::io("start the writer of", &directory))?;
-        let recorder = Recorder::new(queue, Arc::clone(&recorded));
+        let recorder = Recorder::new(queue, Arc::clone(&recorded)).with_health(failing);
         Ok((Self { directory, recorded, status, stop, ended, thread, needed_from }, recorder))
     }
 
@@ -136,12 +139,17 @@ const DEFERENCE: Duration = Duration::from_millis(2);
 /// How often retention looks for what is too old, beside each time a segment is begun.
 const RETAIN_EVERY: Duration = Duration::from_mins(10);
 
+/// After a write that failed.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+
 /// What the thread runs.
 struct Task {
     appender: Appender,
     events: mpsc::Receiver<Arc<Envelope>>,
     stopped: oneshot::Receiver<()>,
     recorded: Arc<AtomicU64>,
+    /// Whether the last write failed.
+    failing: Arc<AtomicBool>,
     status: watch::Sender<JournalStatus>,
     sync_interval: Duration,
     /// When what is written must be forced to the disk; `None` while all is.
@@ -178,11 +186,39 @@ impl Task {
                         return self.sync();
                     }
                     sleep(DEFERENCE).await;
-                    self.write(&batch)?;
+                    self.persist(&batch).await?;
                     batch.clear();
                 }
             }
         }
+    }
+
+    /// Writes; while there is no room, again and again.
+    async fn persist(&mut self, batch: &[Arc<Envelope>]) -> Result<(), JournalError> {
+        loop {
+            match self.write(batch) {
+                Err(error) if error.may_pass() && !self.events.is_closed() => self.fail(&error),
+                outcome => {
+                    if self.failing.swap(false, Ordering::AcqRel) && outcome.is_ok() {
+                        info!("the journal can be written again");
+                        self.status.send_modify(|status| status.failure = None);
+                    }
+                    return outcome;
+                }
+            }
+            select! {
+                () = sleep(TRY_AGAIN) => {}
+                _ = &mut self.stopped => self.events.close(),
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &JournalError) {
+        if self.failing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        error!(%error, "the journal cannot be written; nothing is acted upon until it can: make room");
+        self.status.send_modify(|status| status.failure = Some(error.to_string()));
     }
 
     fn write(&mut self, batch: &[Arc<Envelope>]) -> Result<(), JournalError> {

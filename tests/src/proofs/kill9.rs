@@ -54,6 +54,9 @@ const DEEPEST: usize = 4;
 /// For what takes a few hundred milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// More of it for a block that has to be generated first.
+const PER_BLOCK: Duration = Duration::from_millis(50);
+
 struct Size {
     kills: u64,
     /// Blocks on record when the process is last started.
@@ -294,7 +297,8 @@ impl Lives {
 
     /// Waits until a life has written the lines of so many blocks, or, for none, until it follows the chain.
     async fn until_written(&self, life: u64, blocks: usize) -> anyhow::Result<()> {
-        self.until(life, |results, log| match blocks {
+        let patience = PATIENCE + blocks as u32 * PER_BLOCK;
+        self.until(life, patience, |results, log| match blocks {
             0 => log.contains("following the chain"),
             _ => results.matches(r#""type":"block""#).count() >= blocks,
         })
@@ -303,12 +307,17 @@ impl Lives {
 
     async fn until_seen(&self, life: u64, block: B256) -> anyhow::Result<()> {
         let seen = format!(r#""hash":"{block:#x}""#);
-        self.until(life, |results, _| results.contains(&seen)).await
+        self.until(life, PATIENCE, |results, _| results.contains(&seen)).await
     }
 
-    async fn until(&self, life: u64, is_so: impl Fn(&str, &str) -> bool) -> anyhow::Result<()> {
+    async fn until(
+        &self,
+        life: u64,
+        patience: Duration,
+        is_so: impl Fn(&str, &str) -> bool,
+    ) -> anyhow::Result<()> {
         let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         let mut ticks = interval(Duration::from_millis(10));
         while !is_so(&read(&self.results(life)), &read(&self.log(life))) {
             let in_time = timeout_at(deadline, ticks.tick()).await;

@@ -159,19 +159,35 @@ async fn the_disk_has_everything_soon_after_the_last_event() {
 }
 
 #[tokio::test]
-async fn a_failed_write_stalls_the_journal_and_spares_the_bus() {
+async fn a_failed_write_stalls_the_journal_and_is_tried_again() {
     let directory = TempDir::new().expect("a temporary directory");
     let (writer, bus) = start(&directory);
     publish(&bus, 2).await;
     recorded(&writer, 2).await;
     fs::remove_dir_all(directory.path()).expect("it is there");
-    let mut stalled = bus.journal_stalled();
     let mut status = writer.status();
     publish(&bus, 100).await;
     status.wait_for(|status| status.failure.is_some()).await.expect("the failure can be seen");
+    assert!(bus.is_journal_stalled(), "nothing is acted upon meanwhile");
     publish(&bus, 1).await;
-    stalled.wait_for(|stalled| *stalled).await.expect("the bus says so");
-    let error = writer.close().await.expect_err("it failed");
+    fs::create_dir_all(directory.path()).expect("there is room again");
+    status.wait_for(|status| status.failure.is_none()).await.expect("it goes on");
+    recorded(&writer, 103).await;
+    assert!(!bus.is_journal_stalled());
+    writer.close().await.expect("all was written");
+    let info = verify(directory.path()).expect("what there was room for holds");
+    assert_eq!(info.last_seq, 103);
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_written_to_the_end_is_an_error() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let (writer, bus) = start(&directory);
+    fs::remove_dir_all(directory.path()).expect("it is there");
+    let mut status = writer.status();
+    publish(&bus, 100).await;
+    status.wait_for(|status| status.failure.is_some()).await.expect("the failure can be seen");
+    let error = writer.close().await.expect_err("there is no room until the end");
     assert!(matches!(error, JournalError::Io { action: "create", .. }), "{error}");
 }
 

@@ -4,6 +4,7 @@ mod actors;
 mod architecture;
 mod cli;
 mod devnet;
+mod disk_full;
 mod executed;
 mod graph;
 mod journal_damage;

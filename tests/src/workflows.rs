@@ -59,6 +59,11 @@ impl Process {
         Ok(())
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Ctrl-C.
     ///
     /// # Errors

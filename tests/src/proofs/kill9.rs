@@ -162,23 +162,23 @@ async fn prove(seed: u64, size: &Size) -> anyhow::Result<Report> {
 }
 
 /// A chain that grows, with the reserves after each of its blocks.
-struct Generator {
-    world: World,
+pub(super) struct Generator {
+    pub(super) world: World,
     /// The canonical blocks, oldest first.
-    blocks: Vec<Generated>,
+    pub(super) blocks: Vec<Generated>,
     /// Of every block there ever was.
     pools: BTreeMap<B256, Vec<Pool>>,
     random: ChaCha8Rng,
 }
 
-struct Generated {
-    block: FakeBlock,
+pub(super) struct Generated {
+    pub(super) block: FakeBlock,
     /// As it was after the block; of the last few only.
     world: Option<World>,
 }
 
 impl Generator {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let world = World::new(LOAD, seed);
         let block = BlockBuilder::first(1_000).build();
         let mut generator = Self {
@@ -203,7 +203,7 @@ impl Generator {
         &self.blocks[self.blocks.len() - 1].block
     }
 
-    fn next(&mut self) -> FakeBlock {
+    pub(super) fn next(&mut self) -> FakeBlock {
         let parent = self.head().clone();
         let block = self.world.block(&parent);
         self.append(block.clone());

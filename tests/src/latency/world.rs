@@ -137,6 +137,11 @@ impl World {
         Self { random: ChaCha8Rng::seed_from_u64(seed), ..self.clone() }
     }
 
+    /// Other blocks from now on; the pools stay.
+    pub fn reload(&mut self, load: Load) {
+        self.load = Load { pools: self.load.pools, ..load };
+    }
+
     /// The pools as they are now.
     pub fn pools(&self) -> Vec<arbitrage::Pool> {
         let pools = self.pools.iter().map(|pool| arbitrage::Pool {

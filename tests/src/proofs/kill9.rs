@@ -44,6 +44,10 @@ const CHAIN_ID: u64 = 424_243;
 /// Small, so that the exhaustive search of every block is quick; every block carries a hundred logs.
 const LOAD: Load = Load { pools: 40, touched: 12, shocked: 4, transactions: 20, logs: 100 };
 
+/// For a long record: the node and the judge keep every block in memory.
+/// A transaction carries one swap at most, and the first of these blocks puts back what the last one shocked.
+const SLIGHT: Load = Load { pools: 40, touched: 1, shocked: 0, transactions: 6, logs: 8 };
+
 /// From one block to the next.
 const BLOCK_TIME: Duration = Duration::from_millis(15);
 
@@ -105,6 +109,7 @@ async fn prove(seed: u64, size: &Size) -> anyhow::Result<Report> {
     }
     if size.journal > 0 {
         feeding.abort();
+        lock(&chain).world.reload(SLIGHT);
         feeding = feed(&node, &chain, Duration::from_millis(2));
         let life = size.kills;
         let mut process = lives.start(life)?;

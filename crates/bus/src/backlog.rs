@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use headwater_events::Envelope;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Source events that are kept beyond the ring: what repairs a lag, and what a component is rebuilt from.
 ///
@@ -33,27 +33,61 @@ pub enum BacklogError {
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Whether the journal holds up whoever acts: it does not keep up, as the bus sees, or it cannot be written, as only the
+/// journal itself knows.
+#[derive(Clone, Debug, Default)]
+pub struct JournalHealth(Arc<Health>);
+
+#[derive(Debug, Default)]
+struct Health {
+    behind: AtomicBool,
+    failing: AtomicBool,
+    stalled: watch::Sender<bool>,
+}
+
+impl JournalHealth {
+    /// Says that the journal cannot be written, or that it can again.
+    pub fn set_failing(&self, failing: bool) {
+        self.0.failing.store(failing, Ordering::Release);
+        self.0.tell();
+    }
+
+    pub(crate) fn set_behind(&self, behind: bool) {
+        self.0.behind.store(behind, Ordering::Release);
+        self.0.tell();
+    }
+
+    pub(crate) fn stalled(&self) -> watch::Receiver<bool> {
+        self.0.stalled.subscribe()
+    }
+}
+
+impl Health {
+    fn tell(&self) {
+        self.stalled.send_if_modified(|stalled| {
+            let now = self.behind.load(Ordering::Acquire) || self.failing.load(Ordering::Acquire);
+            std::mem::replace(stalled, now) != now
+        });
+    }
+}
+
 /// The bus's end of a journal: a bounded queue into it, and how far it has come.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     queue: mpsc::Sender<Arc<Envelope>>,
     recorded: Arc<AtomicU64>,
-    failing: Arc<AtomicBool>,
+    health: JournalHealth,
 }
 
 impl Recorder {
     /// `recorded` is the sequence number up to which [`Backlog::read`] can answer.
     pub fn new(queue: mpsc::Sender<Arc<Envelope>>, recorded: Arc<AtomicU64>) -> Self {
-        Self { queue, recorded, failing: Arc::default() }
+        Self { queue, recorded, health: JournalHealth::default() }
     }
 
-    /// A recorder whose journal says here when it cannot be written for the moment.
-    pub fn with_health(self, failing: Arc<AtomicBool>) -> Self {
-        Self { failing, ..self }
-    }
-
-    pub(crate) fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Acquire)
+    /// Where the journal says that it cannot be written.
+    pub fn health(&self) -> &JournalHealth {
+        &self.health
     }
 
     pub(crate) fn queue(&self) -> &mpsc::Sender<Arc<Envelope>> {

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use crate::backlog::{Backlog, Recorder};
+use crate::backlog::{Backlog, JournalHealth, Recorder};
 use crate::clock::{self, Instant};
 use crate::edge::{Channel, OverflowPolicy, Topology};
 use crate::handler::{EventHandler, HandlerReport, run_handler};
@@ -59,7 +59,7 @@ pub struct EventBus {
     sequence: Arc<AsyncMutex<()>>,
     /// What each origin has said of its latest causes.
     said: Arc<Mutex<BTreeMap<Origin, BTreeMap<u64, u32>>>>,
-    journal_stalled: watch::Sender<bool>,
+    journal: JournalHealth,
     capacity: usize,
 }
 
@@ -84,10 +84,10 @@ impl EventBus {
             derived: Lane::new(1, config.capacity, config.ring_bytes, None),
             topology: topology.clone(),
             timeline: timeline.clone(),
+            journal: recorder.as_ref().map(|recorder| recorder.health().clone()).unwrap_or_default(),
             recorder,
             sequence: Arc::default(),
             said: Arc::default(),
-            journal_stalled: watch::Sender::new(false),
             capacity: config.capacity,
         }
     }
@@ -155,14 +155,9 @@ impl EventBus {
         self.derived.readers_within(distance).await;
     }
 
-    /// True while the journal does not keep up: nobody may act on what might not be on record.
+    /// True while the journal does not keep up or cannot be written: nobody may act on what might not be on record.
     pub fn journal_stalled(&self) -> watch::Receiver<bool> {
-        self.journal_stalled.subscribe()
-    }
-
-    /// Whether the journal does not keep up, or cannot be written, at this moment.
-    pub fn is_journal_stalled(&self) -> bool {
-        *self.journal_stalled.borrow() || self.recorder.as_ref().is_some_and(Recorder::is_failing)
+        self.journal.stalled()
     }
 
     async fn record(&self, envelope: &Arc<Envelope>) {
@@ -174,18 +169,16 @@ impl EventBus {
                     seq = envelope.seq,
                     "the journal does not keep up; nothing is acted upon until it does"
                 );
-                self.journal_stalled.send_replace(true);
+                self.journal.set_behind(true);
                 recorder.queue().reserve().await
             }
         };
         match permit {
             Ok(permit) => {
                 permit.send(Arc::clone(envelope));
-                self.journal_stalled.send_if_modified(std::mem::take);
+                self.journal.set_behind(false);
             }
-            Err(_) => {
-                self.journal_stalled.send_if_modified(|stalled| !std::mem::replace(stalled, true));
-            }
+            Err(_) => self.journal.set_behind(true),
         }
     }
 }

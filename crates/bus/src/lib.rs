@@ -13,7 +13,7 @@ mod ring;
 mod snapshots;
 mod timeline;
 
-pub use backlog::{Backlog, BacklogError, Recorder};
+pub use backlog::{Backlog, BacklogError, JournalHealth, Recorder};
 pub use bus::{BusConfig, Closed, DerivedPublisher, EventBus, SourcePublisher};
 pub use edge::{Channel, Counts, DropReason, Edge, EdgeReport, OverflowPolicy, Topology};
 pub use handler::{EventHandler, HandlerReport};

@@ -7,6 +7,7 @@ use headwater_events::{
     BusEvent, Opportunity, OpportunityId, OpportunitySet, Outcome, Refusal, Simulated, Verdict,
 };
 use headwater_simulation::Simulator;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::ExecutorConfig;
@@ -68,6 +69,7 @@ pub struct ExecutorActor<S> {
     simulator: S,
     timeout: Duration,
     concurrency: usize,
+    journal_stalled: watch::Receiver<bool>,
     reports: Reports,
 }
 
@@ -79,6 +81,7 @@ impl<S: Simulator> ExecutorActor<S> {
             simulator,
             timeout: config.simulation_timeout(),
             concurrency: config.concurrency.get(),
+            journal_stalled: reports.bus.journal_stalled(),
             reports,
         }
     }
@@ -90,7 +93,7 @@ impl<S: Simulator> ExecutorActor<S> {
         publisher.publish(set.as_of.seq, 0, set.items.iter().cloned().map(BusEvent::OpportunityFound))?;
         progress.receive(&set.detector, set.as_of.seq);
         let circumstances =
-            Circumstances { has_state: S::HAS_STATE, journal_stalled: bus.is_journal_stalled() };
+            Circumstances { has_state: S::HAS_STATE, journal_stalled: *self.journal_stalled.borrow() };
         let next = self.executor.receive(set, circumstances);
         self.decide(set, next, &publisher).await?;
         self.reports.timeline.stamp(set.as_of.seq, Stage::Decided);

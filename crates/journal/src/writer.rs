@@ -1,11 +1,11 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use headwater_bus::{Recorder, clock};
+use headwater_bus::{JournalHealth, Recorder, clock};
 use headwater_events::Envelope;
 use serde::Serialize;
 use tokio::runtime::Builder;
@@ -66,7 +66,6 @@ impl JournalWriter {
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let recorded = Arc::new(AtomicU64::new(appender.last_seq()));
-        let failing = Arc::new(AtomicBool::new(false));
         let (publish, status) = watch::channel(JournalStatus::default());
         let needed_from = Arc::new(AtomicU64::new(needed_from));
         let directory = config.directory.clone();
@@ -74,12 +73,13 @@ impl JournalWriter {
             .enable_time()
             .build()
             .map_err(JournalError::io("start the writer of", &directory))?;
+        let recorder = Recorder::new(queue, Arc::clone(&recorded));
         let mut task = Task {
             appender,
             events,
             stopped,
             recorded: Arc::clone(&recorded),
-            failing: Arc::clone(&failing),
+            health: recorder.health().clone(),
             status: publish,
             sync_interval: config.sync_interval(),
             sync_at: None,
@@ -97,7 +97,6 @@ impl JournalWriter {
                 let _ = end.send(result);
             })
             .map_err(JournalError::io("start the writer of", &directory))?;
-        let recorder = Recorder::new(queue, Arc::clone(&recorded)).with_health(failing);
         Ok((Self { directory, recorded, status, stop, ended, thread, needed_from }, recorder))
     }
 
@@ -148,8 +147,7 @@ struct Task {
     events: mpsc::Receiver<Arc<Envelope>>,
     stopped: oneshot::Receiver<()>,
     recorded: Arc<AtomicU64>,
-    /// Whether the last write failed.
-    failing: Arc<AtomicBool>,
+    health: JournalHealth,
     status: watch::Sender<JournalStatus>,
     sync_interval: Duration,
     /// When what is written must be forced to the disk; `None` while all is.
@@ -164,6 +162,7 @@ impl Task {
     async fn run(mut self) -> Result<(), JournalError> {
         let result = self.write_all().await;
         if let Err(error) = &result {
+            self.health.set_failing(true);
             error!(%error, "the journal failed; nothing more is recorded");
             // First of all, so that whoever sees the failure cannot hand in another event.
             self.events.close();
@@ -198,13 +197,13 @@ impl Task {
         loop {
             match self.write(batch) {
                 Err(error) if error.may_pass() && !self.events.is_closed() => self.fail(&error),
-                outcome => {
-                    if self.failing.swap(false, Ordering::AcqRel) && outcome.is_ok() {
-                        info!("the journal can be written again");
-                        self.status.send_modify(|status| status.failure = None);
-                    }
-                    return outcome;
+                Ok(()) if self.is_failing() => {
+                    info!("the journal can be written again");
+                    self.health.set_failing(false);
+                    self.status.send_modify(|status| status.failure = None);
+                    return Ok(());
                 }
+                outcome => return outcome,
             }
             select! {
                 () = sleep(TRY_AGAIN) => {}
@@ -214,11 +213,16 @@ impl Task {
     }
 
     fn fail(&mut self, error: &JournalError) {
-        if self.failing.swap(true, Ordering::AcqRel) {
+        if self.is_failing() {
             return;
         }
+        self.health.set_failing(true);
         error!(%error, "the journal cannot be written; nothing is acted upon until it can: make room");
         self.status.send_modify(|status| status.failure = Some(error.to_string()));
+    }
+
+    fn is_failing(&self) -> bool {
+        self.status.borrow().failure.is_some()
     }
 
     fn write(&mut self, batch: &[Arc<Envelope>]) -> Result<(), JournalError> {

@@ -168,15 +168,29 @@ async fn a_failed_write_stalls_the_journal_and_is_tried_again() {
     let mut status = writer.status();
     publish(&bus, 100).await;
     status.wait_for(|status| status.failure.is_some()).await.expect("the failure can be seen");
-    assert!(bus.is_journal_stalled(), "nothing is acted upon meanwhile");
+    assert!(*bus.journal_stalled().borrow(), "nothing is acted upon meanwhile");
     publish(&bus, 1).await;
     fs::create_dir_all(directory.path()).expect("there is room again");
     status.wait_for(|status| status.failure.is_none()).await.expect("it goes on");
     recorded(&writer, 103).await;
-    assert!(!bus.is_journal_stalled());
+    assert!(!*bus.journal_stalled().borrow());
     writer.close().await.expect("all was written");
     let info = verify(directory.path()).expect("what there was room for holds");
     assert_eq!(info.last_seq, 103);
+}
+
+#[tokio::test]
+async fn a_failure_that_does_not_pass_is_told_before_another_event_comes() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let journal = Journal::open(&config(&directory), RunId(7)).expect("it is free");
+    let (writer, recorder) = journal.start().expect("it starts");
+    let config = BusConfig { first_seq: 5, ..BusConfig::default() };
+    let bus = EventBus::new(&config, &Topology::new(), &Timeline::default(), Some(recorder), None);
+    let mut stalled = bus.journal_stalled();
+    publish(&bus, 1).await;
+    stalled.wait_for(|stalled| *stalled).await.expect("the bus says so");
+    let error = writer.close().await.expect_err("it begins with 1");
+    assert!(matches!(error, JournalError::OutOfTurn { expected: 1, actual: 5 }), "{error}");
 }
 
 #[tokio::test]

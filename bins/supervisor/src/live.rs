@@ -159,7 +159,7 @@ impl Connected {
     async fn is_near(&self, earlier: &Earlier) -> anyhow::Result<bool> {
         let head = self.node.request("eth_getBlockByNumber", ("latest", false)).await?;
         let head = parse_link(&head.raw).context("eth_getBlockByNumber")?;
-        let last = earlier.chain.last().map_or(0, |link| link.number);
+        let last = earlier.chain.head().map_or(0, |link| link.number);
         if head.number.saturating_sub(last) > NEAR {
             warn!(
                 last_block = last,
@@ -168,7 +168,7 @@ impl Connected {
             );
             return Ok(false);
         }
-        for link in earlier.chain.iter().rev() {
+        for link in earlier.chain.published().rev() {
             if link.number > head.number {
                 continue;
             }

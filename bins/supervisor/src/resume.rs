@@ -4,23 +4,19 @@
 //! same: state and oracle are rebuilt from the record, and the chain is followed from where it ends, so that a crash costs
 //! what happened meanwhile and nothing else.
 
-use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use headwater_events::{BusEvent, RunId};
-use headwater_ingest::Link;
+use headwater_events::{BusEvent, Header, RunId};
+use headwater_ingest::{Canonical, Link};
 use headwater_journal::{DESCRIPTION, Journal, JournalConfig, Recording};
 use headwater_market::ResolvedMarket;
 use tracing::{info, warn};
 
-/// Blocks of the record that the chain may have left when we come back.
-const REMEMBERED: usize = 256;
-
-/// Events behind which so many blocks are found, reorganisations and what was learnt among them.
+/// Among so many events at the end of a record stand, as a rule, as many blocks as the chain is remembered for.
 const LAST_EVENTS: u64 = 2_048;
 
 /// An earlier run's record, opened to be written on.
@@ -32,8 +28,8 @@ pub(crate) struct Earlier {
     pub(crate) directory: PathBuf,
     /// Its events.
     pub(crate) events: RangeInclusive<u64>,
-    /// Its last canonical blocks, oldest first; at least one.
-    pub(crate) chain: Vec<Link>,
+    /// The chain as it was published; at least one block of it.
+    pub(crate) chain: Canonical,
 }
 
 /// Notes what market a new run's journal is about.
@@ -47,7 +43,7 @@ pub(crate) fn note_market(directory: &Path, market: &ResolvedMarket) -> anyhow::
     write().with_context(|| format!("writing {}", path.display()))
 }
 
-/// The newest run's record, if it can be gone on with. Why not is said, and nothing of it is touched.
+/// The newest run's record, if it can be gone on with; else it is said why not. An incomplete record at its end is cut off.
 pub(crate) fn find(config: &JournalConfig, market: &ResolvedMarket, run_id: RunId) -> Option<Earlier> {
     let directory = newest_run(&config.directory)?;
     match open(config, &directory, market, run_id) {
@@ -55,7 +51,7 @@ pub(crate) fn find(config: &JournalConfig, market: &ResolvedMarket, run_id: RunI
             if let Some(torn) = earlier.journal.torn_tail() {
                 warn!(file = %torn.file.display(), torn.offset, torn.bytes, "cut off the incomplete record of a run that was cut off");
             }
-            let last = earlier.chain.last().map(|link| link.number);
+            let last = earlier.chain.head().map(|link| link.number);
             info!(journal = %directory.display(), events = earlier.events.end(), last_block = last, "going on with an earlier run");
             Some(earlier)
         }
@@ -88,43 +84,33 @@ fn open(
     ensure!(next > 1, "nothing was recorded");
     let recording = Recording::open(directory)?;
     let first = recording.first_seq();
-    let chain = last_blocks(&recording, next.saturating_sub(LAST_EVENTS).max(first))?;
-    ensure!(!chain.is_empty(), "it ended before its market was loaded");
+    let mut chain = published(&recording, next.saturating_sub(LAST_EVENTS).max(first))?;
+    if chain.head().is_none() {
+        chain = published(&recording, first)?;
+    }
+    ensure!(chain.head().is_some(), "it ended before its market was loaded");
     Ok(Earlier { journal, directory: directory.to_owned(), events: first..=next - 1, chain })
 }
 
-/// The canonical blocks at the end of a record, as its events from `from` on tell them.
-fn last_blocks(recording: &Recording, from: u64) -> anyhow::Result<Vec<Link>> {
-    let mut chain: VecDeque<Link> = VecDeque::new();
+/// The chain at the end of a record, as its events from `from` on tell it.
+fn published(recording: &Recording, from: u64) -> anyhow::Result<Canonical> {
+    let mut chain = Canonical::unanchored();
     for record in recording.records(from) {
         match &record?.envelope.event {
-            BusEvent::MarketLoaded(loaded) if chain.is_empty() => {
-                chain.push_back(anchor(loaded.number, loaded.hash));
+            BusEvent::MarketLoaded(loaded) if chain.head().is_none() => {
+                chain = Canonical::anchored(loaded.number, loaded.hash);
             }
             BusEvent::NewBlock(block) => {
-                let header = &block.header;
-                chain.push_back(Link {
-                    number: header.number,
-                    hash: header.hash,
-                    parent_hash: header.parent_hash,
-                });
+                let Header { number, hash, parent_hash, .. } = block.header;
+                chain.extend(Link { number, hash, parent_hash });
             }
+            BusEvent::Reorg(reorg) if chain.is_published(reorg.ancestor_hash) => chain.undo(reorg),
+            // Of blocks before `from`.
             BusEvent::Reorg(reorg) => {
-                chain.truncate(chain.len().saturating_sub(reorg.depth()));
-                if chain.is_empty() {
-                    chain.push_back(anchor(reorg.ancestor_number, reorg.ancestor_hash));
-                }
+                chain = Canonical::anchored(reorg.ancestor_number, reorg.ancestor_hash);
             }
             _ => {}
         }
-        while chain.len() > REMEMBERED {
-            chain.pop_front();
-        }
     }
-    Ok(chain.into())
-}
-
-/// A block whose parent nobody will ask for.
-fn anchor(number: u64, hash: alloy_primitives::B256) -> Link {
-    Link { number, hash, parent_hash: Default::default() }
+    Ok(chain)
 }

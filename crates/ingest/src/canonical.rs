@@ -24,7 +24,7 @@ const LONGEST_WAY: usize = 8192;
 /// The chain as it was published: decides what a head means, and asks for the headers that it needs for that.
 ///
 /// No runtime and no input or output: whoever drives it fetches what [`Step::Fetch`] asks for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Canonical {
     /// What was published, oldest first; never empty once it was begun.
     chain: VecDeque<Link>,
@@ -98,11 +98,9 @@ impl Canonical {
         Self { chain: [anchor].into(), ..Self::default() }
     }
 
-    /// A chain of which these blocks were published last, oldest first.
-    pub fn behind(chain: impl IntoIterator<Item = Link>) -> Self {
-        let mut canonical = Self::default();
-        chain.into_iter().for_each(|link| canonical.extend(link));
-        canonical
+    /// The published blocks that are remembered, oldest first.
+    pub fn published(&self) -> impl DoubleEndedIterator<Item = &Link> {
+        self.chain.iter()
     }
 
     /// The last published block.
@@ -233,7 +231,7 @@ impl Canonical {
 }
 
 /// The latest headers that the node announced.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Announced {
     links: HashMap<BlockHash, Link>,
     order: VecDeque<BlockHash>,

@@ -10,7 +10,7 @@ use headwater_events::{BlockEvent, Grade, Header, Log};
 use headwater_node::{Node, NodeError, Reply};
 use memchr::memmem;
 use serde_json::json;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
@@ -174,7 +174,7 @@ impl Fetcher {
         let [ours, theirs] = &self.blooms;
         if let Some([first, second]) = halves(text) {
             let theirs = Arc::clone(theirs);
-            let second = start_aside(move || read_part(&second, Part::Last, hash, &theirs));
+            let second = spawn_blocking(move || read_part(&second, Part::Last, hash, &theirs));
             let first = read_part(&first, Part::First, hash, ours);
             let second = joined(second).await;
             if let (Ok((mut logs, bloom)), Ok((rest, bloom_of_rest))) = (first, second) {
@@ -193,11 +193,7 @@ const WORTH_A_THREAD: usize = 64 << 10;
 /// Works through an answer beside what else is on its way: on a thread of its own if it is long. A spawned task would
 /// not do: it is kept for the worker that spawned it, and that one is busy with the rest of the block.
 async fn aside<T: Send + 'static>(length: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
-    if length < WORTH_A_THREAD { work() } else { joined(start_aside(work)).await }
-}
-
-fn start_aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    tokio::task::spawn_blocking(work)
+    if length < WORTH_A_THREAD { work() } else { joined(spawn_blocking(work)).await }
 }
 
 async fn joined<T>(work: JoinHandle<T>) -> T {

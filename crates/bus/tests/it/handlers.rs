@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use headwater_bus::{BusConfig, EventBus, EventHandler, Timeline, Topology};
+use headwater_bus::{BusConfig, EventBus, EventHandler, HandlerReport, Timeline, Topology};
 use headwater_events::{BusEvent, Envelope, Health, HealthEvent};
 
 use crate::event;
@@ -148,4 +149,53 @@ async fn a_source_that_settles_overruns_nobody() {
     bus.close_derived();
     assert_eq!(handler.await.expect("it ends").handled, 500);
     assert!(topology.report().iter().all(|edge| edge.counts.conserved()));
+}
+
+/// Has something to do twice after the last event, and fails the first time if it is told to.
+struct Ripening {
+    left: u32,
+    fails: bool,
+    lulls: Arc<Mutex<u32>>,
+}
+
+impl EventHandler for Ripening {
+    async fn handle(&mut self, _: &Envelope) -> anyhow::Result<()> {
+        self.left = 2;
+        Ok(())
+    }
+
+    async fn lull(&mut self) -> anyhow::Result<bool> {
+        *self.lulls.lock().expect("no panic holds it") += 1;
+        anyhow::ensure!(!self.fails, "unripe");
+        self.left = self.left.saturating_sub(1);
+        Ok(self.left > 0)
+    }
+}
+
+async fn lulls(fails: bool) -> (u32, HandlerReport) {
+    let (bus, _) = bus();
+    let lulls = Arc::new(Mutex::new(0));
+    let handler = bus.register("ripening", Ripening { left: 0, fails, lulls: Arc::clone(&lulls) });
+    for number in 1..=2 {
+        bus.publisher().publish(event(number), None).await.expect("open");
+        // The clock is paused: this is as long as nothing else happens.
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    }
+    bus.close_source();
+    bus.close_derived();
+    let report = handler.await.expect("it ends");
+    let lulls = *lulls.lock().expect("no panic holds it");
+    (lulls, report)
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_lull_a_handler_is_called_until_it_has_nothing_left_to_do() {
+    let (lulls, report) = lulls(false).await;
+    assert_eq!((lulls, report.handled, report.failed), (4, 2, 0), "twice after each event");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_fails_in_a_lull_goes_on_with_the_next_event() {
+    let (lulls, report) = lulls(true).await;
+    assert_eq!((lulls, report.handled, report.failed), (2, 2, 2), "once after each event");
 }

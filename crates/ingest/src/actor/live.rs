@@ -25,7 +25,7 @@ use crate::outbox::Outbox;
 use crate::parse::parse_link;
 
 /// Where following the chain begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Start {
     /// At the node's head: it is the first block that is published.
     Head,
@@ -37,9 +37,9 @@ pub enum Start {
         /// Its hash.
         hash: BlockHash,
     },
-    /// Behind the last of these blocks, which an earlier run published, oldest first: what the chain did meanwhile is
-    /// published first, be it a reorganisation of them.
-    Behind(Vec<Link>),
+    /// Behind what an earlier run published: what the chain did meanwhile is published first, be it a reorganisation of
+    /// its blocks.
+    Behind(Canonical),
 }
 
 /// What can be seen of following the chain.
@@ -99,7 +99,7 @@ impl LiveIngest {
         let canonical = match start {
             Start::Head => Canonical::unanchored(),
             Start::After { number, hash } => Canonical::anchored(number, hash),
-            Start::Behind(chain) => Canonical::behind(chain),
+            Start::Behind(published) => published,
         };
         let pace =
             [config.reconnect_min_ms, config.reconnect_max_ms].map(|ms| Duration::from_millis(ms.get()));

@@ -1,8 +1,10 @@
-//! A full block into the market and into prices.
+//! A full block into the market and into prices: one after the other, and as in production, where everything else that
+//! ran since the last block has emptied the caches.
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use criterion::{Criterion, criterion_group, criterion_main};
 use headwater_abi::logs;
+use headwater_bench::Evictor;
 use headwater_events::{
     BlockEvent, BusEvent, Envelope, Grade, Header, Log, MarketLoaded, PoolLoaded, PoolProof, Protocol, RunId,
 };
@@ -122,6 +124,18 @@ fn apply(criterion: &mut Criterion) {
         b.iter(|| {
             let mut oracle = oracle.clone();
             blocks.iter().for_each(|block| drop(oracle.apply(block).expect("they follow")));
+        });
+    });
+
+    let mut cold = Evictor::default();
+    criterion.bench_function("a block into the market, cold", |b| {
+        b.iter_custom(|rounds| {
+            cold.timed(rounds, &blocks, || world.clone(), |world, block| drop(world.apply(block)))
+        });
+    });
+    criterion.bench_function("a block into prices, cold", |b| {
+        b.iter_custom(|rounds| {
+            cold.timed(rounds, &blocks, || oracle.clone(), |oracle, block| drop(oracle.apply(block)))
         });
     });
 }

@@ -210,12 +210,16 @@ impl SourcePublisher {
             event,
         });
         let recorded = bus.recorder.as_ref().map_or(u64::MAX, Recorder::recorded);
-        bus.source.remember(&envelope, recorded)?;
+        let (_, past) = bus.source.remember(&envelope, recorded)?;
         bus.record(&envelope).await;
         if is_block {
             bus.timeline.begin(seq, last_byte);
         }
         bus.source.announce(seq, envelope);
+        if !past.is_empty() {
+            // The readers were woken on this thread; they go first.
+            tokio::task::yield_now().await;
+        }
         Ok(seq)
     }
 
@@ -265,7 +269,7 @@ impl DerivedPublisher {
                 derived: Some((self.origin.clone(), index)),
                 event,
             });
-            let position = self.bus.derived.remember(&envelope, u64::MAX)?;
+            let (position, _) = self.bus.derived.remember(&envelope, u64::MAX)?;
             self.bus.derived.announce(position, envelope);
         }
         while causes.len() > REMEMBERED_CAUSES {

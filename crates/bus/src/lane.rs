@@ -78,16 +78,21 @@ impl Lane {
         self.0.lock().ring.next()
     }
 
-    /// Puts an event into the ring, so that a lag can be repaired with it from now on.
-    pub(crate) fn remember(&self, envelope: &Arc<Envelope>, recorded: u64) -> Result<u64, Closed> {
+    /// Puts an event into the ring, so that a lag can be repaired with it from now on; says at which position, and what
+    /// it replaces there.
+    pub(crate) fn remember(
+        &self,
+        envelope: &Arc<Envelope>,
+        recorded: u64,
+    ) -> Result<(u64, Vec<Arc<Envelope>>), Closed> {
         let mut state = self.0.lock();
         if state.sender.is_none() {
             return Err(Closed);
         }
         let position = state.ring.next();
-        state.ring.push(Arc::clone(envelope), recorded);
+        let past = state.ring.push(Arc::clone(envelope), recorded);
         state.readers.iter().for_each(|reader| reader.edge.accept(1));
-        Ok(position)
+        Ok((position, past))
     }
 
     /// Broadcasts an event that is in the ring at `position`.

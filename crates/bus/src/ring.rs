@@ -26,16 +26,20 @@ impl Ring {
         self.first + self.events.len() as u64
     }
 
-    /// Appends; evicts from the old end what is above the capacity and at a position up to `recorded`.
-    pub(crate) fn push(&mut self, envelope: Arc<Envelope>, recorded: u64) {
+    /// Appends; evicts from the old end what is above the capacity and at a position up to `recorded`, and gives it
+    /// back, to be dropped when nobody waits: an event may be large.
+    pub(crate) fn push(&mut self, envelope: Arc<Envelope>, recorded: u64) -> Vec<Arc<Envelope>> {
         self.bytes += envelope.event.weight();
         self.events.push_back(envelope);
+        let mut past = Vec::new();
         while self.bytes > self.capacity && self.first <= recorded && self.events.len() > 1 {
             if let Some(evicted) = self.events.pop_front() {
                 self.bytes -= evicted.event.weight();
                 self.first += 1;
+                past.push(evicted);
             }
         }
+        past
     }
 
     /// Events from position `from` on, at most `limit`; `None` if the ring no longer has the first of them.
@@ -63,7 +67,7 @@ mod tests {
     fn filled(count: u64, kept: usize, recorded: u64) -> Ring {
         let weight = BusEvent::Shutdown.weight();
         let mut ring = Ring::new(1, weight * kept);
-        (1..=count).for_each(|seq| ring.push(envelope(seq), recorded));
+        (1..=count).for_each(|seq| drop(ring.push(envelope(seq), recorded)));
         ring
     }
 

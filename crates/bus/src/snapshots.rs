@@ -58,23 +58,26 @@ impl<S: Snapshot> SnapshotWriter<S> {
     }
 
     /// Publishes a snapshot; the oldest falls off. One of a source event that is already there replaces it, and
-    /// everything after it: its writer was restarted and says it again.
-    pub fn publish(&self, snapshot: Arc<S>) {
+    /// everything after it: its writer was restarted and says it again. Gives back what is in the window no longer,
+    /// to be dropped when nobody waits: it may be large.
+    pub fn publish(&self, snapshot: Arc<S>) -> Window<S> {
         let seq = snapshot.as_of().seq;
         let mut fresh = true;
+        let mut past = Window::new();
         self.cell.send_modify(|window| {
             while window.last().is_some_and(|last| last.as_of().seq >= seq) {
-                window.pop();
+                past.extend(window.pop());
                 fresh = false;
             }
             if window.is_full() {
-                window.remove(0);
+                past.push(window.remove(0));
             }
             window.push(snapshot);
         });
         if fresh {
             self.lock_edges().iter().for_each(|edge| edge.accept(1));
         }
+        past
     }
 
     /// What is in the cell now.
@@ -199,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_eight_can_be_had_and_older_ones_have_passed() {
         let (writer, mut reader) = cell();
-        (1..=10).for_each(|seed| writer.publish(Arc::new(At(hash(seed)))));
+        (1..=10).for_each(|seed| drop(writer.publish(Arc::new(At(hash(seed))))));
         assert_eq!(reader.wait_for(&hash(3)).await.map(|s| s.0), Ok(hash(3)));
         assert_eq!(reader.wait_for(&hash(2)).await.map(|s| s.0), Err(Missing::Passed));
     }
@@ -241,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn a_snapshot_said_again_replaces_the_first() {
         let (writer, mut reader) = cell();
-        (1..=3).for_each(|seed| writer.publish(Arc::new(At(hash(seed)))));
+        (1..=3).for_each(|seed| drop(writer.publish(Arc::new(At(hash(seed))))));
         writer.publish(Arc::new(At(hash(3))));
         assert_eq!(writer.window().len(), 3);
         reader.wait_for(&hash(3)).await.expect("it is there");

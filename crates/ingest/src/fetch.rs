@@ -169,14 +169,14 @@ impl Fetcher {
         Ok(Answers { block, logs, limited: block_limited || logs_limited })
     }
 
-    /// Parses logs and computes their bloom: many of them in two halves, on two threads.
+    /// Parses logs and computes their bloom: many of them in two parts, on two threads, if the second wakes up in time.
     async fn read_logs(&self, text: &Bytes, hash: B256) -> Result<BloomedLogs, ParseError> {
         let [ours, theirs] = &self.blooms;
         if let Some([first, second]) = halves(text) {
             let theirs = Arc::clone(theirs);
-            let second = spawn_blocking(move || read_part(&second, Part::Last, hash, &theirs));
+            let second = Offered::new(move || read_part(&second, Part::Last, hash, &theirs));
             let first = read_part(&first, Part::First, hash, ours);
-            let second = joined(second).await;
+            let second = second.done().await;
             if let (Ok((mut logs, bloom)), Ok((rest, bloom_of_rest))) = (first, second) {
                 logs.extend(rest);
                 return Ok((logs, bloom | bloom_of_rest));
@@ -196,6 +196,31 @@ async fn aside<T: Send + 'static>(length: usize, work: impl FnOnce() -> T + Send
     if length < WORTH_A_THREAD { work() } else { joined(spawn_blocking(work)).await }
 }
 
+/// Work for whoever comes first: a thread that has to wake up, or the one that offers it, when it has nothing else left.
+struct Offered<T, F> {
+    work: Arc<Mutex<Option<F>>>,
+    aside: JoinHandle<Option<T>>,
+}
+
+impl<T: Send + 'static, F: FnOnce() -> T + Send + 'static> Offered<T, F> {
+    fn new(work: F) -> Self {
+        let work = Arc::new(Mutex::new(Some(work)));
+        let theirs = Arc::clone(&work);
+        Self { work, aside: spawn_blocking(move || Self::take(&theirs).map(|work| work())) }
+    }
+
+    fn take(work: &Mutex<Option<F>>) -> Option<F> {
+        work.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn done(self) -> T {
+        match Self::take(&self.work) {
+            Some(work) => work(),
+            None => joined(self.aside).await.expect("who took it did it"),
+        }
+    }
+}
+
 async fn joined<T>(work: JoinHandle<T>) -> T {
     match work.await.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
@@ -206,7 +231,7 @@ async fn joined<T>(work: JoinHandle<T>) -> T {
 }
 
 /// A list of objects as two parts, cut between two objects; `None` where no such place is seen. The first is the longer
-/// one: it is begun at once, and the second when a thread has woken up.
+/// one: it is begun at once, and the second when a thread has woken up or the first is done, whichever is sooner.
 fn halves(text: &Bytes) -> Option<[Bytes; 2]> {
     if text.len() < WORTH_A_THREAD {
         return None;

@@ -193,6 +193,11 @@ impl PoolBook {
         &self.table
     }
 
+    /// See [`PoolTable::settle`].
+    pub fn settle(&mut self) {
+        self.table.settle();
+    }
+
     /// Hash of the last block, or of the one that the initial load is true for.
     pub fn head(&self) -> Option<BlockHash> {
         self.records.back().map(|record| record.block.hash).or(self.base)

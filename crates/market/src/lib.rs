@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod address_index;
 mod book;
 mod config;
 mod fees;

@@ -1,25 +1,34 @@
+use std::mem;
 use std::sync::Arc;
 
 const LEAF: usize = 32;
 const BRANCH: usize = 32;
 
-/// A growing array that is cheap to copy and cheap to change: a copy shares everything, a change copies two small
-/// pages. Publishing it costs what was touched, not what it holds.
+/// Changes that wait at most until the pages are brought up to date by themselves.
+const WAITING: usize = 256;
+
+/// A growing array that is cheap to copy and cheap to change: a copy shares everything, and publishing it costs what was
+/// touched, not what it holds.
+///
+/// A change waits in a list beside the pages, which is all that a copy copies; [`Pages::settle`] writes what waits into
+/// them, when there is time: each changed page has to be copied then, if it is shared.
 #[derive(Debug)]
 pub struct Pages<T> {
     branches: Vec<Arc<Vec<Arc<Vec<T>>>>>,
     len: usize,
+    /// By ascending index; newer than the pages.
+    waiting: Vec<(usize, T)>,
 }
 
 impl<T> Default for Pages<T> {
     fn default() -> Self {
-        Self { branches: Vec::new(), len: 0 }
+        Self { branches: Vec::new(), len: 0, waiting: Vec::new() }
     }
 }
 
-impl<T> Clone for Pages<T> {
+impl<T: Clone> Clone for Pages<T> {
     fn clone(&self) -> Self {
-        Self { branches: self.branches.clone(), len: self.len }
+        Self { branches: self.branches.clone(), len: self.len, waiting: self.waiting.clone() }
     }
 }
 
@@ -36,13 +45,36 @@ impl<T: Clone> Pages<T> {
 
     /// The element at `index`.
     pub fn get(&self, index: usize) -> Option<&T> {
-        self.branches.get(index / (LEAF * BRANCH))?.get(index / LEAF % BRANCH)?.get(index % LEAF)
+        match self.place(index) {
+            Ok(place) => Some(&self.waiting[place].1),
+            Err(_) => {
+                self.branches.get(index / (LEAF * BRANCH))?.get(index / LEAF % BRANCH)?.get(index % LEAF)
+            }
+        }
     }
 
-    /// The element at `index`, to be changed; what other copies share is copied first.
-    pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        let branch = Arc::make_mut(self.branches.get_mut(index / (LEAF * BRANCH))?);
-        Arc::make_mut(branch.get_mut(index / LEAF % BRANCH)?).get_mut(index % LEAF)
+    /// Sets the element at `index`; says what it was. Nothing happens beyond the end.
+    pub fn set(&mut self, index: usize, element: T) -> Option<T> {
+        let before = match self.place(index) {
+            Ok(place) => return Some(mem::replace(&mut self.waiting[place].1, element)),
+            Err(place) => {
+                let before = self.get(index)?.clone();
+                self.waiting.insert(place, (index, element));
+                before
+            }
+        };
+        if self.waiting.len() >= WAITING {
+            self.settle();
+        }
+        Some(before)
+    }
+
+    /// Writes what waits into the pages.
+    pub fn settle(&mut self) {
+        for (index, element) in mem::take(&mut self.waiting) {
+            let branch = Arc::make_mut(&mut self.branches[index / (LEAF * BRANCH)]);
+            Arc::make_mut(&mut branch[index / LEAF % BRANCH])[index % LEAF] = element;
+        }
     }
 
     /// Appends an element; says its index.
@@ -62,25 +94,62 @@ impl<T: Clone> Pages<T> {
 
     /// All elements in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.branches.iter().flat_map(|branch| branch.iter()).flat_map(|leaf| leaf.iter())
+        let leaves = self.branches.iter().flat_map(|branch| branch.iter());
+        let mut waiting = self.waiting.iter().peekable();
+        leaves.flat_map(|leaf| leaf.iter()).enumerate().map(move |(index, settled)| {
+            waiting.next_if(|(changed, _)| *changed == index).map_or(settled, |(_, element)| element)
+        })
+    }
+
+    /// Where among the changes that wait the one of `index` is, or would be.
+    fn place(&self, index: usize) -> Result<usize, usize> {
+        self.waiting.binary_search_by_key(&index, |(changed, _)| *changed)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn a_copy_does_not_see_later_changes() {
         let mut pages = Pages::default();
         (0..5_000u32).for_each(|n| assert_eq!(pages.push(n), n as usize));
-        let copy = pages.clone();
-        for index in [0, 31, 32, 1_023, 1_024, 4_999] {
-            *pages.get_mut(index).expect("it is inside") += 1_000_000;
+        for settles in [false, true] {
+            let (before, copy) = (pages.iter().copied().collect::<Vec<_>>(), pages.clone());
+            for index in [0, 31, 32, 1_023, 1_024, 4_999] {
+                assert_eq!(pages.set(index, pages.len() as u32), Some(before[index]));
+            }
+            if settles {
+                pages.settle();
+            }
+            pages.push(7);
+            assert!(copy.iter().eq(&before));
+            assert_eq!((pages.get(1_024), copy.get(5_003)), (Some(&(copy.len() as u32)), None));
         }
-        pages.push(7);
-        assert!(copy.iter().copied().eq(0..5_000));
-        assert_eq!(pages.get(1_024), Some(&1_001_024));
-        assert_eq!((pages.len(), copy.len(), copy.get(5_000)), (5_001, 5_000, None));
+    }
+
+    proptest! {
+        /// `None` settles.
+        #[test]
+        fn it_is_an_array(changes in vec(proptest::option::weighted(0.99, (0usize..1_300, any::<u8>())), 0..900)) {
+            let (mut pages, mut array) = (Pages::default(), vec![0u8; 1_200]);
+            for element in &array {
+                pages.push(*element);
+            }
+            for change in changes {
+                let Some((index, element)) = change else {
+                    pages.settle();
+                    continue;
+                };
+                let before = array.get_mut(index).map(|slot| mem::replace(slot, element));
+                prop_assert_eq!(pages.set(index, element), before);
+                prop_assert_eq!(pages.get(index), array.get(index));
+            }
+            prop_assert!(pages.iter().eq(&array));
+        }
     }
 }

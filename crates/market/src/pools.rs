@@ -2,6 +2,7 @@ use alloy_primitives::Address;
 use headwater_events::Protocol;
 use serde::Serialize;
 
+use crate::address_index::AddressIndex;
 use crate::pages::Pages;
 
 /// The place of a pool in the tables: dense, and never given to another pool within a run.
@@ -55,10 +56,16 @@ impl Reserves {
 #[derive(Clone, Debug, Default)]
 pub struct PoolTable {
     metas: Pages<PoolMeta>,
-    reserves: Pages<Option<Reserves>>,
-    /// Whether a pool may be quoted.
-    admitted: Pages<bool>,
-    by_address: imbl::HashMap<Address, PoolId>,
+    states: Pages<PoolState>,
+    by_address: AddressIndex<PoolId>,
+}
+
+/// What of a pool changes.
+#[derive(Clone, Copy, Debug)]
+struct PoolState {
+    reserves: Option<Reserves>,
+    /// Whether it may be quoted.
+    admitted: bool,
 }
 
 impl PoolTable {
@@ -74,7 +81,7 @@ impl PoolTable {
 
     /// The id of the pool at an address.
     pub fn find(&self, address: &Address) -> Option<PoolId> {
-        self.by_address.get(address).copied()
+        self.by_address.get(address)
     }
 
     /// What of a pool never changes.
@@ -84,19 +91,21 @@ impl PoolTable {
 
     /// The reserves as of the snapshot's block, if they are known.
     pub fn reserves(&self, id: PoolId) -> Option<Reserves> {
-        *self.reserves.get(id.index())?
+        self.states.get(id.index())?.reserves
     }
 
     /// The reserves of a pool that may be quoted: known, not empty, no token of it refused.
     pub fn quoted(&self, id: PoolId) -> Option<Reserves> {
-        let admitted = *self.admitted.get(id.index())?;
-        self.reserves(id).filter(|held| admitted && held.reserve0 > 0 && held.reserve1 > 0)
+        let PoolState { reserves, admitted } = *self.states.get(id.index())?;
+        reserves.filter(|held| admitted && held.reserve0 > 0 && held.reserve1 > 0)
     }
 
     /// Every pool's id, meta and reserves, by ascending id.
     pub fn iter(&self) -> impl Iterator<Item = (PoolId, &PoolMeta, Option<Reserves>)> {
         let ids = (0..).map(PoolId);
-        ids.zip(self.metas.iter()).zip(self.reserves.iter()).map(|((id, meta), held)| (id, meta, *held))
+        ids.zip(self.metas.iter())
+            .zip(self.states.iter())
+            .map(|((id, meta), state)| (id, meta, state.reserves))
     }
 
     /// Adds a pool, or finds the one that is there already.
@@ -117,20 +126,26 @@ impl PoolTable {
         let id = PoolId(u32::try_from(self.metas.len()).expect("fewer than 2^32 pools"));
         self.by_address.insert(meta.address, id);
         self.metas.push(meta);
-        self.reserves.push(None);
-        self.admitted.push(admitted);
+        self.states.push(PoolState { reserves: None, admitted });
         id
     }
 
     /// Sets the reserves of a pool; says what they were. Nothing happens for an unknown id.
     pub fn set_reserves(&mut self, id: PoolId, reserves: Option<Reserves>) -> Option<Reserves> {
-        std::mem::replace(self.reserves.get_mut(id.index())?, reserves)
+        let state = *self.states.get(id.index())?;
+        self.states.set(id.index(), PoolState { reserves, ..state })?.reserves
     }
 
     /// Sets whether a pool may be quoted.
     pub fn set_admitted(&mut self, id: PoolId, admitted: bool) {
-        if let Some(slot) = self.admitted.get_mut(id.index()) {
-            *slot = admitted;
+        if let Some(state) = self.states.get(id.index()).copied() {
+            self.states.set(id.index(), PoolState { admitted, ..state });
         }
+    }
+
+    /// Brings the pages up to date with what changed since the last time: to be done when a snapshot is published and
+    /// nobody waits. What the table holds stays the same.
+    pub fn settle(&mut self) {
+        self.states.settle();
     }
 }

@@ -2,6 +2,7 @@ use alloy_primitives::{Address, BlockNumber};
 use headwater_events::{AsOf, Price, Snapshot};
 use serde::Serialize;
 
+use crate::address_index::AddressIndex;
 use crate::pages::Pages;
 
 /// The prices as of a block, in wei of the native token.
@@ -29,7 +30,7 @@ impl PriceId {
 /// Prices by token. A copy shares with its original what neither changes.
 #[derive(Clone, Debug, Default)]
 pub struct PriceTable {
-    places: imbl::HashMap<Address, PriceId>,
+    places: AddressIndex<PriceId>,
     tokens: Pages<Address>,
     /// By place; those that are missing at the end are `None`.
     prices: Pages<Option<TokenPrice>>,
@@ -49,7 +50,7 @@ impl PriceTable {
 
     /// The price of a token.
     pub fn get(&self, token: &Address) -> Option<&TokenPrice> {
-        self.at(*self.places.get(token)?)
+        self.at(self.places.get(token)?)
     }
 
     /// The price of the token at a place.
@@ -65,7 +66,7 @@ impl PriceTable {
     /// The place of a token; one that is new gets the next.
     pub fn place(&mut self, token: Address) -> PriceId {
         if let Some(place) = self.places.get(&token) {
-            return *place;
+            return place;
         }
         let place = PriceId(u32::try_from(self.tokens.len()).expect("fewer than 2^32 tokens"));
         self.places.insert(token, place);
@@ -84,10 +85,14 @@ impl PriceTable {
         while self.prices.len() <= place.index() {
             self.prices.push(None);
         }
-        let slot = self.prices.get_mut(place.index()).expect("it was just made sure of");
         self.priced += usize::from(price.is_some());
-        self.priced -= usize::from(slot.is_some());
-        *slot = price;
+        let before = self.prices.set(place.index(), price).expect("it was just made sure of");
+        self.priced -= usize::from(before.is_some());
+    }
+
+    /// As [`PoolTable::settle`](crate::PoolTable::settle).
+    pub fn settle(&mut self) {
+        self.prices.settle();
     }
 
     /// Brings back the prices of an earlier copy of this table. The places stay.

@@ -108,7 +108,7 @@ impl OracleActor {
     async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
         if let Some(PricedBlock { snapshot, changed }) = self.oracle.apply(envelope)? {
             self.as_of = Some(snapshot.as_of);
-            self.wiring.snapshots.publish(snapshot);
+            let past = self.wiring.snapshots.publish(snapshot);
             self.wiring.timeline.stamp(envelope.seq, Stage::Priced);
             // The detectors were woken on this thread; they go first, what is only told can wait.
             tokio::task::yield_now().await;
@@ -116,6 +116,8 @@ impl OracleActor {
             if self.wiring.derived.publish(envelope.seq, 0, updates).is_err() {
                 debug!(cause = envelope.seq, "nobody hears of derived events any longer");
             }
+            self.oracle.settle();
+            drop(past);
         }
         Ok(())
     }

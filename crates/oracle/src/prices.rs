@@ -15,6 +15,9 @@ use serde::Serialize;
 use crate::config::OracleConfig;
 use crate::error::OracleError;
 
+/// Blocks beyond the horizon whose prices may wait to be forgotten until there is time.
+const TO_BE_FORGOTTEN: usize = 8;
+
 /// Prices as a fold over source events: each block gives a snapshot.
 ///
 /// It is a function of the events alone, and of a reorganised chain it says the same as of the chain that survived.
@@ -76,7 +79,7 @@ impl Oracle {
             pools_of: Vec::new(),
             token_of: Vec::new(),
             prices: PriceTable::default(),
-            history: VecDeque::with_capacity(HORIZON + 1),
+            history: VecDeque::with_capacity(HORIZON + TO_BE_FORGOTTEN + 1),
             base: PriceTable::default(),
             counts: OracleCounts::default(),
         }
@@ -117,6 +120,13 @@ impl Oracle {
             other => debug_assert!(!Self::concerns(other), "{} is forgotten here", other.name()),
         }
         Ok(None)
+    }
+
+    /// What of a block can wait until its prices are published.
+    pub fn settle(&mut self) {
+        self.book.settle();
+        self.prices.settle();
+        self.forget_all_but(HORIZON);
     }
 
     /// The oracle in figures.
@@ -257,10 +267,12 @@ impl Oracle {
     /// Keeps as many steps as the book does.
     fn remember(&mut self) {
         self.history.push_back(self.prices.clone());
-        if self.history.len() > HORIZON
-            && let Some(oldest) = self.history.pop_front()
-        {
-            self.base = oldest;
+        self.forget_all_but(HORIZON + TO_BE_FORGOTTEN);
+    }
+
+    fn forget_all_but(&mut self, kept: usize) {
+        while self.history.len() > kept {
+            self.base = self.history.pop_front().unwrap_or_default();
         }
     }
 }

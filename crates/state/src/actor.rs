@@ -103,12 +103,14 @@ impl StateActor {
 
     async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
         if let Some(block) = self.world.apply(envelope)? {
-            self.wiring.snapshots.publish(Arc::clone(&block.snapshot));
+            let past = self.wiring.snapshots.publish(Arc::clone(&block.snapshot));
             self.wiring.timeline.stamp(envelope.seq, Stage::Applied);
             // The detectors were woken on this thread; they go first, what is only told can wait.
             tokio::task::yield_now().await;
             self.tell(envelope.seq, &block);
             self.ask(&block);
+            self.world.settle();
+            drop(past);
         }
         Ok(())
     }

@@ -131,6 +131,11 @@ impl World {
         subjects.into_iter().map(|subject| LoadRequest { subject, as_of }).collect()
     }
 
+    /// What of a block can wait until its snapshot is published.
+    pub fn settle(&mut self) {
+        self.book.settle();
+    }
+
     /// The block of the last snapshot.
     pub fn last(&self) -> Option<AsOf> {
         self.last

@@ -11,12 +11,12 @@ pub struct Evictor {
 
 impl Default for Evictor {
     fn default() -> Self {
-        Self { other: vec![0; MIB] }
+        Self { other: vec![0; WORDS] }
     }
 }
 
-/// In words: eight MiB, several times what a core has to itself.
-const MIB: usize = 8 << 17;
+/// Words of 64 MiB: more than all caches of the processor hold.
+const WORDS: usize = 64 << 17;
 
 impl Evictor {
     /// The time that `rounds` rounds take; each takes the next of `inputs`, after the last of them from a new `start`.

@@ -48,6 +48,7 @@ impl Arbitrage {
         let unseen = self.graph.pools()..pools.len();
         let fresh: Vec<PoolId> = unseen.filter_map(|index| self.graph.insert(pools, index)).collect();
         let changed: &[PoolId] = if let Touched::Pools(changed) = touched { changed } else { &[] };
+        self.graph.fetch(changed);
         self.graph.begin_round();
         for id in fresh.iter().chain(changed) {
             self.graph.update(*id, pools.quoted(*id));

@@ -251,8 +251,13 @@ impl PoolBook {
             return Err(BookError::Discontinuous { number, hash, parent, head });
         }
         self.base.get_or_insert(head);
+        let updates: Vec<_> = updates.into_iter().collect();
+        self.table.fetch(updates.iter().map(|update| match update {
+            PoolUpdate::Sync { emitter, .. } => *emitter,
+            PoolUpdate::PairCreated { pair, .. } => *pair,
+        }));
         let mut applied = Applied::default();
-        let mut touches = Vec::new();
+        let mut touches = Vec::with_capacity(updates.len());
         for update in updates {
             match update {
                 PoolUpdate::Sync { emitter, reserves } => {

@@ -1,5 +1,8 @@
+use std::hint::black_box;
 use std::mem;
 use std::sync::Arc;
+
+use arrayvec::ArrayVec;
 
 const LEAF: usize = 32;
 const BRANCH: usize = 32;
@@ -14,11 +17,13 @@ const WAITING: usize = 256;
 /// them, when there is time: each changed page has to be copied then, if it is shared.
 #[derive(Debug)]
 pub struct Pages<T> {
-    branches: Vec<Arc<Vec<Arc<Vec<T>>>>>,
+    branches: Vec<Arc<Branch<T>>>,
     len: usize,
     /// By ascending index; newer than the pages.
     waiting: Vec<(usize, T)>,
 }
+
+type Branch<T> = ArrayVec<Arc<ArrayVec<T, LEAF>>, BRANCH>;
 
 impl<T> Default for Pages<T> {
     fn default() -> Self {
@@ -53,6 +58,12 @@ impl<T: Clone> Pages<T> {
         }
     }
 
+    /// Touches these elements, so that their way from memory is waited for once and not one after the other: from one
+    /// block to the next everything else that runs has emptied the caches.
+    pub fn fetch(&self, indices: impl IntoIterator<Item = usize>) {
+        indices.into_iter().for_each(|index| drop(black_box(self.get(index).cloned())));
+    }
+
     /// Sets the element at `index`; says what it was. Nothing happens beyond the end.
     pub fn set(&mut self, index: usize, element: T) -> Option<T> {
         let before = match self.place(index) {
@@ -81,11 +92,11 @@ impl<T: Clone> Pages<T> {
     pub fn push(&mut self, element: T) -> usize {
         let index = self.len;
         if index.is_multiple_of(LEAF * BRANCH) {
-            self.branches.push(Arc::new(Vec::with_capacity(BRANCH)));
+            self.branches.push(Arc::default());
         }
         let branch = Arc::make_mut(self.branches.last_mut().expect("a branch was just made sure of"));
         if index.is_multiple_of(LEAF) {
-            branch.push(Arc::new(Vec::with_capacity(LEAF)));
+            branch.push(Arc::default());
         }
         Arc::make_mut(branch.last_mut().expect("a leaf was just made sure of")).push(element);
         self.len += 1;

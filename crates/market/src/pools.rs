@@ -143,6 +143,12 @@ impl PoolTable {
         }
     }
 
+    /// Touches what changes of the pools at these addresses: see [`Pages::fetch`].
+    pub(crate) fn fetch(&self, addresses: impl Iterator<Item = Address>) {
+        let found: Vec<_> = addresses.filter_map(|address| self.find(&address)).collect();
+        self.states.fetch(found.iter().map(|id| id.index()));
+    }
+
     /// Brings the pages up to date with what changed since the last time: to be done when a snapshot is published and
     /// nobody waits. What the table holds stays the same.
     pub fn settle(&mut self) {

@@ -90,6 +90,11 @@ impl PriceTable {
         self.priced -= usize::from(before.is_some());
     }
 
+    /// Touches the prices at these places: see [`Pages::fetch`].
+    pub fn fetch(&self, places: impl IntoIterator<Item = PriceId>) {
+        self.prices.fetch(places.into_iter().map(PriceId::index));
+    }
+
     /// As [`PoolTable::settle`](crate::PoolTable::settle).
     pub fn settle(&mut self) {
         self.prices.settle();

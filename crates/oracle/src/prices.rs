@@ -31,8 +31,8 @@ pub struct Oracle {
     book: PoolBook,
     /// Proven pools without the quote. Their `Sync` comes often and means nothing here.
     others: HashSet<Address>,
-    /// The pools against the quote of the token at each place, ascending.
-    pools_of: Vec<Vec<PoolId>>,
+    /// What the token at each place is quoted in.
+    quoted: Vec<Quoted>,
     /// The token that each pool holds beside the quote.
     token_of: Vec<Option<PriceId>>,
     prices: PriceTable,
@@ -41,6 +41,37 @@ pub struct Oracle {
     /// The prices below the oldest of them.
     base: PriceTable,
     counts: OracleCounts,
+}
+
+/// A token and its pools against the quote. Most have one, which is why that one lies here.
+#[derive(Clone, Debug, Default)]
+struct Quoted {
+    token: Address,
+    first: Option<Side>,
+    others: Vec<Side>,
+}
+
+/// A pool, seen from the quote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Side {
+    pool: PoolId,
+    address: Address,
+    /// Whether the quote is its token 0.
+    is_first: bool,
+}
+
+impl Quoted {
+    fn sides(&self) -> impl Iterator<Item = &Side> {
+        self.first.iter().chain(&self.others)
+    }
+
+    fn add(&mut self, side: Side) {
+        match self.first {
+            None => self.first = Some(side),
+            Some(_) if self.sides().any(|known| *known == side) => {}
+            Some(_) => self.others.push(side),
+        }
+    }
 }
 
 /// What a block did to the prices.
@@ -76,7 +107,7 @@ impl Oracle {
             factories: market.factories.iter().map(|factory| factory.address).collect(),
             book: PoolBook::new(market),
             others: HashSet::new(),
-            pools_of: Vec::new(),
+            quoted: Vec::new(),
             token_of: Vec::new(),
             prices: PriceTable::default(),
             history: VecDeque::with_capacity(HORIZON + TO_BE_FORGOTTEN + 1),
@@ -202,6 +233,7 @@ impl Oracle {
         };
         places.sort_unstable();
         places.dedup();
+        self.prices.fetch(places.iter().copied());
         let mut changed: Vec<_> =
             places.into_iter().filter_map(|place| self.reprice_token(place, as_of)).collect();
         changed.sort_unstable_by_key(|change| change.token);
@@ -214,23 +246,23 @@ impl Oracle {
             return Some(*known);
         }
         let meta = self.book.table().meta(id)?;
-        let token = if meta.token0 == self.quote { meta.token1 } else { meta.token0 };
+        let is_first = meta.token0 == self.quote;
+        let token = if is_first { meta.token1 } else { meta.token0 };
+        let side = Side { pool: id, address: meta.address, is_first };
         let place = self.prices.place(token);
         self.token_of.resize(self.token_of.len().max(id.index() + 1), None);
         self.token_of[id.index()] = Some(place);
-        self.pools_of.resize(self.pools_of.len().max(place.index() + 1), Vec::new());
-        let pools = &mut self.pools_of[place.index()];
-        if let Err(at) = pools.binary_search(&id) {
-            pools.insert(at, id);
-        }
+        self.quoted.resize(self.quoted.len().max(place.index() + 1), Quoted::default());
+        self.quoted[place.index()].token = token;
+        self.quoted[place.index()].add(side);
         Some(place)
     }
 
     fn reprice_token(&mut self, place: PriceId, as_of: AsOf) -> Option<PriceEvent> {
         self.counts.computed += 1;
-        let token = self.prices.token(place)?;
-        let before = self.prices.at(place);
-        let Some((price, source)) = self.price_in_pools(place) else {
+        let quoted = self.quoted.get(place.index())?;
+        let (token, before) = (quoted.token, self.prices.at(place));
+        let Some((price, source)) = self.price_in_pools(quoted) else {
             if before.is_some() {
                 self.prices.set(place, None);
             }
@@ -248,16 +280,15 @@ impl Oracle {
 
     /// The mean of a token's prices in its deep pools, weighted by what they hold of the quote, and the pool that
     /// weighs most.
-    fn price_in_pools(&self, place: PriceId) -> Option<(Price, Address)> {
+    fn price_in_pools(&self, quoted: &Quoted) -> Option<(Price, Address)> {
         let table = self.book.table();
         let mut mean = WeightedMean::default();
-        for id in self.pools_of.get(place.index())? {
-            let (Some(meta), Some(held)) = (table.meta(*id), table.quoted(*id)) else { continue };
-            let is_first = meta.token0 == self.quote;
+        for side in quoted.sides() {
+            let Some(held) = table.quoted(side.pool) else { continue };
             let (base, other) =
-                if is_first { (held.reserve0, held.reserve1) } else { (held.reserve1, held.reserve0) };
+                if side.is_first { (held.reserve0, held.reserve1) } else { (held.reserve1, held.reserve0) };
             if U256::from(base) >= self.min_base_reserve {
-                mean.add(base, other, meta.address);
+                mean.add(base, other, side.address);
             }
         }
         let (mantissa, source) = mean.finish()?;
@@ -280,12 +311,11 @@ impl Oracle {
 /// Prices of one token in several pools, weighted by the base reserve.
 #[derive(Debug, Default)]
 struct WeightedMean {
-    pools: usize,
-    /// The last price: the mean of one pool is its price, as most tokens have it.
-    last: U256,
-    /// Σ weight · mantissa. A mantissa is below 2^112 · 10^36 < 2^232 and a weight below 2^112, so that 2^168 pools fit.
-    weighted: U512,
-    weight: U512,
+    /// The price in the first pool, and its weight: most tokens have no other, and then it is the mean.
+    first: Option<(U256, u128)>,
+    /// Once there are several, Σ weight · mantissa and Σ weight. A mantissa is below 2^112 · 10^36 < 2^232 and a weight
+    /// below 2^112, so that 2^168 pools fit.
+    several: Option<(U512, U512)>,
     /// The greatest base reserve, and whose; the lowest address of several.
     deepest: Option<(u128, Address)>,
 }
@@ -294,10 +324,14 @@ impl WeightedMean {
     /// Adds a pool that holds `base` of the quote and `other`, which is not zero, of the token.
     fn add(&mut self, base: u128, other: u128, pool: Address) {
         let mantissa = U256::from(base) * Price::ONE / U256::from(other);
-        self.pools += 1;
-        self.last = mantissa;
-        self.weighted += U512::from(mantissa) * U512::from(base);
-        self.weight += U512::from(base);
+        match self.first {
+            None => self.first = Some((mantissa, base)),
+            Some((first, weight)) => {
+                let product = |mantissa, weight| U512::from(mantissa) * U512::from(weight);
+                let before = self.several.unwrap_or_else(|| (product(first, weight), U512::from(weight)));
+                self.several = Some((before.0 + product(mantissa, base), before.1 + U512::from(base)));
+            }
+        }
         let is_deeper =
             self.deepest.is_none_or(|(deepest, holder)| base > deepest || (base == deepest && pool < holder));
         if is_deeper {
@@ -306,10 +340,10 @@ impl WeightedMean {
     }
 
     fn finish(self) -> Option<(U256, Address)> {
-        let (_, source) = self.deepest?;
-        let mantissa = match self.pools {
-            1 => self.last,
-            _ => self.weighted.checked_div(self.weight)?.to(),
+        let ((_, source), (first, _)) = (self.deepest?, self.first?);
+        let mantissa = match self.several {
+            None => first,
+            Some((weighted, weight)) => weighted.checked_div(weight)?.to(),
         };
         // A token whose smallest unit is worth less than can be written is worth nothing.
         (!mantissa.is_zero()).then_some((mantissa, source))

@@ -1,3 +1,5 @@
+use std::hint::black_box;
+
 use alloy_primitives::Address;
 use headwater_amm::{Fee, Hop};
 use headwater_events::Protocol;
@@ -120,6 +122,20 @@ impl Graph {
         let fee = Fee::from_ppm(meta.fee_ppm).ok();
         self.pools.push(Pool { pair, hop: None, fee, in_order: token0 < token1 });
         Some(id)
+    }
+
+    /// Touches what is kept of these pools and their pairs, so that their way from memory is waited for once and not one
+    /// after the other: from one block to the next everything else that runs has emptied the caches.
+    pub(super) fn fetch(&self, ids: &[PoolId]) {
+        let pairs = ids.iter().filter_map(|id| self.pools.get(id.index())).map(|pool| pool.pair as usize);
+        let pairs: Vec<_> = pairs.collect();
+        for &number in &pairs {
+            black_box((self.pairs[number].touched, self.best[number]));
+        }
+        for &number in &pairs {
+            let Pair { members, triangles, .. } = &self.pairs[number];
+            black_box((members.first().map(|member| member.touched), triangles.first().copied()));
+        }
     }
 
     /// Begins to collect what is touched.

@@ -34,6 +34,17 @@ struct Mutant {
     tests: &'static str,
 }
 
+impl Mutant {
+    /// The file in which it is planted, as it is without it.
+    fn unbroken(&self, root: &Path) -> anyhow::Result<String> {
+        let text =
+            fs::read_to_string(root.join(self.file)).with_context(|| format!("reading {}", self.file))?;
+        let places = text.matches(self.original).count();
+        ensure!(places == 1, "{}: its place is in {} {places} times", self.name, self.file);
+        Ok(text)
+    }
+}
+
 /// Plants each, or those named.
 pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     if names == ["--list"] {
@@ -113,10 +124,7 @@ impl Copy {
 
     /// Whether the tests notice. A mutant that does not compile, or whose place is not found, is an error.
     fn turns_red(&self, mutant: &Mutant) -> anyhow::Result<bool> {
-        let file = self.root.join(mutant.file);
-        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", mutant.file))?;
-        let places = text.matches(mutant.original).count();
-        ensure!(places == 1, "{}: its place is in {} {places} times", mutant.name, mutant.file);
+        let (file, text) = (self.root.join(mutant.file), mutant.unbroken(&self.root)?);
         fs::write(&file, text.replace(mutant.original, mutant.broken))?;
         let verdict = self.verdict(mutant);
         fs::write(&file, text)?;
@@ -155,5 +163,16 @@ impl Copy {
             command.arg(tests);
         }
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_has_its_place() -> anyhow::Result<()> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        MUTANTS.iter().try_for_each(|mutant| mutant.unbroken(&root).map(drop))
     }
 }

@@ -59,6 +59,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "",
     },
     Mutant {
+        name: "waiting-change-not-seen",
+        file: "crates/market/src/pages.rs",
+        original: "            Ok(place) => Some(&self.waiting[place].1),\n            Err(_) =>",
+        broken: "            Ok(_) | Err(_) =>",
+        package: "headwater-market",
+        tests: "",
+    },
+    Mutant {
         name: "mixed-blocks",
         file: "crates/market/src/view.rs",
         original: "market.as_of.same_block(&prices.as_of) && market.as_of.same_block(&decoded.as_of)",

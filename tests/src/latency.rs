@@ -17,12 +17,13 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
 use anyhow::{Context, ensure};
-use headwater_bus::{EventHandler, Stage};
+use headwater_bus::{BlockProgress, EventHandler, SnapshotWriter, Stage, Timeline};
 use headwater_events::{BusEvent, Envelope};
+use headwater_market::{MarketSnapshot, ResolvedMarket};
 use headwater_node::NodeConfig;
-use headwater_reference::fake_node::{BlockBuilder, FakeBlock, FakeNode};
-use headwater_supervisor::Live;
-use headwater_supervisor::{Config, Session};
+use headwater_reference::fake_node::{BlockBuilder, FakeBlock, FakeNode, V2World};
+use headwater_supervisor::{Bot, Config, Live, Record, Running, Session};
+use headwater_telemetry::Summary;
 use tokio::time::Instant;
 
 use self::seed::Seed;
@@ -63,7 +64,7 @@ pub struct Measured {
 pub(crate) type Found = BTreeMap<Vec<Address>, U256>;
 
 /// No chain has it.
-const CHAIN_ID: u64 = 424_242;
+pub(crate) const CHAIN_ID: u64 = 424_242;
 
 impl Measured {
     /// The medians of the seed's over the median of ours.
@@ -134,22 +135,14 @@ async fn interleave(
     feeders: &[Feeder; 3],
     folder: &Path,
 ) -> anyhow::Result<Measured> {
-    let config = configuration(folder)?;
-    let node =
-        |feeder: &Feeder| -> anyhow::Result<NodeConfig> { Ok(NodeConfig::new(vec![feeder.url.parse()?])) };
-    let mut live = Live::connect(config.clone(), node(&feeders[0])?)
-        .await
-        .map_err(|failure| anyhow::anyhow!("{failure}"))?;
     let findings = Findings::default();
-    live.bot.register("findings", findings.clone());
-    let session = Session::with_sink(&mut live.bot, None);
-    live.load(|_, _| {}).await?;
-    let (timeline, progress, market) =
-        (live.bot.timeline.clone(), live.bot.progress.clone(), live.bot.market.clone());
-    let (running, record) = live.follow(Some(blocks.len() as u64));
+    let limit = blocks.len() as u64;
+    let ours =
+        Ours::start(&feeders[0], folder, limit, |bot| bot.register("findings", findings.clone())).await?;
+    let config = configuration(folder)?;
     let mut seeds = [
-        Seed::start(node(&feeders[1])?, &config, CHAIN_ID, false).await?,
-        Seed::start(node(&feeders[2])?, &config, CHAIN_ID, true).await?,
+        Seed::start(feeders[1].node()?, &config, CHAIN_ID, false).await?,
+        Seed::start(feeders[2].node()?, &config, CHAIN_ID, true).await?,
     ];
     for feeder in feeders {
         feeder.subscribed()?;
@@ -173,12 +166,7 @@ async fn interleave(
             tokio::time::sleep_until(due).await;
             feeders[side].announce(hash)?;
             took[side] = if side == 0 {
-                let seq = seq_of(&market, hash).await?;
-                tokio::time::timeout(DEADLINE, progress.wait_for(seq))
-                    .await
-                    .context("the block is not done")?;
-                let last_byte = feeders[0].last_byte(hash)?;
-                timeline.elapsed_until(seq, Stage::Received, last_byte).context("the stamp is gone")?
+                ours.latency_of(hash, &feeders[0]).await?
             } else {
                 let found = seeds[side - 1].found();
                 let received =
@@ -193,11 +181,8 @@ async fn interleave(
             measured.whole_seed.push(took[2]);
         }
     }
-    let (summary, ended, written) = session.finish(running, std::future::pending()).await;
-    written?;
-    record.writer.close().await?;
-    ensure!(ended.fatal.is_none(), "{:?}", ended.fatal);
-    ensure!(summary.lost() == 0 && summary.gaps == 0, "something was lost: {:?}", summary.edges);
+    let summary = ours.finish().await?;
+    ensure!(summary.gaps == 0, "{} gaps", summary.gaps);
     let ours = findings.take();
     for seed in &seeds {
         measured.findings = compare(&ours, &seed.all_found())?;
@@ -206,14 +191,59 @@ async fn interleave(
     Ok(measured)
 }
 
+/// The bundled bot in this process, following a feeder.
+pub(crate) struct Ours {
+    timeline: Timeline,
+    progress: BlockProgress,
+    pub(crate) market: SnapshotWriter<MarketSnapshot>,
+    session: Session,
+    running: Running,
+    record: Record,
+}
+
+impl Ours {
+    /// Loads the market and follows the feeder for `limit` blocks; `observers` are registered before.
+    pub(crate) async fn start(
+        feeder: &Feeder,
+        folder: &Path,
+        limit: u64,
+        observers: impl FnOnce(&mut Bot),
+    ) -> anyhow::Result<Self> {
+        let live = Live::connect(configuration(folder)?, feeder.node()?).await;
+        let mut live = live.map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        observers(&mut live.bot);
+        let session = Session::with_sink(&mut live.bot, None);
+        live.load(|_, _| {}).await?;
+        let bot = &live.bot;
+        let (timeline, progress, market) = (bot.timeline.clone(), bot.progress.clone(), bot.market.clone());
+        let (running, record) = live.follow(Some(limit));
+        Ok(Self { timeline, progress, market, session, running, record })
+    }
+
+    /// Nanoseconds from the feeder's last byte of a block until the executor had its findings in hand.
+    pub(crate) async fn latency_of(&self, hash: B256, feeder: &Feeder) -> anyhow::Result<u64> {
+        let seq = seq_of(&self.market, hash).await?;
+        tokio::time::timeout(DEADLINE, self.progress.wait_for(seq)).await.context("the block is not done")?;
+        let last_byte = feeder.last_byte(hash)?;
+        self.timeline.elapsed_until(seq, Stage::Received, last_byte).context("the stamp is gone")
+    }
+
+    /// The end, which comes after the last block.
+    pub(crate) async fn finish(self) -> anyhow::Result<Summary> {
+        let (summary, ended, written) = self.session.finish(self.running, std::future::pending()).await;
+        written?;
+        self.record.writer.close().await?;
+        ensure!(ended.fatal.is_none(), "{:?}", ended.fatal);
+        ensure!(summary.lost() == 0, "something was lost: {:?}", summary.edges);
+        Ok(summary)
+    }
+}
+
 /// From a block's announcement to its end, generously.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The sequence number under which a block was published.
-async fn seq_of(
-    market: &headwater_bus::SnapshotWriter<headwater_market::MarketSnapshot>,
-    hash: B256,
-) -> anyhow::Result<u64> {
+async fn seq_of(market: &SnapshotWriter<MarketSnapshot>, hash: B256) -> anyhow::Result<u64> {
     let deadline = Instant::now() + DEADLINE;
     loop {
         let window = market.window();
@@ -240,6 +270,11 @@ fn configuration(folder: &Path) -> anyhow::Result<Config> {
     Config::parse(&text).map_err(|faults| anyhow::anyhow!("{faults:?}"))
 }
 
+/// The market of that configuration.
+pub(crate) fn market() -> anyhow::Result<ResolvedMarket> {
+    Ok(ResolvedMarket::resolve(&configuration(Path::new("nowhere"))?.market, CHAIN_ID)?)
+}
+
 /// The configuration of a bot in a [`World`]: everything that gains is reported.
 pub(crate) fn config_text(journal: &Path) -> String {
     let factories = world::FACTORIES.map(|factory| {
@@ -257,7 +292,7 @@ pub(crate) fn config_text(journal: &Path) -> String {
     )
 }
 
-fn stages(summary: &headwater_telemetry::Summary) -> String {
+fn stages(summary: &Summary) -> String {
     let mut text = String::new();
     for (grade, report) in &summary.latency_ns.by_grade {
         let _ = writeln!(text, "graded {grade}:  {:>14} {:>9} {:>9} {:>9}", "p50", "p90", "p99", "own p50");
@@ -303,7 +338,7 @@ impl EventHandler for Findings {
 }
 
 /// A node on a thread of its own.
-struct Feeder {
+pub(crate) struct Feeder {
     url: String,
     orders: mpsc::SyncSender<Order>,
 }
@@ -316,10 +351,7 @@ enum Order {
 }
 
 impl Feeder {
-    fn start(
-        anchor: &FakeBlock,
-        contracts: &headwater_reference::fake_node::V2World,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn start(anchor: &FakeBlock, contracts: &V2World) -> anyhow::Result<Self> {
         let (anchor, contracts) = (anchor.clone(), contracts.clone());
         let (orders, queue) = mpsc::sync_channel(8);
         let (started, url) = mpsc::sync_channel(1);
@@ -352,12 +384,16 @@ impl Feeder {
         Ok(Self { url: url.recv()?, orders })
     }
 
+    fn node(&self) -> anyhow::Result<NodeConfig> {
+        Ok(NodeConfig::new(vec![self.url.parse()?]))
+    }
+
     /// Writes the answers about a block, so that serving it costs nothing.
-    fn prepare(&self, block: FakeBlock) -> anyhow::Result<()> {
+    pub(crate) fn prepare(&self, block: FakeBlock) -> anyhow::Result<()> {
         self.order(|done| Order::Prepare(Box::new(block), done))
     }
 
-    fn announce(&self, hash: B256) -> anyhow::Result<()> {
+    pub(crate) fn announce(&self, hash: B256) -> anyhow::Result<()> {
         self.order(|done| Order::Announce(hash, done))
     }
 
@@ -367,13 +403,13 @@ impl Feeder {
         Ok(wait.recv()?)
     }
 
-    fn last_byte(&self, hash: B256) -> anyhow::Result<Instant> {
+    pub(crate) fn last_byte(&self, hash: B256) -> anyhow::Result<Instant> {
         let (answer, wait) = mpsc::sync_channel(1);
         self.orders.send(Order::LastByte(hash, answer)).ok().context("the feeder is gone")?;
         wait.recv()?.context("nothing was sent of this block")
     }
 
-    fn subscribed(&self) -> anyhow::Result<()> {
+    pub(crate) fn subscribed(&self) -> anyhow::Result<()> {
         self.order(Order::Subscribed)
     }
 }

@@ -53,6 +53,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::lag::LAG,
     crate::proofs::reorgs::REORGS,
     crate::proofs::kill9::KILL9,
+    crate::proofs::burst::BURST,
     crate::proofs::disk_full::DISK_FULL,
     crate::proofs::journal_damage::JOURNAL_DAMAGE,
     crate::proofs::silence::SILENCE,

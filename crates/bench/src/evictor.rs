@@ -29,7 +29,7 @@ impl Evictor {
     ) -> Duration {
         let (mut state, mut took) = (start(), Duration::ZERO);
         for (count, input) in (0..rounds).zip(inputs.iter().cycle()) {
-            if count as usize % inputs.len() == 0 {
+            if (count as usize).is_multiple_of(inputs.len()) {
                 state = start();
             }
             self.other.iter_mut().for_each(|word| *word = word.wrapping_add(count));

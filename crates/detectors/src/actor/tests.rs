@@ -83,7 +83,14 @@ fn prices(number: u64) -> Arc<PriceSnapshot> {
 
 fn decoded(number: u64) -> Arc<DecodedBlock> {
     let as_of = as_of(number);
-    Arc::new(DecodedBlock { as_of, actions: vec![], unknown_logs: 0, unknown_calls: 0, malformed: 0 })
+    Arc::new(DecodedBlock {
+        as_of,
+        actions: vec![],
+        unknown_logs: 0,
+        unknown_calls: 0,
+        malformed: 0,
+        set_aside: false,
+    })
 }
 
 /// A detector between its sources and its reader.
@@ -111,6 +118,7 @@ impl Bench {
             prices: prices.reader("tell"),
             findings: executor.waiting("tell", "findings"),
             timeline: Timeline::default(),
+            progress: BlockProgress::new(["tell".into()]),
             pace,
         };
         let collected = Arc::clone(&sets);

@@ -27,6 +27,8 @@ impl Bench {
             derived: bus.derived("state"),
             timeline,
             loader: None,
+            resynchroniser: None,
+            quarantine: Quarantine::default(),
             backlog: Arc::new(Recorded(record.to_vec())),
             first_seq: 1,
         };

@@ -289,7 +289,8 @@ pub(super) fn list_of(texts: &[&Bytes]) -> Bytes {
 
 fn created_by(block: &FakeBlock) -> HashSet<(Address, Address)> {
     let topic = keccak256("PairCreated(address,address,address,uint256)");
-    let created = block.logs().into_iter().filter(|log| bytes(&log["topics"][0]) == topic.as_slice());
+    let is_it = |log: &&Value| log["topics"].get(0).is_some_and(|first| hash(first) == topic);
+    let created = block.logs().into_iter().filter(is_it);
     created
         .map(|log| (Address::from_slice(&bytes(&log["address"])), bytes(&log["data"])))
         .filter(|(_, data)| data.len() >= 32)

@@ -73,7 +73,7 @@ impl Recording {
     /// Notes beside a recording in one file what was set aside while it was recorded.
     pub(crate) fn copy_set_aside(&self, file: &Path) -> Result<(), JournalError> {
         let path = quarantine_of(file);
-        let lines: Vec<_> = self.set_aside()?.iter().map(|line| serde_json::to_string(line)).collect();
+        let lines: Vec<_> = self.set_aside()?.iter().map(serde_json::to_string).collect();
         let text: String = lines.into_iter().flatten().map(|line| line + "\n").collect();
         let written = match text.is_empty() {
             true => fs::remove_file(&path).or_else(|error| match error.kind() {

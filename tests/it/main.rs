@@ -13,6 +13,7 @@ mod kill9;
 mod lag;
 mod live;
 mod mainnet;
+mod poison;
 mod recall;
 mod reorgs;
 mod replay;

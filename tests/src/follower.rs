@@ -197,6 +197,7 @@ const RESULTS: &str = "results.ndjson";
 fn from_failure(failure: Failure) -> anyhow::Error {
     match failure {
         Failure::Usage(error) | Failure::Runtime(error) => error,
+        Failure::GivenUp(fatal) => fatal.into(),
     }
 }
 

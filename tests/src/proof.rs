@@ -50,6 +50,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::mainnet::MAINNET,
     crate::proofs::recall::RECALL,
     crate::proofs::actors::ACTORS,
+    crate::proofs::poison::POISON,
     crate::proofs::lag::LAG,
     crate::proofs::reorgs::REORGS,
     crate::proofs::kill9::KILL9,

@@ -9,6 +9,7 @@ pub mod lag;
 pub mod live;
 pub mod mainnet;
 pub mod mainnet_swaps;
+pub mod poison;
 pub mod recall;
 pub mod reorgs;
 pub mod replay;

@@ -15,8 +15,9 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
-use headwater_actor::{ActorControl, Delays, Poison, RestartPolicy, Resume, System};
+use headwater_actor::{ActorControl, Delays, Poisons, Quarantine, RestartPolicy, Resume, System};
 use headwater_bus::{
     Backlog, BlockProgress, BusConfig, EventBus, EventHandler, HandlerReport, Mailbox, Recorder,
     SnapshotWriter, Timeline, Topology,
@@ -31,7 +32,7 @@ use headwater_market::{MarketSnapshot, PriceSnapshot, ResolvedMarket};
 use headwater_node::NodeConfig;
 use headwater_oracle::{OracleActor, OracleMessage, Wiring as OracleWiring};
 use headwater_simulation::Simulator;
-use headwater_state::{Loader, StateActor, StateMessage, Wiring as StateWiring};
+use headwater_state::{Loader, Resynchroniser, StateActor, StateMessage, Wiring as StateWiring};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
@@ -60,8 +61,12 @@ pub struct Parts {
     pub pace: Pace,
     /// The node to ask about unknown contracts; nobody in a replay.
     pub node: Option<NodeConfig>,
+    /// What was set aside when the events were recorded, and where it is written down what is set aside now.
+    pub quarantine: Quarantine,
     /// Pauses for tests.
     pub delays: Option<Delays>,
+    /// Poison for tests.
+    pub poisons: Option<Poisons>,
 }
 
 impl fmt::Debug for Parts {
@@ -76,8 +81,8 @@ impl fmt::Debug for Parts {
 /// A way to make a detector, as often as its actor is restarted.
 #[derive(Clone)]
 pub struct Strategy {
-    name: Origin,
-    build: Arc<dyn Fn() -> Box<dyn Detector> + Send + Sync>,
+    pub(crate) name: Origin,
+    pub(crate) build: Arc<dyn Fn() -> Box<dyn Detector> + Send + Sync>,
 }
 
 impl Strategy {
@@ -97,9 +102,12 @@ impl fmt::Debug for Strategy {
 /// Messages that wait for an actor before whoever sends to it waits.
 const MAIL: usize = 64;
 
-/// A chain event must not be skipped: who cannot process one is given up, and the bot with it.
-const CHAIN: fn() -> RestartPolicy =
-    || RestartPolicy { poison: Poison::Escalate, ..RestartPolicy::default() };
+/// Requests that wait for the resynchroniser: one of the state and one of the oracle; the next block asks again.
+const RESYNC_REQUESTS: usize = 2;
+
+/// Asking for all pools takes its time; each request of the node has a limit of its own.
+const RESYNC: fn() -> RestartPolicy =
+    || RestartPolicy { stall: Duration::from_mins(5), ..RestartPolicy::default() };
 
 /// Everything but the source, wired and waiting.
 #[derive(Debug)]
@@ -140,9 +148,14 @@ impl Bot {
             backlog,
             pace,
             node,
+            quarantine,
             delays,
+            poisons,
         } = parts;
-        let mut system = System::start().await?;
+        let mut system = System::start().await?.with_quarantine(quarantine.clone());
+        if let Some(poisons) = poisons {
+            system = system.poisoned_by(poisons);
+        }
         if let Some(delays) = delays {
             system = system.delayed_by(delays);
         }
@@ -175,15 +188,20 @@ impl Bot {
 
         // Executor: findings and heads in, outcomes out.
         let reports = Reports { bus: bus.clone(), timeline: timeline.clone(), progress: progress.clone() };
-        let executor_config = config.executor.clone();
+        let (executor_config, given_up) = (config.executor.clone(), system.watch_fatal());
         let findings: Vec<_> = strategies
             .iter()
             .map(|strategy| executor_mail.waiting(strategy.name.clone(), "findings of a block"))
             .collect();
-        let executor = system.spawn(executor_mail, RestartPolicy::default(), move |_| {
-            let (config, simulator, reports) = (executor_config.clone(), simulator.clone(), reports.clone());
-            async move { Ok(ExecutorActor::new(Executor::new(&config), &config, simulator, reports)) }
-        });
+        let executor =
+            system.spawn(executor_mail, RestartPolicy::default(), move |_| {
+                let (config, simulator, reports) =
+                    (executor_config.clone(), simulator.clone(), reports.clone());
+                let given_up = given_up.clone();
+                async move {
+                    Ok(ExecutorActor::new(Executor::new(&config), &config, simulator, given_up, reports))
+                }
+            });
 
         // Detectors: a whole view in, one set of findings out for every block.
         let mut decoded = Vec::new();
@@ -195,6 +213,7 @@ impl Bot {
                 prices: prices.reader(strategy.name.clone()),
                 findings,
                 timeline: timeline.clone(),
+                progress: progress.clone(),
                 pace,
             };
             let detector = system.spawn(mail, RestartPolicy::default(), move |_| {
@@ -204,7 +223,22 @@ impl Bot {
             actors.push(detector.control().clone());
         }
 
-        // State: the market as of each block; it asks the loader about contracts that it does not know.
+        // State: the market as of each block; it asks the loader about contracts that it does not know, and the
+        // resynchroniser about all pools when the market is lost.
+        let resynchroniser = node.clone().map(|node| {
+            let mail = Mailbox::new(&topology, "resynchroniser", RESYNC_REQUESTS);
+            let requests = ["state", "oracle"].map(|from| mail.dropping(from, "lost markets"));
+            let (contracts, config, publisher) =
+                (Arc::clone(&contracts), config.state.clone(), bus.publisher());
+            let resynchroniser = system.spawn(mail, RESYNC(), move |_| {
+                let resynchroniser =
+                    Resynchroniser::new(&contracts, config.clone(), node.clone(), publisher.clone());
+                async move { Ok(resynchroniser) }
+            });
+            (requests, resynchroniser.control().clone())
+        });
+        let (resync_requests, resynchroniser) = resynchroniser.unzip();
+        let [from_state, from_oracle] = resync_requests.map_or([None, None], |requests| requests.map(Some));
         let loader = node.filter(|_| config.state.lazy_loading).map(|node| {
             let mail = Mailbox::new(&topology, "loader", config.state.load_requests.get());
             let requests = mail.dropping("state", "unknown contracts");
@@ -224,10 +258,12 @@ impl Bot {
             derived: bus.derived("state"),
             timeline: timeline.clone(),
             loader: requests,
+            resynchroniser: from_state,
+            quarantine: quarantine.clone(),
             backlog: Arc::clone(&backlog),
             first_seq: recorded_from,
         };
-        let state = system.spawn(state_mail, CHAIN(), move |resume| {
+        let state = system.spawn(state_mail, RestartPolicy::default(), move |resume| {
             let wiring = wiring.clone();
             async move { Ok(StateActor::build(wiring, behind(resume)).await?) }
         });
@@ -239,10 +275,12 @@ impl Bot {
             snapshots: prices.clone(),
             derived: bus.derived("oracle"),
             timeline: timeline.clone(),
+            resynchroniser: from_oracle,
+            quarantine,
             backlog,
             first_seq: recorded_from,
         };
-        let oracle = system.spawn(oracle_mail, CHAIN(), move |resume| {
+        let oracle = system.spawn(oracle_mail, RestartPolicy::default(), move |resume| {
             let wiring = wiring.clone();
             async move { Ok(OracleActor::build(wiring, behind(resume)).await?) }
         });
@@ -250,15 +288,20 @@ impl Bot {
         // Decoder: what each block did, to every detector.
         let routers = contracts.routers.iter().chain(&config.decoder.routers).copied().collect::<Vec<_>>();
         let decoder_timeline = timeline.clone();
-        let decoder = system.spawn(decoder_mail, CHAIN(), move |_| {
+        let decoder = system.spawn(decoder_mail, RestartPolicy::default(), move |_| {
             let (decoder, decoded) = (Decoder::new(routers.iter().copied()), decoded.clone());
             let timeline = decoder_timeline.clone();
             async move { Ok(DecoderActor::new(decoder, decoded, timeline)) }
         });
 
         let chain = [decoder.control(), oracle.control(), state.control()].map(Clone::clone);
-        let actors =
-            chain.into_iter().chain(loader).chain(actors).chain([executor.control().clone()]).collect();
+        let actors = chain
+            .into_iter()
+            .chain(loader)
+            .chain(resynchroniser)
+            .chain(actors)
+            .chain([executor.control().clone()])
+            .collect();
         Ok(Self { system, bus, topology, timeline, progress, market, prices, actors, handlers: Vec::new() })
     }
 

@@ -2,9 +2,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 a failure at run time, 2 bad usage or configuration, 3 a component kept failing";
+
 /// Headwater: real-time EVM searching.
 #[derive(Debug, Parser)]
-#[command(name = "headwater", version, args_conflicts_with_subcommands = true)]
+#[command(name = "headwater", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// How diagnostics are written to stderr (`RUST_LOG` says which).
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -96,6 +99,17 @@ pub enum JournalCommand {
     Dump {
         /// A journal's directory, one of its segments, or a compressed recording.
         journal: PathBuf,
+    },
+    /// What was set aside because it ended an actor twice.
+    Quarantine {
+        /// A journal's directory, one of its segments, or a compressed recording.
+        journal: PathBuf,
+        /// Hand what stems from this event to its actors again, each rebuilt as of the event before; fails if one still does.
+        #[arg(long, value_name = "SEQ")]
+        retry: Option<u64>,
+        /// The configuration of the run (TOML); the defaults where it is absent.
+        #[arg(long, value_name = "FILE", requires = "retry")]
+        config: Option<PathBuf>,
     },
 }
 

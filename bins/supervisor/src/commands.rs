@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use headwater_actor::Quarantine;
 use headwater_bus::clock;
 use headwater_detectors::{Arbitrage, Pace};
 use headwater_events::{BusEvent, MarketLoaded, RunId};
-use headwater_journal::{Examined, Info, JournalError, Recording, TornTail, examine};
+use headwater_journal::{Examined, Info, JournalError, Recording, SetAside, TornTail, examine};
 use headwater_market::{DEVNET_CHAIN_ID, ResolvedMarket};
 use headwater_node::NodeConfig;
 use headwater_simulation::Unavailable;
@@ -21,6 +22,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::graph as drawing;
 use crate::live::Live;
+use crate::quarantine;
 use crate::session::Session;
 
 /// The bundled recording: some minutes of the devnet, with reorganisations among them.
@@ -78,6 +80,10 @@ pub fn journal(command: JournalCommand) -> Result<(), Failure> {
         }
         JournalCommand::Verify { journal } => verify_journal(&journal),
         JournalCommand::Dump { journal } => dump(&journal),
+        JournalCommand::Quarantine { journal, retry: None, .. } => list_quarantined(&journal),
+        JournalCommand::Quarantine { journal, retry: Some(seq), config } => {
+            retry_quarantined(&load(config.as_deref())?, &journal, seq)
+        }
     }
 }
 
@@ -91,6 +97,41 @@ fn verify_journal(journal: &Path) -> Result<(), Failure> {
             "{} events, {} to {}: all hold",
             info.records, info.first_seq, info.last_seq
         )]),
+    }
+}
+
+fn list_quarantined(journal: &Path) -> Result<(), Failure> {
+    let recording = Recording::open(journal).map_err(Failure::runtime)?;
+    let set_aside = recording.set_aside().map_err(Failure::runtime)?;
+    if set_aside.is_empty() {
+        return print_lines(["nothing was set aside".to_owned()]);
+    }
+    print_lines(set_aside.iter().map(|SetAside { seq, actor, from, reason }| {
+        let event = seq.map_or_else(|| "no event".to_owned(), |seq| format!("event {seq}"));
+        format!("{event}: {actor}, from {from}: {reason}")
+    }))
+}
+
+fn retry_quarantined(config: &Config, journal: &Path, seq: u64) -> Result<(), Failure> {
+    let recording = Recording::open(journal).map_err(Failure::runtime)?;
+    let mut set_aside = recording.set_aside().map_err(Failure::runtime)?;
+    set_aside.retain(|set_aside| set_aside.seq == Some(seq));
+    if set_aside.is_empty() {
+        return Err(Failure::usage(anyhow!(
+            "nothing that stems from event {seq} was set aside; without --retry all is listed"
+        )));
+    }
+    let (mut lines, mut failing) = (Vec::new(), 0);
+    for one in &set_aside {
+        let outcome = quarantine::retry(config, &recording, one).map_err(Failure::runtime)?;
+        failing += usize::from(outcome.is_err());
+        let says = outcome.map_or_else(|reason| format!("still fails: {reason}"), |()| "passes".to_owned());
+        lines.push(format!("event {seq}: {}, from {}: {says}", one.actor, one.from));
+    }
+    print_lines(lines)?;
+    match failing {
+        0 => Ok(()),
+        _ => Err(Failure::runtime(anyhow!("{failing} of {} still fail", set_aside.len()))),
     }
 }
 
@@ -154,7 +195,9 @@ pub async fn topology(config: Config) -> anyhow::Result<Vec<headwater_bus::EdgeR
         backlog: Arc::new(scratch.backlog(RunId(0))),
         pace: Pace::Newest,
         node: Some(node),
+        quarantine: Quarantine::default(),
         delays: None,
+        poisons: None,
         config,
     };
     let mut bot = Bot::wire(parts, Unavailable).await?;
@@ -188,13 +231,15 @@ pub fn replay_parts(config: Config, recording: &Recording, run_id: RunId) -> any
         backlog: Arc::new(recording.backlog(run_id)),
         pace: Pace::EveryBlock,
         node: None,
+        quarantine: quarantine::of_recording(recording)?,
         delays: None,
+        poisons: None,
         config,
     })
 }
 
 /// The chain that was recorded, as the end of its initial load says.
-fn chain_of(recording: &Recording) -> anyhow::Result<u64> {
+pub(crate) fn chain_of(recording: &Recording) -> anyhow::Result<u64> {
     for record in recording.records(recording.first_seq()) {
         match &record?.envelope.event {
             BusEvent::MarketLoaded(MarketLoaded { chain_id, .. }) => return Ok(*chain_id),

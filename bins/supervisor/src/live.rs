@@ -1,7 +1,9 @@
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use headwater_actor::{Delays, Poisons};
 use headwater_bus::clock;
 use headwater_detectors::Pace;
 use headwater_events::{BusEvent, MarketLoaded, RunId};
@@ -17,6 +19,7 @@ use crate::bot::{Bot, Parts};
 use crate::commands::bundled_strategies;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::quarantine;
 use crate::resume::{self, Earlier};
 use crate::running::Running;
 
@@ -33,6 +36,21 @@ pub struct Live {
     record: Record,
     /// Where the market is known; nothing before it is loaded.
     start: Option<Start>,
+}
+
+/// What a test does to a live run.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    /// Pauses.
+    pub delays: Option<Delays>,
+    /// Poison.
+    pub poisons: Option<Poisons>,
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").finish_non_exhaustive()
+    }
 }
 
 /// The journal of a live run.
@@ -53,8 +71,21 @@ impl Live {
     /// When no node answers or is on the configured chain, the configuration does not fit the chain, or the journal
     /// cannot be written.
     pub async fn connect(config: Config, node_config: NodeConfig) -> Result<Self, Failure> {
+        Self::connect_with(config, node_config, Hooks::default()).await
+    }
+
+    /// As [`Live::connect`], for tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Live::connect`].
+    pub async fn connect_with(
+        config: Config,
+        node_config: NodeConfig,
+        hooks: Hooks,
+    ) -> Result<Self, Failure> {
         let connected = Connected::to_first(&config, node_config).await?;
-        Self::wire(config, connected, None).await
+        Self::wire(config, connected, None, hooks).await
     }
 
     /// As [`Live::connect`], but goes on with what the last run recorded, if it was about the same market and the chain
@@ -64,16 +95,30 @@ impl Live {
     ///
     /// As [`Live::connect`].
     pub async fn resume(config: Config, node_config: NodeConfig) -> Result<Self, Failure> {
+        Self::resume_with(config, node_config, Hooks::default()).await
+    }
+
+    /// As [`Live::resume`], for tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Live::connect`].
+    pub async fn resume_with(config: Config, node_config: NodeConfig, hooks: Hooks) -> Result<Self, Failure> {
         let connected = Connected::to_first(&config, node_config).await?;
         let earlier = resume::find(&config.journal, &connected.market, connected.run_id);
         let earlier = match earlier {
             Some(earlier) if connected.is_near(&earlier).await.map_err(Failure::runtime)? => Some(earlier),
             _ => None,
         };
-        Self::wire(config, connected, earlier).await
+        Self::wire(config, connected, earlier, hooks).await
     }
 
-    async fn wire(config: Config, connected: Connected, earlier: Option<Earlier>) -> Result<Self, Failure> {
+    async fn wire(
+        config: Config,
+        connected: Connected,
+        earlier: Option<Earlier>,
+        hooks: Hooks,
+    ) -> Result<Self, Failure> {
         let Connected { node, node_config, market, run_id } = connected;
         let (journal, directory, events, start) = match earlier {
             Some(Earlier { journal, directory, events, chain }) => {
@@ -105,7 +150,9 @@ impl Live {
             backlog: Arc::new(writer.backlog()),
             pace: Pace::Newest,
             node: Some(node_config.clone()),
-            delays: None,
+            quarantine: quarantine::of_journal(&directory).map_err(Failure::runtime)?,
+            delays: hooks.delays,
+            poisons: hooks.poisons,
             config: config.clone(),
         };
         let bot = Bot::wire(parts, simulator).await.map_err(Failure::runtime)?;

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");
-            failure.exit_code()
+            ExitCode::from(failure.exit_code())
         }
     }
 }

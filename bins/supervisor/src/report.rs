@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table};
 use headwater_actor::Exit;
 use headwater_events::Opportunity;
 use headwater_market::Preset;
-use headwater_telemetry::{Percentiles, Summary};
+use headwater_telemetry::{Percentiles, SetAside, Summary};
 
 use crate::running::Ended;
 
@@ -43,6 +43,13 @@ pub(crate) fn text(summary: &Summary, best: &[Opportunity], ended: &Ended) -> St
     };
     for (_, (actor, exit)) in ended.exits.iter().enumerate().filter(|(at, (_, exit))| !as_asked(*at, exit)) {
         let _ = writeln!(text, "{actor} ended otherwise than drained: {exit:?}");
+    }
+    for SetAside { actor, seq, reason } in &summary.quarantined {
+        let event = seq.map_or_else(|| "a message".to_owned(), |seq| format!("event {seq}"));
+        let _ = writeln!(text, "{actor} could not process {event}, which was set aside: {reason}");
+    }
+    if !summary.quarantined.is_empty() {
+        let _ = writeln!(text, "(headwater journal quarantine PATH --retry SEQ hands it to them again)");
     }
     for handler in
         ended.handlers.iter().filter(|handler| handler.failed + handler.panicked + handler.lost > 0)
@@ -79,7 +86,7 @@ fn headline(summary: &Summary) -> String {
         listed(summary.outcomes.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect());
     format!(
         "{blocks} blocks{range}, {txs} transactions, {logs} logs, {swaps} swaps, {reorgs} reorgs, {gaps} gaps ({unfilled} blocks \
-         unfilled)\n{found} opportunities{kinds}; outcomes: {outcomes}\n{lost} events lost, every edge {conserved}",
+         unfilled)\n{found} opportunities{kinds}; outcomes: {outcomes}\n{resyncs}{lost} events lost, every edge {conserved}",
         blocks = summary.blocks,
         txs = summary.txs,
         logs = summary.logs,
@@ -90,6 +97,10 @@ fn headline(summary: &Summary) -> String {
         found = summary.found(),
         kinds = if kinds.is_empty() { String::new() } else { format!(" ({kinds})") },
         outcomes = if outcomes.is_empty() { "none".to_owned() } else { outcomes },
+        resyncs = match summary.resynchronisations {
+            0 => String::new(),
+            times => format!("the market was lost and asked anew {times} times\n"),
+        },
         lost = summary.lost(),
         conserved = if conserved { "conserved" } else { "NOT CONSERVED" },
     )

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headwater_actor::{ActorControl, Command, Exit, Fatal, System};
+use headwater_actor::{ActorControl, Command, Exit, Fatal, Quarantined, System};
 use headwater_bus::{EdgeReport, EventBus, HandlerReport, Topology};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -27,12 +27,21 @@ pub struct Ended {
     pub interrupted: bool,
     /// The actor that was given up, if any was.
     pub fatal: Option<Fatal>,
-    /// Each actor and its end.
+    /// Messages that ended an actor twice and were set aside.
+    pub quarantined: Vec<Quarantined>,
+    /// Each actor and its end; the source is the first.
     pub exits: Vec<(String, Exit)>,
     /// Each handler and its counts.
     pub handlers: Vec<HandlerReport>,
     /// Every edge with its counts.
     pub edges: Vec<EdgeReport>,
+}
+
+impl Ended {
+    /// The name of the source.
+    pub(crate) fn source(&self) -> &str {
+        self.exits.first().map_or("", |(source, _)| source)
+    }
 }
 
 /// From an interruption to the end of the drain, if it can be reached.
@@ -118,9 +127,10 @@ impl Running {
                 Err(error) => warn!(%error, "a handler did not end in good order"),
             }
         }
+        let quarantined = self.system.quarantined();
         self.system.end();
         interrupted |= out_of_patience && fatal.is_none();
-        Ended { interrupted, fatal, exits, handlers, edges: self.topology.report() }
+        Ended { interrupted, fatal, quarantined, exits, handlers, edges: self.topology.report() }
     }
 
     /// Closes the source's lane once the source has ended; every mailbox behind it then closes in turn.

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use headwater_actor::Quarantined;
 use headwater_bus::EventHandler;
 use headwater_events::{BusEvent, Envelope, Opportunity};
-use headwater_telemetry::{Latencies, Ndjson, NdjsonError, NdjsonSink, Summary, Tally};
+use headwater_telemetry::{Latencies, Ndjson, NdjsonError, NdjsonSink, SetAside, Summary, Tally};
 
 use crate::bot::Bot;
 use crate::failure::Failure;
@@ -82,7 +83,7 @@ impl Session {
         }
         written.map_err(Failure::runtime)?;
         match &ended.fatal {
-            Some(fatal) => Err(Failure::runtime(fatal.clone())),
+            Some(fatal) => Err(Failure::given_up(fatal.clone(), ended.source())),
             None => Ok((summary, ended)),
         }
     }
@@ -109,7 +110,8 @@ impl Session {
             stopped.store(true, Ordering::Relaxed);
         });
         let ended = running.finish(stop.as_mut()).await;
-        let summary = self.tally.summary(&topology, &self.latencies);
+        let mut summary = self.tally.summary(&topology, &self.latencies);
+        summary.quarantined = ended.quarantined.iter().map(set_aside).collect();
         let last_line = async {
             match &self.results {
                 Some(sink) => match sink.summary(&summary).await {
@@ -139,6 +141,10 @@ impl Session {
         };
         (summary, ended, written)
     }
+}
+
+fn set_aside(Quarantined { actor, seq, reason, .. }: &Quarantined) -> SetAside {
+    SetAside { actor: actor.clone(), seq: *seq, reason: reason.clone() }
 }
 
 /// Keeps the best findings for the report.

@@ -32,6 +32,16 @@ pub trait Component: Send + 'static {
     /// hand may learn from them that it is too late. They are handled in their own turn nonetheless.
     fn look_ahead(&mut self, _waiting: &Self::Message) {}
 
+    /// Told that `message` is set aside: it ended two incarnations, or was set aside before. It is not handled; this
+    /// incarnation stands as of the message before it, and says here what follows from the loss.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Component::handle`].
+    fn set_aside(&mut self, _message: &Self::Message) -> impl Future<Output = anyhow::Result<()>> + Send {
+        async { Ok(()) }
+    }
+
     /// Called once after the last message of a mailbox that was closed.
     ///
     /// # Errors

@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +14,7 @@ use tracing::error;
 
 use crate::component::{Component, Resume, Source};
 use crate::control::{Command, Fault, StopSignal};
+use crate::quarantine::{Quarantine, Quarantined};
 use crate::restart::{Poison, RestartPolicy};
 use crate::warden::{Child, Warden, WardenMessage};
 
@@ -23,8 +23,9 @@ use crate::warden::{Child, Warden, WardenMessage};
 pub struct System {
     warden: ActorRef<WardenMessage>,
     fatal: watch::Sender<Option<Fatal>>,
-    quarantine: Arc<Mutex<VecDeque<Quarantined>>>,
+    quarantine: Quarantine,
     delays: Option<Delays>,
+    poisons: Option<Poisons>,
 }
 
 impl fmt::Debug for System {
@@ -36,6 +37,9 @@ impl fmt::Debug for System {
 /// Pauses for tests: how long the actor of a name waits before it handles its next message.
 pub type Delays = Arc<dyn Fn(&str) -> Duration + Send + Sync>;
 
+/// Poison for tests: whether the actor of a name panics on its messages that stem from a source event.
+pub type Poisons = Arc<dyn Fn(&str, u64) -> bool + Send + Sync>;
+
 /// An actor was given up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{actor} was given up: {reason}")]
@@ -44,17 +48,8 @@ pub struct Fatal {
     pub actor: String,
     /// Why.
     pub reason: String,
-}
-
-/// A message that was set aside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Quarantined {
-    /// Whose message.
-    pub actor: String,
-    /// The source event that it stems from.
-    pub seq: Option<u64>,
-    /// What it did.
-    pub reason: String,
+    /// Whether it ended by its own word: it said that it cannot go on, and neither panicked nor was killed.
+    pub by_its_own_word: bool,
 }
 
 /// How an actor ended.
@@ -82,9 +77,6 @@ pub struct ActorStatus {
     pub exit: Option<Exit>,
 }
 
-/// Quarantined messages that are remembered; older ones remain counted.
-const REMEMBERED: usize = 1024;
-
 impl System {
     /// An empty tree.
     ///
@@ -94,13 +86,25 @@ impl System {
     pub async fn start() -> anyhow::Result<Self> {
         let fatal = watch::Sender::new(None);
         let (warden, _) = Actor::spawn(None, Warden, fatal.clone()).await?;
-        Ok(Self { warden, fatal, quarantine: Arc::default(), delays: None })
+        Ok(Self { warden, fatal, quarantine: Quarantine::default(), delays: None, poisons: None })
     }
 
     /// Makes every actor that is spawned from now on pause before each message, so that a test can make any of them
     /// slow.
     pub fn delayed_by(mut self, delays: Delays) -> Self {
         self.delays = Some(delays);
+        self
+    }
+
+    /// Makes actors that are spawned from now on panic on certain messages, so that a test can poison any of them.
+    pub fn poisoned_by(mut self, poisons: Poisons) -> Self {
+        self.poisons = Some(poisons);
+        self
+    }
+
+    /// Makes every actor that is spawned from now on set aside into `quarantine`, and what is in it already.
+    pub fn with_quarantine(mut self, quarantine: Quarantine) -> Self {
+        self.quarantine = quarantine;
         self
     }
 
@@ -123,14 +127,15 @@ impl System {
         let inbox = mailbox.into_inbox();
         let build = Arc::new(build);
         let work = {
-            let (shared, delays) = (Arc::clone(&shared), self.delays.clone());
+            let (shared, hooks) = (Arc::clone(&shared), (self.delays.clone(), self.poisons.clone()));
             move || -> Work {
-                let (shared, inbox, delays) = (Arc::clone(&shared), Arc::clone(&inbox), delays.clone());
+                let (shared, inbox) = (Arc::clone(&shared), Arc::clone(&inbox));
+                let (delays, poisons) = hooks.clone();
                 let (build, observed) = (Arc::clone(&build), observed.clone());
                 Box::pin(async move {
                     let mut inbox = Inbox::lock(&inbox).await;
                     let component = build(shared.resume(inbox.last_processed())).await?;
-                    Incarnation { shared: &shared, inbox: &mut inbox, component, observed, delays }
+                    Incarnation { shared: &shared, inbox: &mut inbox, component, observed, delays, poisons }
                         .run()
                         .await
                 })
@@ -204,9 +209,14 @@ impl System {
         self.fatal.borrow().clone()
     }
 
+    /// Holds the actor that was given up, from the moment on that it is.
+    pub fn watch_fatal(&self) -> watch::Receiver<Option<Fatal>> {
+        self.fatal.subscribe()
+    }
+
     /// The messages that were set aside, oldest first.
     pub fn quarantined(&self) -> Vec<Quarantined> {
-        lock(&self.quarantine).iter().cloned().collect()
+        self.quarantine.own()
     }
 
     /// Ends the tree; actors that still run are killed.
@@ -232,12 +242,12 @@ pub(crate) struct Shared {
     processed: AtomicU64,
     incarnations: AtomicU32,
     quarantined: AtomicU64,
-    quarantine: Arc<Mutex<VecDeque<Quarantined>>>,
+    quarantine: Quarantine,
     last_failure: Mutex<String>,
 }
 
 impl Shared {
-    fn new(name: String, policy: RestartPolicy, quarantine: Arc<Mutex<VecDeque<Quarantined>>>) -> Self {
+    fn new(name: String, policy: RestartPolicy, quarantine: Quarantine) -> Self {
         Self {
             name,
             policy,
@@ -291,15 +301,10 @@ impl Shared {
         due
     }
 
-    fn set_aside(&self, seq: Option<u64>) {
+    async fn set_aside(&self, from: String, seq: Option<u64>) {
         let reason = lock(&self.last_failure).clone();
         error!(actor = self.name, seq, reason, "a message ended two incarnations and is set aside");
-        self.quarantined.fetch_add(1, Ordering::Relaxed);
-        let mut quarantine = lock(&self.quarantine);
-        if quarantine.len() == REMEMBERED {
-            quarantine.pop_front();
-        }
-        quarantine.push_back(Quarantined { actor: self.name.clone(), seq, reason });
+        self.quarantine.add(Quarantined { actor: self.name.clone(), from, seq, reason }).await;
     }
 }
 
@@ -314,6 +319,7 @@ struct Incarnation<'a, C: Component> {
     component: C,
     observed: watch::Sender<Option<C::Observed>>,
     delays: Option<Delays>,
+    poisons: Option<Poisons>,
 }
 
 /// Incarnations that one message may end before it is taken for poison.
@@ -357,8 +363,10 @@ impl<C: Component> Incarnation<'_, C> {
                 self.inbox.discard(DropReason::Superseded);
                 continue;
             }
-            if self.inbox.attempt() >= TRIES {
-                self.poison()?;
+            let from = self.inbox.front_from().unwrap_or_default();
+            let is_known = self.shared.quarantine.knows(&self.shared.name, from, message.seq());
+            if self.inbox.attempt() >= TRIES || is_known {
+                self.poison(is_known).await?;
                 continue;
             }
             self.inbox.waiting().for_each(|later| self.component.look_ahead(later));
@@ -376,6 +384,10 @@ impl<C: Component> Incarnation<'_, C> {
         if self.shared.take_fault(Fault::PanicBefore) {
             panic!("injected before the message");
         }
+        let poison = |poisons: &Poisons| message.seq().is_some_and(|seq| poisons(&self.shared.name, seq));
+        if self.poisons.as_ref().is_some_and(poison) {
+            panic!("injected by poison");
+        }
         self.component.handle(message).await?;
         if self.shared.take_fault(Fault::PanicAfter) {
             panic!("injected after the message");
@@ -386,13 +398,20 @@ impl<C: Component> Incarnation<'_, C> {
         Ok(())
     }
 
-    fn poison(&mut self) -> anyhow::Result<()> {
-        let seq = self.inbox.front().and_then(Message::seq);
+    /// The message in hand is not to be handled: it goes aside, and the component is told.
+    async fn poison(&mut self, is_known: bool) -> anyhow::Result<()> {
+        let Some(message) = self.inbox.front() else { return Ok(()) };
+        let seq = message.seq();
         if self.shared.policy.poison == Poison::Escalate {
             let reason = lock(&self.shared.last_failure).clone();
             return Err(crate::warden::Hopeless { seq, reason }.into());
         }
-        self.shared.set_aside(seq);
+        if !is_known {
+            let from = self.inbox.front_from().unwrap_or_default().to_owned();
+            self.shared.set_aside(from, seq).await;
+        }
+        self.component.set_aside(message).await?;
+        self.shared.quarantined.fetch_add(1, Ordering::Relaxed);
         self.inbox.discard(DropReason::Quarantined);
         Ok(())
     }

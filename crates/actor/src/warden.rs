@@ -101,11 +101,11 @@ impl Actor for Warden {
             SupervisionEvent::ActorTerminated(cell, _, reason) => match reason.as_deref() {
                 Some(DRAINED) => ward.ended(cell.get_id(), Exit::Drained),
                 Some(STOPPED) => ward.ended(cell.get_id(), Exit::Stopped),
-                _ => ward.failed(cell.get_id(), "killed".into(), false, &myself),
+                _ => ward.failed(cell.get_id(), "killed".into(), None, &myself),
             },
             SupervisionEvent::ActorFailed(cell, error) => {
-                let hopeless = error.downcast_ref::<Failure>().is_some_and(|failure| failure.hopeless);
-                ward.failed(cell.get_id(), error.to_string(), hopeless, &myself);
+                let own_word = error.downcast_ref::<Failure>();
+                ward.failed(cell.get_id(), error.to_string(), own_word, &myself);
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
@@ -122,7 +122,7 @@ impl Ward {
                 child.alive = Some(actor.get_id());
                 child.shared.set_cell(actor.get_cell());
             }
-            Err(error) => self.give_up(key, format!("cannot be spawned: {error}")),
+            Err(error) => self.give_up(key, format!("cannot be spawned: {error}"), false),
         }
     }
 
@@ -140,24 +140,31 @@ impl Ward {
         shared.end(exit);
     }
 
-    fn failed(&mut self, id: ActorId, reason: String, hopeless: bool, warden: &ActorRef<WardenMessage>) {
+    /// `own_word`: the error that it ended with, where it neither panicked nor was killed.
+    fn failed(
+        &mut self,
+        id: ActorId,
+        reason: String,
+        own_word: Option<&Failure>,
+        warden: &ActorRef<WardenMessage>,
+    ) {
         let Some(key) = self.key_of(id) else { return };
         let Some(child) = self.children.get_mut(&key) else { return };
         child.alive = None;
         child.shared.fail(reason.clone());
         match child.failures.note(&child.shared.policy, clock::now()) {
-            Some(pause) if !hopeless => {
+            Some(pause) if !own_word.is_some_and(|failure| failure.hopeless) => {
                 warn!(actor = child.shared.name, reason, pause_ms = pause.as_millis(), "failed; restarting");
                 warden.send_after(pause, move || WardenMessage::Launch(key));
             }
-            _ => self.give_up(key, reason),
+            _ => self.give_up(key, reason, own_word.is_some()),
         }
     }
 
-    fn give_up(&mut self, key: usize, reason: String) {
+    fn give_up(&mut self, key: usize, reason: String, by_its_own_word: bool) {
         let Some(child) = self.children.remove(&key) else { return };
         error!(actor = child.shared.name, reason, "given up");
-        let fatal = Fatal { actor: child.shared.name.clone(), reason: reason.clone() };
+        let fatal = Fatal { actor: child.shared.name.clone(), reason: reason.clone(), by_its_own_word };
         self.fatal.send_if_modified(|first| {
             let is_first = first.is_none();
             first.get_or_insert(fatal);

@@ -152,8 +152,14 @@ fn view(number: u64, table: &PoolTable, touched: Touched) -> WholeView {
     };
     let market = MarketSnapshot { as_of, parent: None, head, pools: table.clone(), changes: Changes::All };
     let prices = PriceSnapshot { as_of, quote: token(0), prices: Default::default() };
-    let decoded =
-        DecodedBlock { as_of, actions: Vec::new(), unknown_logs: 0, unknown_calls: 0, malformed: 0 };
+    let decoded = DecodedBlock {
+        as_of,
+        actions: Vec::new(),
+        unknown_logs: 0,
+        unknown_calls: 0,
+        malformed: 0,
+        set_aside: false,
+    };
     WholeView::new(Arc::new(market), Arc::new(prices), Arc::new(decoded), touched)
         .expect("the parts are made for one block")
 }

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use headwater_events::{DecodedBlock, OpportunitySet};
+use headwater_events::{DecodedBlock, OpportunitySet, ResyncRequest};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 
 use crate::bus::Closed;
@@ -27,6 +27,13 @@ impl Message for Arc<DecodedBlock> {
 impl Message for OpportunitySet {
     fn seq(&self) -> Option<u64> {
         Some(self.as_of.seq)
+    }
+}
+
+impl Message for ResyncRequest {
+    /// It may be made again, as of the same block.
+    fn seq(&self) -> Option<u64> {
+        None
     }
 }
 
@@ -238,6 +245,11 @@ impl<M: Message> Inbox<M> {
     /// The message whose turn it is.
     pub fn front(&self) -> Option<&M> {
         self.in_hand.front().map(|parcel| &parcel.message)
+    }
+
+    /// Who sent the message whose turn it is.
+    pub fn front_from(&self) -> Option<&str> {
+        self.in_hand.front().map(|parcel| &*parcel.edge.from)
     }
 
     /// Notes that the message at the front is about to be handled; says how often that was so before.

@@ -14,10 +14,18 @@ pub const WINDOW: usize = 8;
 /// The last few snapshots, oldest first.
 pub type Window<S> = ArrayVec<Arc<S>, WINDOW>;
 
+/// What a watch holds.
+#[derive(Debug)]
+struct Cell<S> {
+    window: Window<S>,
+    /// The greatest sequence number that the writer is done with: of what lies before it, no snapshot will come.
+    reached: u64,
+}
+
 /// The writing end of a watch of snapshots. The supervisor owns the cell; the component that publishes borrows it.
 #[derive(Debug)]
 pub struct SnapshotWriter<S> {
-    cell: watch::Sender<Window<S>>,
+    cell: watch::Sender<Cell<S>>,
     topology: Topology,
     from: Cow<'static, str>,
     carries: &'static str,
@@ -39,7 +47,7 @@ impl<S> Clone for SnapshotWriter<S> {
 impl<S: Snapshot> SnapshotWriter<S> {
     /// An empty cell, published into by `from`.
     pub fn new(topology: &Topology, from: impl Into<Cow<'static, str>>, carries: &'static str) -> Self {
-        let (cell, _) = watch::channel(Window::new());
+        let (cell, _) = watch::channel(Cell { window: Window::new(), reached: 0 });
         Self { cell, topology: topology.clone(), from: from.into(), carries, edges: Arc::default() }
     }
 
@@ -64,7 +72,8 @@ impl<S: Snapshot> SnapshotWriter<S> {
         let seq = snapshot.as_of().seq;
         let mut fresh = true;
         let mut past = Window::new();
-        self.cell.send_modify(|window| {
+        self.cell.send_modify(|Cell { window, reached }| {
+            *reached = seq.max(*reached);
             while window.last().is_some_and(|last| last.as_of().seq >= seq) {
                 past.extend(window.pop());
                 fresh = false;
@@ -80,9 +89,18 @@ impl<S: Snapshot> SnapshotWriter<S> {
         past
     }
 
+    /// Says that there will be no snapshot of the source event `seq`, so that nobody waits for it.
+    pub fn pass(&self, seq: u64) {
+        self.cell.send_if_modified(|cell| {
+            let is_news = seq > cell.reached;
+            cell.reached = seq.max(cell.reached);
+            is_news
+        });
+    }
+
     /// What is in the cell now.
     pub fn window(&self) -> Window<S> {
-        self.cell.borrow().clone()
+        self.cell.borrow().window.clone()
     }
 
     fn lock_edges(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Edge>>> {
@@ -93,7 +111,7 @@ impl<S: Snapshot> SnapshotWriter<S> {
 /// The reading end of a watch of snapshots.
 #[derive(Debug)]
 pub struct SnapshotReader<S> {
-    cell: watch::Receiver<Window<S>>,
+    cell: watch::Receiver<Cell<S>>,
     edge: Arc<Edge>,
     /// Sequence number of the last snapshot that was used; what lies before it and was not used is superseded. Shared by
     /// the incarnations of the reader, so that a snapshot that two of them used is counted once.
@@ -112,6 +130,9 @@ pub enum Missing {
     /// The window is past it: it fell off, or its block was never published under this hash.
     #[error("the snapshot of that block is no longer in the window")]
     Passed,
+    /// Its writer had lost what the snapshots are of.
+    #[error("there is no snapshot of that block: its writer had lost the market")]
+    Lost,
     /// Nobody publishes any longer.
     #[error("the snapshots have ended")]
     Ended,
@@ -125,28 +146,27 @@ impl<S: Snapshot> SnapshotReader<S> {
     ///
     /// [`Missing`] when it will never come.
     pub async fn wait_for(&mut self, as_of: &AsOf) -> Result<Arc<S>, Missing> {
-        let found = self
-            .cell
-            .wait_for(|window| window.last().is_some_and(|last| last.as_of().seq >= as_of.seq))
-            .await
-            .map_err(|_| Missing::Ended)?
-            .iter()
-            .find(|snapshot| snapshot.as_of() == *as_of)
-            .cloned();
-        if let Some(snapshot) = &found {
+        let found = {
+            let cell =
+                self.cell.wait_for(|cell| cell.reached >= as_of.seq).await.map_err(|_| Missing::Ended)?;
+            let found = cell.window.iter().find(|snapshot| snapshot.as_of() == *as_of).cloned();
+            let is_last = cell.window.last().is_none_or(|last| last.as_of().seq < as_of.seq);
+            found.ok_or(if is_last { Missing::Lost } else { Missing::Passed })
+        };
+        if let Ok(snapshot) = &found {
             self.count(snapshot.as_of().seq);
         }
-        found.ok_or(Missing::Passed)
+        found
     }
 
     /// What is in the cell now, oldest first.
     pub fn window(&self) -> Window<S> {
-        self.cell.borrow().clone()
+        self.cell.borrow().window.clone()
     }
 
     /// The newest snapshot, if any was published.
     pub fn latest(&self) -> Option<Arc<S>> {
-        self.cell.borrow().last().cloned()
+        self.cell.borrow().window.last().cloned()
     }
 
     /// Counts the snapshot of `seq` as used, and those since the last used one as superseded.
@@ -156,7 +176,8 @@ impl<S: Snapshot> SnapshotReader<S> {
         }
         let settled = self.edge.counts();
         let published = settled.accepted;
-        let later = self.cell.borrow().iter().filter(|snapshot| snapshot.as_of().seq > seq).count() as u64;
+        let later =
+            self.cell.borrow().window.iter().filter(|snapshot| snapshot.as_of().seq > seq).count() as u64;
         let skipped = published.saturating_sub(later + settled.processed + settled.dropped_total() + 1);
         self.edge.drop_for(DropReason::Superseded, skipped);
         self.edge.process(1);
@@ -249,6 +270,20 @@ mod tests {
         assert_eq!(writer.window().len(), 3);
         reader.wait_for(&hash(3)).await.expect("it is there");
         assert!(reader.edge.counts().conserved());
+    }
+
+    #[tokio::test]
+    async fn a_block_that_is_passed_over_keeps_nobody_waiting() {
+        let (writer, mut reader) = cell();
+        (1..=2).for_each(|seed| drop(writer.publish(Arc::new(At(hash(seed))))));
+        writer.pass(3);
+        assert_eq!(reader.wait_for(&hash(3)).await.map(|s| s.0), Err(Missing::Lost));
+        writer.pass(1);
+        assert_eq!(reader.wait_for(&hash(2)).await.map(|s| s.0), Ok(hash(2)));
+        writer.publish(Arc::new(At(hash(4))));
+        assert_eq!(reader.wait_for(&hash(4)).await.map(|s| s.0), Ok(hash(4)));
+        reader.settle();
+        assert!(reader.edge.counts().conserved(), "{:?}", reader.edge.counts());
     }
 
     #[tokio::test]

@@ -75,10 +75,14 @@ impl<M: Message + From<Arc<DecodedBlock>>> DecoderActor<M> {
         let decoded = Arc::new(self.decoder.decode(block, as_of));
         self.timeline.stamp(seq, Stage::Decoded);
         self.note(&decoded);
+        self.hand_out(&decoded).await;
+    }
+
+    async fn hand_out(&mut self, decoded: &Arc<DecodedBlock>) {
         for detector in &self.detectors {
-            if detector.send(M::from(Arc::clone(&decoded))).await.is_err() {
+            if detector.send(M::from(Arc::clone(decoded))).await.is_err() {
                 if self.observed.undeliverable == 0 {
-                    warn!(detector = %detector.edge().to, block = %as_of, "the detector is gone; it gets no more blocks");
+                    warn!(detector = %detector.edge().to, block = %decoded.as_of, "the detector is gone; it gets no more blocks");
                 }
                 self.observed.undeliverable += 1;
             }
@@ -109,6 +113,17 @@ impl<M: Message + From<Arc<DecodedBlock>>> Component for DecoderActor<M> {
             }
             // It knows nothing that could have become wrong.
             Delivery::Resync(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The detectors are told that there is no view of the block.
+    async fn set_aside(&mut self, message: &DecoderMessage) -> anyhow::Result<()> {
+        if let Delivery::Event(envelope) = &message.0
+            && let BusEvent::NewBlock(BlockEvent { header, .. }) = &envelope.event
+        {
+            let as_of = AsOf { seq: envelope.seq, number: header.number, hash: header.hash };
+            self.hand_out(&Arc::new(Decoder::set_aside(as_of))).await;
         }
         Ok(())
     }

@@ -20,13 +20,8 @@ impl Decoder {
 
     /// What a block did: the call of each transaction before its logs, as they were executed.
     pub fn decode(&self, block: &BlockEvent, as_of: AsOf) -> DecodedBlock {
-        let mut decoded = DecodedBlock {
-            as_of,
-            actions: Vec::with_capacity(block.logs.len()),
-            unknown_logs: 0,
-            unknown_calls: 0,
-            malformed: 0,
-        };
+        let actions = Vec::with_capacity(block.logs.len());
+        let mut decoded = DecodedBlock { actions, set_aside: false, ..Self::set_aside(as_of) };
         let mut logs = block.logs.iter().peekable();
         for (index, transaction) in (0..).zip(&block.transactions) {
             self.call(index, transaction, &mut decoded);
@@ -37,6 +32,18 @@ impl Decoder {
         // Blocks may come without their transactions, and then the logs are all there is.
         logs.for_each(|log| self.log(log, &mut decoded));
         decoded
+    }
+
+    /// A block that must not be decoded: nothing is known of it, and it says so.
+    pub fn set_aside(as_of: AsOf) -> DecodedBlock {
+        DecodedBlock {
+            as_of,
+            actions: Vec::new(),
+            unknown_logs: 0,
+            unknown_calls: 0,
+            malformed: 0,
+            set_aside: true,
+        }
     }
 
     fn call(&self, transaction_index: u32, transaction: &Transaction, decoded: &mut DecodedBlock) {

@@ -1,7 +1,8 @@
+use std::fmt::Display;
 use std::sync::Arc;
 
 use headwater_actor::Component;
-use headwater_bus::{Message, Missing, Outlet, SnapshotReader, Stage, Timeline, Wait};
+use headwater_bus::{BlockProgress, Message, Outlet, SnapshotReader, Stage, Timeline, Wait};
 use headwater_events::{AsOf, DecodedBlock, OpportunitySet, Origin};
 use headwater_market::{MarketSnapshot, PriceSnapshot, Touched, WholeView};
 use serde::Serialize;
@@ -32,6 +33,8 @@ pub struct Wiring<M> {
     pub findings: Outlet<M, Wait>,
     /// Where the end of the evaluation is stamped.
     pub timeline: Timeline,
+    /// Where it is said that a block cannot be evaluated, so that nobody waits for its set.
+    pub progress: BlockProgress,
     /// Whether blocks may be skipped.
     pub pace: Pace,
 }
@@ -43,6 +46,7 @@ impl<M> Clone for Wiring<M> {
             prices: self.prices.clone(),
             findings: self.findings.clone(),
             timeline: self.timeline.clone(),
+            progress: self.progress.clone(),
             pace: self.pace,
         }
     }
@@ -68,7 +72,7 @@ pub struct Observed {
     pub full_examinations: u64,
     /// Findings.
     pub found: u64,
-    /// Blocks that could not be evaluated, because a part of their view had passed.
+    /// Blocks that could not be evaluated, because a part of their view had passed, was lost or was set aside.
     pub missed: u64,
 }
 
@@ -102,10 +106,15 @@ impl<D: Detector, M: Message + From<OpportunitySet>> Component for DetectorActor
     type Observed = Observed;
 
     async fn handle(&mut self, decoded: &Arc<DecodedBlock>) -> anyhow::Result<()> {
+        if decoded.set_aside {
+            self.miss(&decoded.as_of, "its actions were set aside");
+            return Ok(());
+        }
         let view = match self.view(decoded).await {
             Ok(view) => view,
             Err(EvaluationError::Missing(missing)) => {
                 self.miss(&decoded.as_of, missing);
+                self.last = None;
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -120,6 +129,11 @@ impl<D: Detector, M: Message + From<OpportunitySet>> Component for DetectorActor
         self.wiring.pace == Pace::Newest
     }
 
+    async fn set_aside(&mut self, decoded: &Arc<DecodedBlock>) -> anyhow::Result<()> {
+        self.miss(&decoded.as_of, "its evaluation was set aside");
+        Ok(())
+    }
+
     async fn finish(&mut self) -> anyhow::Result<()> {
         self.wiring.market.settle();
         self.wiring.prices.settle();
@@ -132,10 +146,10 @@ impl<D: Detector, M: Message + From<OpportunitySet>> Component for DetectorActor
 }
 
 impl<D, M> DetectorActor<D, M> {
-    /// Nothing can be said about this block, and the next evaluation examines everything.
-    fn miss(&mut self, as_of: &AsOf, missing: Missing) {
-        warn!(detector = %self.name, block = as_of.number, %missing, "a block is not evaluated");
-        self.last = None;
+    /// Nothing can be said about this block. What it touched is examined with a later one.
+    fn miss(&mut self, as_of: &AsOf, reason: impl Display) {
+        warn!(detector = %self.name, block = as_of.number, %reason, "a block is not evaluated");
+        self.wiring.progress.receive(&self.name, as_of.seq);
         self.observed.missed += 1;
     }
 }

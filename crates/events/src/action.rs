@@ -16,6 +16,8 @@ pub struct DecodedBlock {
     pub unknown_calls: u32,
     /// Logs and calls that carry a known selector and do not decode.
     pub malformed: u32,
+    /// Nothing is known of the block's actions, because it was set aside: there is no view of it.
+    pub set_aside: bool,
 }
 
 /// One decoded call or event.

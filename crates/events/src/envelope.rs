@@ -5,8 +5,8 @@ use alloy_primitives::{B256, BlockHash, BlockNumber};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlockEvent, HealthEvent, LiquidityEvent, MarketLoaded, Opportunity, Outcome, PendingTxEvent, PoolLoaded,
-    PriceEvent, Reconnected, ReorgEvent, SourceGap, TokenJudged,
+    BlockEvent, HealthEvent, LiquidityEvent, MarketLoaded, MarketResynced, Opportunity, Outcome,
+    PendingTxEvent, PoolLoaded, PriceEvent, Reconnected, ReorgEvent, SourceGap, TokenJudged,
 };
 
 /// Everything that can be said on the bus. Matched exhaustively, so that a new variant is considered everywhere.
@@ -42,6 +42,8 @@ pub enum BusEvent {
     HealthCheck(HealthEvent),
     /// The process is about to stop (derived).
     Shutdown,
+    /// The reserves of the tracked pools were asked anew, after the market was lost.
+    MarketResynced(MarketResynced),
 }
 
 impl BusEvent {
@@ -54,7 +56,8 @@ impl BusEvent {
             | Self::Reconnected(_)
             | Self::PoolLoaded(_)
             | Self::TokenJudged(_)
-            | Self::MarketLoaded(_) => true,
+            | Self::MarketLoaded(_)
+            | Self::MarketResynced(_) => true,
             Self::NewPendingTx(_)
             | Self::PriceUpdate(_)
             | Self::LiquidityChange(_)
@@ -82,6 +85,7 @@ impl BusEvent {
             Self::OutcomeRecorded(_) => "outcome_recorded",
             Self::HealthCheck(_) => "health_check",
             Self::Shutdown => "shutdown",
+            Self::MarketResynced(_) => "market_resynced",
         }
     }
 
@@ -90,6 +94,7 @@ impl BusEvent {
         match self {
             Self::NewBlock(block) => block.weight(),
             Self::NewPendingTx(pending) => pending.transaction.weight(),
+            Self::MarketResynced(resynced) => size_of::<Self>() + size_of_val(resynced.reserves.as_slice()),
             _ => size_of::<Self>(),
         }
     }

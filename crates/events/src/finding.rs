@@ -151,6 +151,8 @@ pub enum Refusal {
     JournalStalled,
     /// Better ones of the same set used up the simulations that a block is allowed.
     TooMany,
+    /// A part of the system was given up: the process is about to end.
+    Ending,
 }
 
 /// What a simulation said.

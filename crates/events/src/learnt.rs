@@ -1,6 +1,8 @@
 use alloy_primitives::{Address, B256, BlockHash, BlockNumber};
 use serde::{Deserialize, Serialize};
 
+use crate::AsOf;
+
 /// The mathematics that a pool follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -70,6 +72,28 @@ pub enum TokenVerdict {
     },
     /// Not to be quoted, with the reason in words.
     Refused(String),
+}
+
+/// The reserves of the tracked pools as of one block, asked after state or oracle had lost the market: who lost it takes it
+/// up again from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarketResynced {
+    /// Height of the block that the answers are true for.
+    pub number: BlockNumber,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// Every pool that was asked, with what it holds of both tokens; nothing where there is no pool.
+    pub reserves: Vec<(Address, Option<(u128, u128)>)>,
+}
+
+/// A request to ask the node what pools hold as of a block, because the market was lost. The answer is a
+/// [`MarketResynced`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResyncRequest {
+    /// The last block that is known.
+    pub as_of: AsOf,
+    /// Every pool that is tracked.
+    pub pools: Vec<Address>,
 }
 
 /// The initial load is complete: every pool that the configuration asks for was published as `PoolLoaded`.

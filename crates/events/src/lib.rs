@@ -24,6 +24,8 @@ pub use envelope::{AsOf, BusEvent, Envelope, Origin, RunId, Snapshot};
 pub use finding::{
     Kind, Opportunity, OpportunityId, OpportunitySet, Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
 };
-pub use learnt::{MarketLoaded, PoolLoaded, PoolProof, Protocol, TokenJudged, TokenVerdict};
+pub use learnt::{
+    MarketLoaded, MarketResynced, PoolLoaded, PoolProof, Protocol, ResyncRequest, TokenJudged, TokenVerdict,
+};
 pub use market::{LiquidityEvent, Price, PriceEvent};
 pub use system::{Health, HealthEvent};

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use headwater_actor::Component;
+use headwater_actor::{Component, Fatal};
 use headwater_bus::{BlockProgress, Closed, Delivery, DerivedPublisher, EventBus, Message, Stage, Timeline};
 use headwater_events::{
     BusEvent, Opportunity, OpportunityId, OpportunitySet, Outcome, Refusal, Simulated, Verdict,
@@ -70,17 +70,25 @@ pub struct ExecutorActor<S> {
     timeout: Duration,
     concurrency: usize,
     journal_stalled: watch::Receiver<bool>,
+    given_up: watch::Receiver<Option<Fatal>>,
     reports: Reports,
 }
 
 impl<S: Simulator> ExecutorActor<S> {
-    /// An executor that simulates with `simulator`.
-    pub fn new(executor: Executor, config: &ExecutorConfig, simulator: S, reports: Reports) -> Self {
+    /// An executor that simulates with `simulator`. Once `given_up` holds an actor, nothing is acted upon any more.
+    pub fn new(
+        executor: Executor,
+        config: &ExecutorConfig,
+        simulator: S,
+        given_up: watch::Receiver<Option<Fatal>>,
+        reports: Reports,
+    ) -> Self {
         Self {
             executor,
             simulator,
             timeout: config.simulation_timeout(),
             concurrency: config.concurrency.get(),
+            given_up,
             journal_stalled: reports.bus.journal_stalled(),
             reports,
         }
@@ -92,8 +100,11 @@ impl<S: Simulator> ExecutorActor<S> {
         let publisher = bus.derived(set.detector.clone());
         publisher.publish(set.as_of.seq, 0, set.items.iter().cloned().map(BusEvent::OpportunityFound))?;
         progress.receive(&set.detector, set.as_of.seq);
-        let circumstances =
-            Circumstances { has_state: S::HAS_STATE, journal_stalled: *self.journal_stalled.borrow() };
+        let circumstances = Circumstances {
+            has_state: S::HAS_STATE,
+            journal_stalled: *self.journal_stalled.borrow(),
+            ending: self.given_up.borrow().is_some(),
+        };
         let next = self.executor.receive(set, circumstances);
         self.decide(set, next, &publisher).await?;
         self.reports.timeline.stamp(set.as_of.seq, Stage::Decided);
@@ -162,6 +173,17 @@ impl<S: Simulator> Component for ExecutorActor<S> {
             }
             ExecutorMessage::Chain(Delivery::Resync(_)) => self.executor.forget(),
             ExecutorMessage::Found(set) => self.found(set).await?,
+        }
+        Ok(())
+    }
+
+    async fn set_aside(&mut self, message: &ExecutorMessage) -> anyhow::Result<()> {
+        match message {
+            ExecutorMessage::Chain(Delivery::Event(envelope)) => self.executor.lose_track(envelope.seq),
+            ExecutorMessage::Chain(Delivery::Resync(_)) => self.executor.forget(),
+            ExecutorMessage::Found(set) => {
+                self.reports.progress.receive(&set.detector, set.as_of.seq);
+            }
         }
         Ok(())
     }

@@ -58,6 +58,8 @@ pub struct Circumstances {
     pub has_state: bool,
     /// Whether the journal does not keep up.
     pub journal_stalled: bool,
+    /// Whether a part of the system was given up.
+    pub ending: bool,
 }
 
 /// Orphaned blocks that are remembered: more than any finding can be old.
@@ -98,6 +100,12 @@ impl Executor {
     pub fn forget(&mut self) {
         self.head = None;
         self.orphaned.clear();
+    }
+
+    /// Leaves out an event that changed the chain: until the next one, nothing is its head.
+    pub fn lose_track(&mut self, seq: u64) {
+        self.foresee(seq);
+        self.head = None;
     }
 
     /// Judges the findings of a set as far as that can be done without a simulation, in their order.
@@ -141,6 +149,9 @@ impl Executor {
         }
         if !self.is_head(&finding.as_of) {
             return Next::Judged(Verdict::Expired);
+        }
+        if circumstances.ending {
+            return refused(Refusal::Ending);
         }
         if circumstances.journal_stalled {
             return refused(Refusal::JournalStalled);

@@ -6,4 +6,4 @@ mod executor;
 
 pub use actor::{ExecutorActor, ExecutorMessage, Reports};
 pub use config::ExecutorConfig;
-pub use executor::{Counted, Executor, Next};
+pub use executor::{Circumstances, Counted, Executor, Next};

@@ -64,6 +64,7 @@ pub fn export_recording(
     }
     let header = SegmentHeader { compressed: true, run_id: source.run_id(), first_seq: source.first_seq() };
     let compressed = compress(&header, &bytes).map_err(JournalError::io("compress", file))?;
+    source.copy_set_aside(file)?;
     replace(file, &compressed)?;
     let compressed_bytes = compressed.len() as u64;
     Ok(Exported { records: count, bytes: (HEADER_BYTES + bytes.len()) as u64, compressed_bytes })

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod appender;
+mod aside;
 mod backlog;
 mod compressed;
 mod config;
@@ -17,6 +18,7 @@ mod writer;
 #[cfg(test)]
 mod samples;
 
+pub use aside::{SetAside, note_set_aside};
 pub use backlog::JournalBacklog;
 pub use compressed::{Exported, export_recording};
 pub use config::JournalConfig;

@@ -240,7 +240,7 @@ pub(crate) fn segment_files(directory: &Path) -> Result<Vec<(u32, PathBuf)>, Jou
     Ok(files)
 }
 
-fn segment_index(path: &Path) -> Option<u32> {
+pub(crate) fn segment_index(path: &Path) -> Option<u32> {
     let name = path.file_name()?.to_str()?;
     let index = name.strip_suffix(EXTENSION)?.strip_suffix('.')?.parse().ok()?;
     (segment_name(index) == name).then_some(index)

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tracing::{info, warn};
 
+use crate::aside::QUARANTINE;
 use crate::config::{JournalConfig, RUN_PREFIX};
 use crate::journal::{DESCRIPTION, LOCK};
 use crate::recording::segment_files;
@@ -170,9 +171,11 @@ fn remove_run(directory: &Path) -> io::Result<bool> {
     for segment in units(directory)? {
         fs::remove_file(segment.path)?;
     }
-    match fs::remove_file(directory.join(DESCRIPTION)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    for name in [DESCRIPTION, QUARANTINE] {
+        match fs::remove_file(directory.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
     fs::remove_file(&lock)?;
     match fs::remove_dir(directory) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256, keccak256};
 use headwater_events::{
-    BlockEvent, BusEvent, Envelope, Grade, Header, Log, MarketLoaded, PoolLoaded, PoolProof, Protocol,
-    Reconnected, ReorgEvent, RunId, SourceGap, TokenJudged, TokenVerdict, Topics, Transaction,
+    BlockEvent, BusEvent, Envelope, Grade, Header, Log, MarketLoaded, MarketResynced, PoolLoaded, PoolProof,
+    Protocol, Reconnected, ReorgEvent, RunId, SourceGap, TokenJudged, TokenVerdict, Topics, Transaction,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -214,5 +214,10 @@ pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
     let loaded = any::<([u64; 3], [u8; 32])>().prop_map(|([number, chain_id, pools], hash)| {
         BusEvent::MarketLoaded(MarketLoaded { number, hash: hash.into(), chain_id, pools })
     });
-    prop_oneof![block(), pool(), token(), reorg(), gap, reconnected, loaded]
+    let held = vec(any::<([u8; 20], Option<(u128, u128)>)>(), 0..20);
+    let resynced = (any::<(u64, [u8; 32])>(), held).prop_map(|((number, hash), held)| {
+        let reserves = held.into_iter().map(|(pool, held)| (pool.into(), held)).collect();
+        BusEvent::MarketResynced(MarketResynced { number, hash: hash.into(), reserves })
+    });
+    prop_oneof![block(), pool(), token(), reorg(), gap, reconnected, loaded, resynced]
 }

@@ -1,8 +1,8 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem;
 
 use alloy_primitives::{Address, BlockHash, BlockNumber};
-use headwater_events::{MarketLoaded, PoolLoaded, Protocol, TokenJudged, TokenVerdict};
+use headwater_events::{MarketLoaded, MarketResynced, PoolLoaded, Protocol, TokenJudged, TokenVerdict};
 use serde::Serialize;
 
 use crate::config::{Factory, ResolvedMarket};
@@ -28,6 +28,9 @@ const SWEEP_EVERY: BlockNumber = 64;
 /// What blocks say is undone when they are; what was learnt from the node stays. The book is a function of the blocks
 /// that survive and of what was learnt in between: a reorganisation leaves no trace but the ids of pools that it
 /// un-created, and those have no reserves.
+///
+/// A market that is *lost*, because a block could not be applied or undone, goes on without the reserves that it had: what
+/// the blocks say from then on is taken, and a [`MarketResynced`] tells the rest, as of one of them.
 #[derive(Clone, Debug)]
 pub struct PoolBook {
     factories: Vec<Factory>,
@@ -46,6 +49,8 @@ pub struct PoolBook {
     base: Option<BlockHash>,
     changed: Vec<PoolId>,
     all_changed: bool,
+    /// While the market is lost: how many ids had been given out when it was. What came later is known from its blocks.
+    lost: Option<usize>,
     counts: BookCounts,
 }
 
@@ -142,6 +147,19 @@ pub struct BookCounts {
     pub foreign_reserves: u64,
     /// Pools that two proofs describe differently; the first holds.
     pub conflicting_proofs: u64,
+    /// Times that the market was lost.
+    pub losses: u64,
+    /// Answers to that which could not be used: of a block that is none of the known ones, or not about all pools.
+    pub foreign_resyncs: u64,
+}
+
+/// What became of the blocks above an ancestor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolledBack {
+    /// So many were undone.
+    Undone(usize),
+    /// They reach beyond what is remembered: the market is lost.
+    Lost,
 }
 
 /// Why a block cannot be applied or undone. The book is unchanged.
@@ -158,14 +176,6 @@ pub enum BookError {
         parent: BlockHash,
         /// The hash of the last block that was applied.
         head: BlockHash,
-    },
-    /// The ancestor is none of the blocks that can be rolled back to.
-    #[error("block {ancestor} is not among the last {kept} blocks: beyond the horizon of a reorganisation")]
-    BeyondHorizon {
-        /// The hash that was to be rolled back to.
-        ancestor: BlockHash,
-        /// How many blocks could be undone.
-        kept: usize,
     },
 }
 
@@ -184,6 +194,7 @@ impl PoolBook {
             base: None,
             changed: Vec::new(),
             all_changed: true,
+            lost: None,
             counts: BookCounts::default(),
         }
     }
@@ -278,22 +289,101 @@ impl PoolBook {
         Ok(applied)
     }
 
-    /// Undoes the blocks above `ancestor`; says how many there were.
-    ///
-    /// # Errors
-    ///
-    /// [`BookError::BeyondHorizon`] when `ancestor` is none of the blocks that are remembered.
-    pub fn roll_back(&mut self, ancestor: BlockHash) -> Result<usize, BookError> {
+    /// Undoes the blocks above `ancestor`. If it is none of the blocks that are remembered, the market is lost, and goes on
+    /// above it.
+    pub fn roll_back(&mut self, ancestor: BlockHash) -> RolledBack {
         let kept = self.records.len();
         let above = self.records.iter().rev().take_while(|record| record.block.hash != ancestor).count();
         if above == kept && self.base != Some(ancestor) {
-            return Err(BookError::BeyondHorizon { ancestor, kept });
+            self.lose(Some(ancestor));
+            return RolledBack::Lost;
         }
         for record in self.records.split_off(kept - above).iter().rev() {
             record.touches.iter().rev().for_each(|touch| self.undo(touch));
         }
         self.all_changed |= above > 0;
-        Ok(above)
+        RolledBack::Undone(above)
+    }
+
+    /// The market is lost: of no pool is known what it holds. The next block stands on `head`; on whatever it says, where
+    /// that is not known.
+    pub fn lose(&mut self, head: Option<BlockHash>) {
+        let ids: Vec<_> = self.table.iter().map(|(id, ..)| id).collect();
+        for id in &ids {
+            self.table.set_reserves(*id, None);
+        }
+        self.candidates.clear();
+        self.records.clear();
+        self.base = head;
+        self.all_changed = true;
+        self.lost = Some(ids.len());
+        self.counts.losses += 1;
+    }
+
+    /// Whether the market is lost: then nothing may be concluded from it.
+    pub fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Every proven pool: whom to ask about when the market is lost.
+    pub fn proven_pools(&self) -> Vec<Address> {
+        let ids = self.table.iter().filter(|(id, ..)| self.standing[id.index()] != Standing::Unproven);
+        ids.map(|(_, meta, _)| meta.address).collect()
+    }
+
+    /// Takes up a lost market: what the pools hold as of a block, up to the first `Sync` above it. The blocks below it can
+    /// no longer be undone; says how many they are. `None` where the market stays as it is: it is not lost, the block is
+    /// none of the known ones, or a pool is missing.
+    pub fn resync(&mut self, resynced: &MarketResynced) -> Option<usize> {
+        let known = self.lost?;
+        let told: BTreeMap<_, _> = resynced.reserves.iter().copied().collect();
+        let at = self.records.iter().position(|record| record.block.hash == resynced.hash);
+        let is_foreign = at.is_none() && self.base != Some(resynced.hash);
+        let is_missing = |(id, meta): (PoolId, &PoolMeta)| {
+            self.standing[id.index()] != Standing::Unproven && !told.contains_key(&meta.address)
+        };
+        if is_foreign || self.table.iter().take(known).any(|(id, meta, _)| is_missing((id, meta))) {
+            self.counts.foreign_resyncs += 1;
+            return None;
+        }
+        let forgotten = at.map_or(0, |at| at + 1);
+        self.records.drain(..forgotten);
+        self.base = Some(resynced.hash);
+        for (address, held) in told {
+            self.take_up(
+                address,
+                held.map(|(reserve0, reserve1)| Reserves { reserve0, reserve1 }),
+                resynced.number,
+            );
+        }
+        self.lost = None;
+        self.all_changed = true;
+        Some(forgotten)
+    }
+
+    /// What a pool holds as of the block below all records.
+    fn take_up(&mut self, address: Address, held: Option<Reserves>, number: BlockNumber) {
+        let Some(id) = self.proven(&address) else { return };
+        let Some(reserves) = held else { return self.doubt(address, id) };
+        let touched = |record: &&mut Record| record.touches.iter().any(|touch| touch.address == address);
+        match self.records.iter_mut().find(touched) {
+            Some(record) => {
+                record.learn_before(address, Sighting { reserves, number });
+            }
+            None => {
+                self.table.set_reserves(id, Some(reserves));
+            }
+        }
+    }
+
+    /// The word of a block for a pool that was not there is void, unless it was created above.
+    fn doubt(&mut self, address: Address, id: PoolId) {
+        let mut touches = self.records.iter().flat_map(|record| &record.touches);
+        let is_new = touches.any(|touch| touch.address == address && touch.created);
+        if !is_new && self.standing[id.index()] == Standing::Created {
+            self.standing[id.index()] = Standing::Unproven;
+            self.table.set_reserves(id, None);
+        }
     }
 
     /// Takes a pool whose factory proved it. Its reserves are taken if they are as of a block that the book knows and
@@ -378,7 +468,9 @@ impl PoolBook {
             return None;
         };
         let (protocol, fee_ppm) = (factory.protocol, factory.fee_ppm);
-        let already = self.proven(&pair).is_some();
+        // A factory creates a pair once, so that what it creates again was undone beyond what is remembered.
+        let is_anew = |id: &PoolId| self.lost.is_some() && self.standing[id.index()] == Standing::Created;
+        let already = self.proven(&pair).is_some_and(|id| !is_anew(&id));
         let meta = PoolMeta { address: pair, factory: emitter, protocol, token0, token1, fee_ppm };
         let id = self.admit(meta)?;
         if already {

@@ -157,8 +157,14 @@ mod tests {
             let quote = Default::default();
             let prices = PriceSnapshot { as_of: as_of(prices), quote, prices: Default::default() };
             let as_of = as_of(decoded);
-            let decoded =
-                DecodedBlock { as_of, actions: Vec::new(), unknown_logs: 0, unknown_calls: 0, malformed: 0 };
+            let decoded = DecodedBlock {
+                as_of,
+                actions: Vec::new(),
+                unknown_logs: 0,
+                unknown_calls: 0,
+                malformed: 0,
+                set_aside: false,
+            };
             WholeView::new(snapshot(market, None), Arc::new(prices), Arc::new(decoded), Touched::All)
         };
         assert!(view(3, 3, 3).is_ok());

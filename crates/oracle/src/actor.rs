@@ -1,12 +1,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use headwater_actor::{Component, Resume};
-use headwater_bus::{Backlog, Delivery, DerivedPublisher, Message, SnapshotWriter, Stage, Timeline};
-use headwater_events::{AsOf, BusEvent, Envelope};
+use headwater_actor::{Component, Quarantine, Resume};
+use headwater_bus::{
+    Backlog, Delivery, DerivedPublisher, DropNewest, Message, Outlet, SnapshotWriter, Stage, Timeline,
+};
+use headwater_events::{AsOf, BusEvent, Envelope, ResyncRequest};
 use headwater_market::{PriceSnapshot, ResolvedMarket};
 use serde::Serialize;
-use tracing::{debug, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::OracleConfig;
 use crate::error::RebuildError;
@@ -52,6 +54,10 @@ pub struct Wiring {
     pub derived: DerivedPublisher,
     /// Where blocks are stamped.
     pub timeline: Timeline,
+    /// Who asks for the reserves anew when they are lost; nobody in a replay.
+    pub resynchroniser: Option<Outlet<ResyncRequest, DropNewest>>,
+    /// What was set aside, and is left out when the actor is rebuilt.
+    pub quarantine: Quarantine,
     /// What a restarted actor is rebuilt from.
     pub backlog: Arc<dyn Backlog>,
     /// The first source event of this run.
@@ -70,7 +76,7 @@ impl Wiring {
     }
 
     async fn oracle_after(&self, last: u64) -> Result<Oracle, RebuildError> {
-        rebuild(self.empty(), &self.backlog, self.first_seq, last).await
+        rebuild(self.empty(), &self.backlog, &self.quarantine, self.first_seq, last).await
     }
 }
 
@@ -81,6 +87,8 @@ pub struct OracleObserved {
     pub as_of: Option<AsOf>,
     /// The oracle in figures.
     pub oracle: OracleCounts,
+    /// Times that the reserves were asked for anew, because they were lost.
+    pub resync_requests: u64,
 }
 
 /// The oracle as an actor.
@@ -89,6 +97,7 @@ pub struct OracleActor {
     oracle: Oracle,
     wiring: Wiring,
     as_of: Option<AsOf>,
+    resync_requests: u64,
 }
 
 impl OracleActor {
@@ -102,11 +111,14 @@ impl OracleActor {
             Some(last) => wiring.oracle_after(last).await?,
             None => wiring.empty(),
         };
-        Ok(Self { oracle, wiring, as_of: None })
+        Ok(Self { oracle, wiring, as_of: None, resync_requests: 0 })
     }
 
     async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
-        if let Some(PricedBlock { snapshot, changed }) = self.oracle.apply(envelope)? {
+        let was_lost = self.oracle.is_lost();
+        let priced = self.oracle.apply(envelope)?;
+        self.note_loss(was_lost, envelope);
+        if let Some(PricedBlock { snapshot, changed }) = priced {
             self.as_of = Some(snapshot.as_of);
             let past = self.wiring.snapshots.publish(snapshot);
             self.wiring.timeline.stamp(envelope.seq, Stage::Priced);
@@ -118,7 +130,48 @@ impl OracleActor {
             }
             self.oracle.settle();
             drop(past);
+        } else if let BusEvent::NewBlock(_) = &envelope.event {
+            self.wiring.snapshots.pass(envelope.seq);
+            self.ask_anew();
         }
+        Ok(())
+    }
+
+    fn note_loss(&mut self, was_lost: bool, envelope: &Envelope) {
+        match (was_lost, self.oracle.is_lost()) {
+            (false, true) => {
+                error!(
+                    seq = envelope.seq,
+                    event = envelope.event.name(),
+                    "what prices come from is lost; nothing is found until the node has told it anew"
+                );
+                self.ask_anew();
+            }
+            (true, false) => info!(seq = envelope.seq, "there are prices again"),
+            _ => {}
+        }
+    }
+
+    /// Asks for the reserves of all pools while they are lost. Whatever comes of it, the next block asks again.
+    fn ask_anew(&mut self) {
+        let Some(request) = self.oracle.resync_request() else { return };
+        if let Some(resynchroniser) = &self.wiring.resynchroniser {
+            self.resync_requests += u64::from(resynchroniser.offer(request) == Ok(true));
+        }
+    }
+
+    /// Rebuilds the prices as of the event `last`; they are lost where the record does not tell.
+    async fn resynchronise(&mut self, last: u64) -> anyhow::Result<()> {
+        match self.wiring.oracle_after(last).await {
+            Ok(oracle) => self.oracle = oracle,
+            Err(error @ RebuildError::Oracle { .. }) => return Err(error.into()),
+            Err(error) => {
+                error!(%error, "what prices come from is lost; nothing is found until the node has told it anew");
+                self.oracle.lose(None);
+            }
+        }
+        self.wiring.snapshots.pass(last);
+        self.ask_anew();
         Ok(())
     }
 }
@@ -132,14 +185,34 @@ impl Component for OracleActor {
             Delivery::Event(envelope) => self.event(envelope).await?,
             Delivery::Resync(gone) => {
                 warn!(gone.from, gone.to, "events were lost on the way; rebuilding from the record");
-                self.oracle = self.wiring.oracle_after(gone.to).await?;
+                self.resynchronise(gone.to).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn set_aside(&mut self, message: &OracleMessage) -> anyhow::Result<()> {
+        match &message.0 {
+            Delivery::Event(envelope) => {
+                let was_lost = self.oracle.is_lost();
+                self.oracle.leave_out(envelope);
+                self.note_loss(was_lost, envelope);
+                self.wiring.snapshots.pass(envelope.seq);
+            }
+            Delivery::Resync(gone) => {
+                self.oracle.lose(None);
+                self.wiring.snapshots.pass(gone.to);
             }
         }
         Ok(())
     }
 
     fn observe(&self) -> OracleObserved {
-        OracleObserved { as_of: self.as_of, oracle: self.oracle.counts() }
+        OracleObserved {
+            as_of: self.as_of,
+            oracle: self.oracle.counts(),
+            resync_requests: self.resync_requests,
+        }
     }
 }
 

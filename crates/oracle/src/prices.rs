@@ -4,11 +4,12 @@ use std::sync::Arc;
 use alloy_primitives::{Address, U256, U512};
 use headwater_abi::logs;
 use headwater_events::{
-    AsOf, BlockEvent, BusEvent, Envelope, Log, PoolLoaded, Price, PriceEvent, ReorgEvent, V2Action,
+    AsOf, BlockEvent, BusEvent, Envelope, Log, MarketResynced, PoolLoaded, Price, PriceEvent, ReorgEvent,
+    ResyncRequest, V2Action,
 };
 use headwater_market::{
     BlockRef, Changes, HORIZON, PoolBook, PoolId, PoolUpdate, PriceId, PriceSnapshot, PriceTable, Reserves,
-    ResolvedMarket, TokenPrice,
+    ResolvedMarket, RolledBack, TokenPrice,
 };
 use serde::Serialize;
 
@@ -40,6 +41,8 @@ pub struct Oracle {
     history: VecDeque<PriceTable>,
     /// The prices below the oldest of them.
     base: PriceTable,
+    /// The last block.
+    seen: Option<AsOf>,
     counts: OracleCounts,
 }
 
@@ -96,6 +99,8 @@ pub struct OracleCounts {
     pub computed: u64,
     /// Logs with the topic of `Sync` or `PairCreated` that do not decode.
     pub malformed: u64,
+    /// Whether what the pools hold is lost, so that nothing has a price.
+    pub lost: bool,
 }
 
 impl Oracle {
@@ -112,6 +117,7 @@ impl Oracle {
             prices: PriceTable::default(),
             history: VecDeque::with_capacity(HORIZON + TO_BE_FORGOTTEN + 1),
             base: PriceTable::default(),
+            seen: None,
             counts: OracleCounts::default(),
         }
     }
@@ -123,7 +129,8 @@ impl Oracle {
             | BusEvent::Reorg(_)
             | BusEvent::PoolLoaded(_)
             | BusEvent::TokenJudged(_)
-            | BusEvent::MarketLoaded(_) => true,
+            | BusEvent::MarketLoaded(_)
+            | BusEvent::MarketResynced(_) => true,
             BusEvent::NewPendingTx(_)
             | BusEvent::SourceGap(_)
             | BusEvent::Reconnected(_)
@@ -136,15 +143,16 @@ impl Oracle {
         }
     }
 
-    /// Applies the next source event; a block gives a snapshot.
+    /// Applies the next source event; a block gives a snapshot, unless the reserves are lost.
     ///
     /// # Errors
     ///
     /// [`OracleError`] when it does not follow from those before.
     pub fn apply(&mut self, envelope: &Envelope) -> Result<Option<PricedBlock>, OracleError> {
         match &envelope.event {
-            BusEvent::NewBlock(block) => return self.block(envelope.seq, block).map(Some),
-            BusEvent::Reorg(reorg) => self.reorg(reorg)?,
+            BusEvent::NewBlock(block) => return self.block(envelope.seq, block),
+            BusEvent::Reorg(reorg) => self.reorg(envelope.seq, reorg),
+            BusEvent::MarketResynced(resynced) => self.resync(resynced),
             BusEvent::PoolLoaded(loaded) => self.pool_loaded(loaded),
             BusEvent::TokenJudged(judged) => self.book.token_judged(judged),
             BusEvent::MarketLoaded(loaded) => self.book.market_loaded(loaded),
@@ -160,30 +168,86 @@ impl Oracle {
         self.forget_all_but(HORIZON);
     }
 
-    /// The oracle in figures.
-    pub fn counts(&self) -> OracleCounts {
-        let pools = self.book.table().len() as u64;
-        OracleCounts { pools, prices: self.prices.len() as u64, ..self.counts }
+    /// Leaves an event out that must not be applied. If it is one of the chain, what the pools hold is lost from there on:
+    /// it goes on with what the blocks behind it say, and gives no snapshot until the rest is told.
+    pub fn leave_out(&mut self, envelope: &Envelope) {
+        match &envelope.event {
+            BusEvent::NewBlock(BlockEvent { header, .. }) => {
+                self.lose(Some(AsOf { seq: envelope.seq, number: header.number, hash: header.hash }));
+            }
+            BusEvent::Reorg(reorg) => self.lose(Some(ancestor_of(envelope.seq, reorg))),
+            _ => {}
+        }
     }
 
-    fn block(&mut self, seq: u64, block: &BlockEvent) -> Result<PricedBlock, OracleError> {
+    /// What the pools hold is lost; the next block stands on `head`, or on whatever it says.
+    pub fn lose(&mut self, head: Option<AsOf>) {
+        self.book.lose(head.map(|head| head.hash));
+        self.seen = head;
+        self.forget_history(self.history.len());
+    }
+
+    /// Whether what the pools hold is lost, so that there are no snapshots.
+    pub fn is_lost(&self) -> bool {
+        self.book.is_lost()
+    }
+
+    /// What to ask the node while what the pools hold is lost.
+    pub fn resync_request(&self) -> Option<ResyncRequest> {
+        let as_of = self.seen.filter(|_| self.book.is_lost())?;
+        Some(ResyncRequest { as_of, pools: self.book.proven_pools() })
+    }
+
+    /// The oracle in figures.
+    pub fn counts(&self) -> OracleCounts {
+        let (pools, lost) = (self.book.table().len() as u64, self.book.is_lost());
+        OracleCounts { pools, lost, prices: self.prices.len() as u64, ..self.counts }
+    }
+
+    fn block(&mut self, seq: u64, block: &BlockEvent) -> Result<Option<PricedBlock>, OracleError> {
         let header = &block.header;
         let (number, hash, parent_hash) = (header.number, header.hash, header.parent_hash);
         let updates: Vec<_> = block.logs.iter().filter_map(|log| self.pool_update(log)).collect();
         self.book.apply_block(BlockRef { number, hash, parent_hash }, updates)?;
         let as_of = AsOf { seq, number, hash };
+        self.seen = Some(as_of);
+        self.counts.blocks += 1;
+        if self.book.is_lost() {
+            self.remember();
+            return Ok(None);
+        }
         let changed = self.reprice(as_of);
         self.remember();
-        self.counts.blocks += 1;
         let snapshot = PriceSnapshot { as_of, quote: self.quote, prices: self.prices.clone() };
-        Ok(PricedBlock { snapshot: Arc::new(snapshot), changed })
+        Ok(Some(PricedBlock { snapshot: Arc::new(snapshot), changed }))
     }
 
-    fn reorg(&mut self, reorg: &ReorgEvent) -> Result<(), OracleError> {
-        let undone = self.book.roll_back(reorg.ancestor_hash)?;
-        self.history.truncate(self.history.len() - undone);
-        self.prices.roll_back_to(self.history.back().unwrap_or(&self.base));
-        Ok(())
+    fn reorg(&mut self, seq: u64, reorg: &ReorgEvent) {
+        match self.book.roll_back(reorg.ancestor_hash) {
+            RolledBack::Undone(undone) => {
+                self.history.truncate(self.history.len() - undone);
+                self.prices.roll_back_to(self.history.back().unwrap_or(&self.base));
+            }
+            RolledBack::Lost => {
+                self.seen = Some(ancestor_of(seq, reorg));
+                self.forget_history(self.history.len());
+            }
+        }
+    }
+
+    fn resync(&mut self, resynced: &MarketResynced) {
+        // As many steps as the book has.
+        self.forget_all_but(HORIZON);
+        if let Some(forgotten) = self.book.resync(resynced) {
+            self.forget_history(forgotten);
+        }
+    }
+
+    /// The oldest `steps` can no longer be undone. Whatever is undone later, the next block prices everything anew.
+    fn forget_history(&mut self, steps: usize) {
+        if let Some(oldest) = self.history.drain(..steps).next_back() {
+            self.base = oldest;
+        }
     }
 
     fn pool_loaded(&mut self, loaded: &PoolLoaded) {
@@ -302,10 +366,13 @@ impl Oracle {
     }
 
     fn forget_all_but(&mut self, kept: usize) {
-        while self.history.len() > kept {
-            self.base = self.history.pop_front().unwrap_or_default();
-        }
+        self.forget_history(self.history.len().saturating_sub(kept));
     }
+}
+
+/// The block that a reorganisation leaves on top.
+fn ancestor_of(seq: u64, reorg: &ReorgEvent) -> AsOf {
+    AsOf { seq, number: reorg.ancestor_number, hash: reorg.ancestor_hash }
 }
 
 /// Prices of one token in several pools, weighted by the base reserve.

@@ -1,14 +1,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use headwater_actor::{Component, Resume};
+use headwater_actor::{Component, Quarantine, Resume};
 use headwater_bus::{
     Backlog, Delivery, DerivedPublisher, DropNewest, Message, Outlet, SnapshotWriter, Stage, Timeline,
 };
-use headwater_events::{AsOf, BusEvent, Envelope};
+use headwater_events::{AsOf, BusEvent, Envelope, ResyncRequest};
 use headwater_market::{MarketSnapshot, ResolvedMarket};
 use serde::Serialize;
-use tracing::{debug, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::error::RebuildError;
 use crate::rebuild::rebuild;
@@ -53,6 +53,10 @@ pub struct Wiring {
     pub timeline: Timeline,
     /// The loader's mailbox; nobody in a replay, where everything that was learnt is on record.
     pub loader: Option<Outlet<LoadRequest, DropNewest>>,
+    /// Who asks for the reserves anew when the world is lost; nobody in a replay.
+    pub resynchroniser: Option<Outlet<ResyncRequest, DropNewest>>,
+    /// What was set aside, and is left out when the actor is rebuilt.
+    pub quarantine: Quarantine,
     /// What a restarted actor is rebuilt from.
     pub backlog: Arc<dyn Backlog>,
     /// The first source event of this run.
@@ -76,6 +80,8 @@ pub struct StateObserved {
     pub requested: u64,
     /// Questions that its full mailbox did not take.
     pub not_requested: u64,
+    /// Times that the reserves were asked for anew, because the world was lost.
+    pub resync_requests: u64,
 }
 
 /// The state as an actor.
@@ -85,6 +91,7 @@ pub struct StateActor {
     wiring: Wiring,
     requested: u64,
     not_requested: u64,
+    resync_requests: u64,
 }
 
 impl StateActor {
@@ -98,11 +105,14 @@ impl StateActor {
             Some(last) => wiring.world_after(last).await?,
             None => World::new(&wiring.market),
         };
-        Ok(Self { world, wiring, requested: 0, not_requested: 0 })
+        Ok(Self { world, wiring, requested: 0, not_requested: 0, resync_requests: 0 })
     }
 
     async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
-        if let Some(block) = self.world.apply(envelope)? {
+        let was_lost = self.world.is_lost();
+        let applied = self.world.apply(envelope)?;
+        self.note_loss(was_lost, envelope);
+        if let Some(block) = applied {
             let past = self.wiring.snapshots.publish(Arc::clone(&block.snapshot));
             self.wiring.timeline.stamp(envelope.seq, Stage::Applied);
             // The detectors were woken on this thread; they go first, what is only told can wait.
@@ -111,7 +121,48 @@ impl StateActor {
             self.ask(&block);
             self.world.settle();
             drop(past);
+        } else if let BusEvent::NewBlock(_) = &envelope.event {
+            self.wiring.snapshots.pass(envelope.seq);
+            self.ask_anew();
         }
+        Ok(())
+    }
+
+    fn note_loss(&mut self, was_lost: bool, envelope: &Envelope) {
+        match (was_lost, self.world.is_lost()) {
+            (false, true) => {
+                error!(
+                    seq = envelope.seq,
+                    event = envelope.event.name(),
+                    "the market is lost; nothing is found until the node has told it anew"
+                );
+                self.ask_anew();
+            }
+            (true, false) => info!(seq = envelope.seq, "the market is whole again"),
+            _ => {}
+        }
+    }
+
+    /// Asks for the reserves of all pools while the world is lost. Whatever comes of it, the next block asks again.
+    fn ask_anew(&mut self) {
+        let Some(request) = self.world.resync_request() else { return };
+        if let Some(resynchroniser) = &self.wiring.resynchroniser {
+            self.resync_requests += u64::from(resynchroniser.offer(request) == Ok(true));
+        }
+    }
+
+    /// Rebuilds the world as of the event `last`; it is lost where the record does not tell.
+    async fn resynchronise(&mut self, last: u64) -> anyhow::Result<()> {
+        match self.wiring.world_after(last).await {
+            Ok(world) => self.world = world,
+            Err(error @ RebuildError::World { .. }) => return Err(error.into()),
+            Err(error) => {
+                error!(%error, "the market is lost; nothing is found until the node has told it anew");
+                self.world.lose(None);
+            }
+        }
+        self.wiring.snapshots.pass(last);
+        self.ask_anew();
         Ok(())
     }
 
@@ -140,7 +191,7 @@ impl StateActor {
 
 impl Wiring {
     async fn world_after(&self, last: u64) -> Result<World, RebuildError> {
-        rebuild(&self.market, &self.backlog, self.first_seq, last).await
+        rebuild(&self.market, &self.backlog, &self.quarantine, self.first_seq, last).await
     }
 }
 
@@ -153,7 +204,23 @@ impl Component for StateActor {
             Delivery::Event(envelope) => self.event(envelope).await?,
             Delivery::Resync(gone) => {
                 warn!(gone.from, gone.to, "events were lost on the way; rebuilding from the record");
-                self.world = self.wiring.world_after(gone.to).await?;
+                self.resynchronise(gone.to).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn set_aside(&mut self, message: &StateMessage) -> anyhow::Result<()> {
+        match &message.0 {
+            Delivery::Event(envelope) => {
+                let was_lost = self.world.is_lost();
+                self.world.leave_out(envelope);
+                self.note_loss(was_lost, envelope);
+                self.wiring.snapshots.pass(envelope.seq);
+            }
+            Delivery::Resync(gone) => {
+                self.world.lose(None);
+                self.wiring.snapshots.pass(gone.to);
             }
         }
         Ok(())
@@ -165,6 +232,7 @@ impl Component for StateActor {
             world: self.world.counts(),
             requested: self.requested,
             not_requested: self.not_requested,
+            resync_requests: self.resync_requests,
         }
     }
 }

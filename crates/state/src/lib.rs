@@ -12,5 +12,7 @@ mod world;
 pub use actor::{StateActor, StateMessage, StateObserved, Wiring};
 pub use config::StateConfig;
 pub use error::{LoadError, RebuildError, WorldError};
-pub use loader::{BulkLoad, LoadReport, Loader, LoaderObserved, bulk_load};
+pub use loader::{
+    BulkLoad, LoadReport, Loader, LoaderObserved, Resynchroniser, ResynchroniserObserved, bulk_load,
+};
 pub use world::{AppliedBlock, LoadRequest, Subject, World, WorldCounts};

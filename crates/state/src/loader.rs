@@ -2,10 +2,12 @@ mod bulk;
 mod lazy;
 mod question;
 mod remembered;
+mod resync;
 mod token;
 
 pub use bulk::{BulkLoad, LoadReport, bulk_load};
 pub use lazy::{Loader, LoaderObserved};
+pub use resync::{Resynchroniser, ResynchroniserObserved};
 
 use alloy_primitives::Address;
 use headwater_events::PoolProof;

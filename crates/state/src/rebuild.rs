@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_actor::Quarantine;
 use headwater_bus::Backlog;
 use headwater_events::Envelope;
 use headwater_market::ResolvedMarket;
@@ -9,6 +10,9 @@ use tokio::task::{JoinError, spawn_blocking};
 use crate::error::RebuildError;
 use crate::world::World;
 
+/// Under this name its messages are set aside.
+const ACTOR: &str = "state";
+
 /// Events that are read at once.
 const BATCH: usize = 256;
 
@@ -16,10 +20,12 @@ const BATCH: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The world after the recorded events from `first` to `last`: the one that an undisturbed actor would have.
+/// The world after the recorded events from `first` to `last`: the one that an undisturbed actor would have, without
+/// what was set aside.
 pub(crate) async fn rebuild(
     market: &ResolvedMarket,
     backlog: &Arc<dyn Backlog>,
+    quarantine: &Quarantine,
     first: u64,
     last: u64,
 ) -> Result<World, RebuildError> {
@@ -28,7 +34,7 @@ pub(crate) async fn rebuild(
     let mut waited = Duration::ZERO;
     while next <= last {
         let read;
-        (world, read) = fold_batch(world, Arc::clone(backlog), next, last).await?;
+        (world, read) = fold_batch(world, Arc::clone(backlog), quarantine.clone(), next, last).await?;
         if read > 0 {
             next += read;
             waited = Duration::ZERO;
@@ -46,6 +52,7 @@ pub(crate) async fn rebuild(
 async fn fold_batch(
     mut world: World,
     backlog: Arc<dyn Backlog>,
+    quarantine: Quarantine,
     next: u64,
     last: u64,
 ) -> Result<(World, u64), RebuildError> {
@@ -53,7 +60,7 @@ async fn fold_batch(
     let folded = spawn_blocking(move || {
         let events = backlog.read(next, limit)?;
         for (wanted, envelope) in (next..).zip(&events) {
-            fold(&mut world, wanted, envelope)?;
+            fold(&mut world, &quarantine, wanted, envelope)?;
         }
         Ok((world, events.len() as u64))
     });
@@ -65,10 +72,19 @@ async fn fold_batch(
     }
 }
 
-fn fold(world: &mut World, wanted: u64, envelope: &Envelope) -> Result<(), RebuildError> {
+fn fold(
+    world: &mut World,
+    quarantine: &Quarantine,
+    wanted: u64,
+    envelope: &Envelope,
+) -> Result<(), RebuildError> {
     let seq = envelope.seq;
     if seq != wanted {
         return Err(RebuildError::Hole { wanted, found: seq });
+    }
+    if quarantine.contains(ACTOR, seq) {
+        world.leave_out(envelope);
+        return Ok(());
     }
     world.apply(envelope).map_err(|error| RebuildError::World { seq, error })?;
     Ok(())

@@ -3,9 +3,12 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use headwater_abi::logs;
 use headwater_bus::Message;
-use headwater_events::{AsOf, BlockEvent, BusEvent, Envelope, LiquidityEvent, Log, V2Action};
+use headwater_events::{
+    AsOf, BlockEvent, BusEvent, Envelope, LiquidityEvent, Log, ReorgEvent, ResyncRequest, V2Action,
+};
 use headwater_market::{
     Applied, BlockRef, BookCounts, Head, MarketSnapshot, PoolBook, PoolUpdate, Reserves, ResolvedMarket,
+    RolledBack,
 };
 use serde::Serialize;
 
@@ -20,6 +23,8 @@ pub struct World {
     book: PoolBook,
     /// The block of the last snapshot: what the next one's changes are relative to.
     last: Option<AsOf>,
+    /// The last block, whether it gave a snapshot or not.
+    seen: Option<AsOf>,
     blocks: u64,
     malformed: u64,
 }
@@ -69,6 +74,8 @@ pub struct WorldCounts {
     pub candidates: u64,
     /// Logs with the topic of `Sync` or `PairCreated` that do not decode.
     pub malformed: u64,
+    /// Whether it is lost, and gives no snapshots.
+    pub lost: bool,
     /// What the book did not take.
     pub book: BookCounts,
 }
@@ -76,7 +83,7 @@ pub struct WorldCounts {
 impl World {
     /// Nothing is known but the market's configuration.
     pub fn new(market: &ResolvedMarket) -> Self {
-        Self { book: PoolBook::new(market), last: None, blocks: 0, malformed: 0 }
+        Self { book: PoolBook::new(market), last: None, seen: None, blocks: 0, malformed: 0 }
     }
 
     /// Whether an event changes the world.
@@ -86,7 +93,8 @@ impl World {
             | BusEvent::Reorg(_)
             | BusEvent::PoolLoaded(_)
             | BusEvent::TokenJudged(_)
-            | BusEvent::MarketLoaded(_) => true,
+            | BusEvent::MarketLoaded(_)
+            | BusEvent::MarketResynced(_) => true,
             BusEvent::NewPendingTx(_)
             | BusEvent::SourceGap(_)
             | BusEvent::Reconnected(_)
@@ -99,16 +107,22 @@ impl World {
         }
     }
 
-    /// Applies the next source event; a block gives a snapshot.
+    /// Applies the next source event; a block gives a snapshot, unless the world is lost.
     ///
     /// # Errors
     ///
     /// [`WorldError`] when it does not follow from those before.
     pub fn apply(&mut self, envelope: &Envelope) -> Result<Option<AppliedBlock>, WorldError> {
         match &envelope.event {
-            BusEvent::NewBlock(block) => return self.block(envelope.seq, block).map(Some),
+            BusEvent::NewBlock(block) => return self.block(envelope.seq, block),
             BusEvent::Reorg(reorg) => {
-                self.book.roll_back(reorg.ancestor_hash)?;
+                if self.book.roll_back(reorg.ancestor_hash) == RolledBack::Lost {
+                    self.last = None;
+                    self.seen = Some(ancestor_of(envelope.seq, reorg));
+                }
+            }
+            BusEvent::MarketResynced(resynced) => {
+                self.book.resync(resynced);
             }
             BusEvent::PoolLoaded(loaded) => self.book.pool_loaded(loaded),
             BusEvent::TokenJudged(judged) => self.book.token_judged(judged),
@@ -116,6 +130,35 @@ impl World {
             other => debug_assert!(!Self::concerns(other), "{} is forgotten here", other.name()),
         }
         Ok(None)
+    }
+
+    /// Leaves an event out that must not be applied. If it is one of the chain, the world is lost from there on: it goes on
+    /// with what the blocks behind it say, and gives no snapshot until the rest is told.
+    pub fn leave_out(&mut self, envelope: &Envelope) {
+        match &envelope.event {
+            BusEvent::NewBlock(BlockEvent { header, .. }) => {
+                self.lose(Some(AsOf { seq: envelope.seq, number: header.number, hash: header.hash }));
+            }
+            BusEvent::Reorg(reorg) => self.lose(Some(ancestor_of(envelope.seq, reorg))),
+            _ => {}
+        }
+    }
+
+    /// The world is lost; the next block stands on `head`, or on whatever it says.
+    pub fn lose(&mut self, head: Option<AsOf>) {
+        self.book.lose(head.map(|head| head.hash));
+        (self.last, self.seen) = (None, head);
+    }
+
+    /// Whether it is lost, and gives no snapshots.
+    pub fn is_lost(&self) -> bool {
+        self.book.is_lost()
+    }
+
+    /// What to ask the node while the world is lost.
+    pub fn resync_request(&self) -> Option<ResyncRequest> {
+        let as_of = self.seen.filter(|_| self.book.is_lost())?;
+        Some(ResyncRequest { as_of, pools: self.book.proven_pools() })
     }
 
     /// The questions that a block raises: about emitters of `Sync` that are not proven, and about tokens of its pools
@@ -148,11 +191,12 @@ impl World {
             pools: self.book.table().len() as u64,
             candidates: self.book.candidates() as u64,
             malformed: self.malformed,
+            lost: self.book.is_lost(),
             book: self.book.counts(),
         }
     }
 
-    fn block(&mut self, seq: u64, block: &BlockEvent) -> Result<AppliedBlock, WorldError> {
+    fn block(&mut self, seq: u64, block: &BlockEvent) -> Result<Option<AppliedBlock>, WorldError> {
         let header = &block.header;
         let (number, hash, parent_hash) = (header.number, header.hash, header.parent_hash);
         let mut malformed = 0;
@@ -166,6 +210,10 @@ impl World {
         self.malformed += malformed;
         self.blocks += 1;
         let as_of = AsOf { seq, number, hash };
+        self.seen = Some(as_of);
+        if self.book.is_lost() {
+            return Ok(None);
+        }
         let snapshot = MarketSnapshot {
             as_of,
             parent: self.last.replace(as_of),
@@ -178,8 +226,13 @@ impl World {
             pools: self.book.table().clone(),
             changes: self.book.take_changes(),
         };
-        Ok(AppliedBlock { snapshot: Arc::new(snapshot), applied })
+        Ok(Some(AppliedBlock { snapshot: Arc::new(snapshot), applied }))
     }
+}
+
+/// The block that a reorganisation leaves on top.
+fn ancestor_of(seq: u64, reorg: &ReorgEvent) -> AsOf {
+    AsOf { seq, number: reorg.ancestor_number, hash: reorg.ancestor_hash }
 }
 
 impl AppliedBlock {

@@ -11,4 +11,4 @@ mod summary;
 pub use latencies::{Latencies, LatencyHandler, LatencyReport, Percentiles, StageReport, StagesReport};
 pub use logs::{LogFormat, TracingError, init_tracing, init_tracing_to};
 pub use ndjson::{Ndjson, NdjsonError, NdjsonSink};
-pub use summary::{EdgeSummary, Summary, Tally, TallyHandler};
+pub use summary::{EdgeSummary, SetAside, Summary, Tally, TallyHandler};

@@ -31,6 +31,10 @@ pub struct Summary {
     pub unfilled: u64,
     /// Connections made anew.
     pub reconnects: u64,
+    /// Times that the reserves of the tracked pools were asked anew, because state or oracle had lost the market.
+    pub resynchronisations: u64,
+    /// Messages that ended an actor twice and were set aside.
+    pub quarantined: Vec<SetAside>,
     /// Findings by kind.
     pub opportunities: BTreeMap<String, u64>,
     /// Outcomes by verdict.
@@ -54,6 +58,17 @@ impl Summary {
         let losses = [DropReason::Full, DropReason::Lost, DropReason::Quarantined].map(DropReason::as_str);
         self.edges.iter().flat_map(|edge| losses.iter().filter_map(|loss| edge.dropped.get(loss))).sum()
     }
+}
+
+/// A message that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SetAside {
+    /// Whose message it was.
+    pub actor: String,
+    /// The source event that it stems from.
+    pub seq: Option<u64>,
+    /// What it did.
+    pub reason: String,
 }
 
 /// What went over an edge.
@@ -141,6 +156,7 @@ impl Summary {
                 self.unfilled += (gap.to + 1).saturating_sub(gap.from).saturating_sub(gap.filled);
             }
             BusEvent::Reconnected(_) => self.reconnects += 1,
+            BusEvent::MarketResynced(_) => self.resynchronisations += 1,
             BusEvent::OpportunityFound(found) => {
                 *self.opportunities.entry(found.kind.to_string()).or_default() += 1;
             }

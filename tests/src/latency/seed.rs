@@ -144,8 +144,14 @@ impl Searcher {
         let market =
             MarketSnapshot { as_of, parent: None, head, pools: self.pools.clone(), changes: Changes::All };
         let prices = PriceSnapshot { as_of, quote: self.quote, prices: Default::default() };
-        let decoded =
-            DecodedBlock { as_of, actions: Vec::new(), unknown_logs: 0, unknown_calls: 0, malformed: 0 };
+        let decoded = DecodedBlock {
+            as_of,
+            actions: Vec::new(),
+            unknown_logs: 0,
+            unknown_calls: 0,
+            malformed: 0,
+            set_aside: false,
+        };
         let view = WholeView::new(Arc::new(market), Arc::new(prices), Arc::new(decoded), touched);
         let Ok(view) = view else { return Found::new() };
         self.arbitrage.evaluate(&view).into_iter().map(|found| (found.path, found.profit)).collect()

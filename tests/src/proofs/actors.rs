@@ -345,7 +345,7 @@ impl EventHandler for Bad {
 }
 
 /// Panics that this proof has planned are not told on stderr; all others are.
-fn mute_planned_panics() {
+pub(super) fn mute_planned_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let tell = panic::take_hook();

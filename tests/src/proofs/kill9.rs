@@ -172,7 +172,7 @@ pub(super) struct Generator {
     /// The canonical blocks, oldest first.
     pub(super) blocks: Vec<Generated>,
     /// Of every block there ever was.
-    pools: BTreeMap<B256, Vec<Pool>>,
+    pub(super) pools: BTreeMap<B256, Vec<Pool>>,
     random: ChaCha8Rng,
 }
 
@@ -204,7 +204,7 @@ impl Generator {
         }
     }
 
-    fn head(&self) -> &FakeBlock {
+    pub(super) fn head(&self) -> &FakeBlock {
         &self.blocks[self.blocks.len() - 1].block
     }
 
@@ -216,7 +216,7 @@ impl Generator {
     }
 
     /// A branch that is one block longer than what it replaces.
-    fn reorganise(&mut self) -> Vec<FakeBlock> {
+    pub(super) fn reorganise(&mut self) -> Vec<FakeBlock> {
         let depth = self.random.random_range(1..=DEEPEST).min(self.blocks.len() - 1);
         self.blocks.truncate(self.blocks.len() - depth);
         if let Some(Generated { world: Some(world), .. }) = self.blocks.last() {

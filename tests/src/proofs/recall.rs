@@ -180,7 +180,13 @@ fn view(number: u64, pools: &PoolTable, touched: Touched) -> anyhow::Result<Whol
     let head = Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 };
     let market = MarketSnapshot { as_of, parent: None, head, pools: pools.clone(), changes: Changes::All };
     let prices = PriceSnapshot { as_of, quote: Address::ZERO, prices: Default::default() };
-    let decoded =
-        DecodedBlock { as_of, actions: Vec::new(), unknown_logs: 0, unknown_calls: 0, malformed: 0 };
+    let decoded = DecodedBlock {
+        as_of,
+        actions: Vec::new(),
+        unknown_logs: 0,
+        unknown_calls: 0,
+        malformed: 0,
+        set_aside: false,
+    };
     Ok(WholeView::new(Arc::new(market), Arc::new(prices), Arc::new(decoded), touched)?)
 }

@@ -20,6 +20,7 @@ use headwater_reference::scratch::Known;
 use headwater_supervisor::{Config, Ended, Live, Record, Running};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::time::timeout;
 
 use self::history::{FACTORIES, HORIZON, History, INIT_CODE_HASH, LISTED, Step, WETH};
 use self::told::{Teller, Told};
@@ -106,7 +107,7 @@ async fn follow(seed: u64, index: u64, folder: std::path::PathBuf) -> anyhow::Re
         }
         rig.conclude().await
     };
-    let followed = tokio::time::timeout(PATIENCE * 4, followed).await.context("it hangs").flatten();
+    let followed = timeout(PATIENCE * 4, followed).await.context("it hangs").flatten();
     followed.with_context(|| format!("history {index}, announced as {} does", announcing.name()))
 }
 
@@ -148,9 +149,7 @@ impl Rig {
         let (market, prices) = (live.bot.market.reader("judge"), live.bot.prices.reader("judge"));
         live.load(|_, _| {}).await?;
         let (running, record) = live.follow(None);
-        tokio::time::timeout(PATIENCE, node.until_subscribed("newHeads", 1))
-            .await
-            .context("the subscription")?;
+        timeout(PATIENCE, node.until_subscribed("newHeads", 1)).await.context("the subscription")?;
         Ok(Self { history, node, told, market, prices, running, record, compared: 0 })
     }
 
@@ -167,7 +166,7 @@ impl Rig {
     /// Waits until the head is the last block that was published; says what had been learnt by then.
     async fn arrive(&mut self) -> anyhow::Result<told::Learnt> {
         let head = self.history.head().hash();
-        let arrived = tokio::time::timeout(PATIENCE, self.told.until(|told| told.stands_on(head)));
+        let arrived = timeout(PATIENCE, self.told.until(|told| told.stands_on(head)));
         let is_in_time = arrived.await.is_ok();
         self.told.judge(&self.history)?;
         ensure!(is_in_time, "block {} ({head}) does not arrive", self.history.head().number());
@@ -175,10 +174,8 @@ impl Rig {
     }
 
     async fn compare(&mut self, as_of: AsOf, known: &Known) -> anyhow::Result<()> {
-        let market =
-            tokio::time::timeout(PATIENCE, self.market.wait_for(&as_of)).await.context("the market")??;
-        let prices =
-            tokio::time::timeout(PATIENCE, self.prices.wait_for(&as_of)).await.context("the prices")??;
+        let market = timeout(PATIENCE, self.market.wait_for(&as_of)).await.context("the market")??;
+        let prices = timeout(PATIENCE, self.prices.wait_for(&as_of)).await.context("the prices")??;
         judge::compare(known, &self.history, &market, &prices)
             .with_context(|| format!("as of block {}", as_of.number))?;
         self.compared += 1;
@@ -191,7 +188,7 @@ impl Rig {
         self.play(step).await?;
         let (tokens, pools) = (self.history.tokens(), self.history.found().to_vec());
         let learnt = self.told.until(|told| told.unknown(&tokens, &pools).is_empty());
-        if tokio::time::timeout(PATIENCE, learnt).await.is_err() {
+        if timeout(PATIENCE, learnt).await.is_err() {
             bail!("nothing is learnt of {:?}", self.told.heard().unknown(&tokens, &pools));
         }
         let step = Step { is_awaited: false, ..self.history.rest() };
@@ -236,45 +233,57 @@ fn configuration(folder: &Path) -> anyhow::Result<Config> {
     Config::parse(&text).map_err(|faults| anyhow::anyhow!("{faults:?}"))
 }
 
-/// A reorganisation that is too deep ends the bot, and its end says why: one block deeper than the state's horizon, and
-/// deeper than what the source remembers.
+/// A reorganisation beyond the horizon costs the market until the node has told it anew; one that is deeper than what the
+/// source remembers ends the bot, and its end says why.
 async fn beyond_the_horizon(args: &ProofArgs, folder: &Path) -> anyhow::Result<String> {
     let mut random = ChaCha8Rng::seed_from_u64(args.seed);
     let deeper = random.random_range(HORIZON + 2..=250);
-    let depths = if args.quick { vec![HORIZON + 1] } else { vec![HORIZON + 1, deeper, 300] };
-    let mut said: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for (place, depth) in depths.into_iter().enumerate() {
-        let announcing = Announcing::ALL[place % 3];
-        let fatal = too_deep(announcing, depth, args.seed, &folder.join(format!("too deep {depth}"))).await;
-        let (actors, words) = if depth < 256 {
-            (["state", "oracle"].as_slice(), "beyond the horizon of a reorganisation")
-        } else {
-            (["ingest"].as_slice(), "the chain was reorganised below block")
-        };
-        let fatal = fatal.with_context(|| format!("{depth} blocks deep"))?;
-        ensure!(
-            actors.contains(&&fatal.actor[..]) && fatal.reason.contains(words),
-            "{depth} blocks deep: {fatal:?}"
-        );
-        said.entry(words.to_owned()).or_default().push(depth);
+    let depths = if args.quick { vec![HORIZON + 1] } else { vec![HORIZON + 1, deeper, 250] };
+    for (place, depth) in depths.iter().enumerate() {
+        let rig = too_deep(Announcing::ALL[place % 3], *depth, args.seed, folder).await?;
+        let survived = timeout(2 * PATIENCE, survive(rig)).await.context("it hangs").flatten();
+        survived.with_context(|| format!("{depth} blocks deep"))?;
     }
-    Ok(format!("deeper ones end the bot, and it says so: {said:?}"))
+    if args.quick {
+        return Ok(format!("{depths:?} deep: the market is lost and told anew, and is that of a rebuild"));
+    }
+    let rig = too_deep(Announcing::Geth, 300, args.seed, folder).await?;
+    let ended = timeout(PATIENCE, rig.running.finish(std::future::pending())).await;
+    rig.record.writer.close().await?;
+    let fatal = ended.context("it goes on")?.fatal.context("it ended in good order")?;
+    let words = "the chain was reorganised below block";
+    ensure!(fatal.actor == "ingest" && fatal.reason.contains(words), "300 blocks deep: {fatal:?}");
+    Ok(format!(
+        "{depths:?} deep: the market is lost and told anew, and is that of a rebuild; 300 deep ends the bot: {words}"
+    ))
 }
 
-async fn too_deep(
-    announcing: Announcing,
-    depth: u64,
-    seed: u64,
-    folder: &Path,
-) -> anyhow::Result<headwater_actor::Fatal> {
-    let mut rig = Rig::start(History::new(announcing, seed), folder).await?;
+async fn too_deep(announcing: Announcing, depth: u64, seed: u64, folder: &Path) -> anyhow::Result<Rig> {
+    let folder = folder.join(format!("too deep {depth}"));
+    let mut rig = Rig::start(History::new(announcing, seed), &folder).await?;
     let step = Step { is_awaited: true, faults: Vec::new(), ..rig.history.grow(depth + 2) };
     rig.play(step).await?;
     let step = Step { is_awaited: false, faults: Vec::new(), ..rig.history.reorganise(depth) };
     rig.play(step).await?;
-    let ended = tokio::time::timeout(PATIENCE, rig.running.finish(std::future::pending())).await;
-    rig.record.writer.close().await?;
-    ended.context("it goes on")?.fatal.context("it ended in good order")
+    Ok(rig)
+}
+
+/// Lets the chain grow until its market is told, and compares that with a rebuild.
+async fn survive(mut rig: Rig) -> anyhow::Result<()> {
+    loop {
+        let step = Step { is_awaited: false, ..rig.history.rest() };
+        rig.play(step).await?;
+        let seq = rig.arrive().await?.as_of.seq;
+        let reached = |snapshot: Option<u64>| snapshot == Some(seq);
+        let market = rig.market.latest().map(|market| market.as_of.seq);
+        if reached(market) && reached(rig.prices.latest().map(|prices| prices.as_of.seq)) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let step = rig.history.grow(HORIZON);
+    rig.play(Step { is_awaited: false, faults: Vec::new(), ..step }).await?;
+    rig.conclude().await.map(drop)
 }
 
 /// The depths of all reorganisations, by how they were announced.

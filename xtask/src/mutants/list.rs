@@ -141,8 +141,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lost-message-on-restart",
         file: "crates/actor/src/system.rs",
-        original: "            if self.inbox.attempt() >= TRIES {",
-        broken: "            if self.inbox.attempt() >= 1 {",
+        original: "            if self.inbox.attempt() >= TRIES || is_known {",
+        broken: "            if self.inbox.attempt() >= 1 || is_known {",
         package: "headwater-actor",
         tests: "",
     },

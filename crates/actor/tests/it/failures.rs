@@ -22,8 +22,10 @@ async fn a_poison_message_in_the_middle_is_all_that_is_lost() {
     assert_eq!(stage.record.noted(), all_but(MANY / 2));
     let status = stage.actor.control().status();
     assert_eq!((status.processed, status.restarts, status.quarantined), (MANY - 1, 2, 1));
-    let [Quarantined { actor, seq, reason }] = &stage.system.quarantined()[..] else { panic!("one is") };
-    assert_eq!((actor.as_str(), *seq), ("noting", Some(MANY / 2)));
+    let [Quarantined { actor, from, seq, reason }] = &stage.system.quarantined()[..] else {
+        panic!("one is")
+    };
+    assert_eq!((actor.as_str(), from.as_str(), *seq), ("noting", "test", Some(MANY / 2)));
     assert!(reason.contains("on 10000"), "{reason}");
     let counts = stage.numbers.edge().counts();
     assert_eq!((counts.accepted, counts.dropped_for(DropReason::Quarantined)), (MANY, 1));

@@ -2,6 +2,7 @@
 
 mod endings;
 mod failures;
+mod quarantine;
 mod sources;
 
 use std::collections::VecDeque;

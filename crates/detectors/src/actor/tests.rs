@@ -83,7 +83,14 @@ fn prices(number: u64) -> Arc<PriceSnapshot> {
 
 fn decoded(number: u64) -> Arc<DecodedBlock> {
     let as_of = as_of(number);
-    Arc::new(DecodedBlock { as_of, actions: vec![], unknown_logs: 0, unknown_calls: 0, malformed: 0 })
+    Arc::new(DecodedBlock {
+        as_of,
+        actions: vec![],
+        unknown_logs: 0,
+        unknown_calls: 0,
+        malformed: 0,
+        set_aside: false,
+    })
 }
 
 /// A detector between its sources and its reader.
@@ -111,6 +118,7 @@ impl Bench {
             prices: prices.reader("tell"),
             findings: executor.waiting("tell", "findings"),
             timeline: Timeline::default(),
+            progress: BlockProgress::new(["tell".into()]),
             pace,
         };
         let collected = Arc::clone(&sets);
@@ -199,4 +207,21 @@ async fn a_failure_repeats_the_block_and_loses_no_set() {
     let bench = Bench::new(Pace::EveryBlock).await;
     let (found, _) = bench.run(1..=4, 1..=4, Some(3)).await;
     assert_eq!(found, [(1, 1000), (2, 2), (3, 1000), (4, 4)]);
+}
+
+#[tokio::test]
+async fn a_block_that_was_set_aside_is_missed_and_what_it_touched_is_examined_with_the_next() {
+    let bench = Bench::new(Pace::EveryBlock).await;
+    let (outlet, progress) =
+        (bench.mailbox.waiting("before", "decoded blocks"), bench.wiring.progress.clone());
+    for number in [1, 2] {
+        outlet.send(decoded(number)).await.expect("the mailbox is open");
+    }
+    let set_aside = DecodedBlock { set_aside: true, ..DecodedBlock::clone(&decoded(3)) };
+    outlet.send(Arc::new(set_aside)).await.expect("the mailbox is open");
+    drop(outlet);
+    let (found, observed) = bench.run(4..=4, 1..=4, None).await;
+    assert_eq!(found, [(1, 1000), (2, 2), (4, 3 + 4)]);
+    assert_eq!((observed.evaluated, observed.missed), (3, 1));
+    assert_eq!(progress.finished(), 3, "nobody waits for its set; the others are the executor's to receive");
 }

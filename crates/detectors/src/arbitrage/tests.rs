@@ -61,8 +61,14 @@ fn view(
         let place = snapshot.prices.place(*token);
         snapshot.prices.set(place, Some(known));
     }
-    let decoded =
-        DecodedBlock { as_of, actions: Vec::new(), unknown_logs: 0, unknown_calls: 0, malformed: 0 };
+    let decoded = DecodedBlock {
+        as_of,
+        actions: Vec::new(),
+        unknown_logs: 0,
+        unknown_calls: 0,
+        malformed: 0,
+        set_aside: false,
+    };
     WholeView::new(Arc::new(market), Arc::new(snapshot), Arc::new(decoded), touched).expect("one block")
 }
 

@@ -79,7 +79,8 @@ impl Setup {
         let system = System::start().await.expect("the root starts");
         let actor = system.spawn(self.mailbox, RestartPolicy::default(), move |_| {
             let executor = Executor::new(&config);
-            let actor = ExecutorActor::new(executor, &config, simulator.clone(), reports.clone());
+            let given_up = watch::Sender::new(None).subscribe();
+            let actor = ExecutorActor::new(executor, &config, simulator.clone(), given_up, reports.clone());
             async { Ok(actor) }
         });
         if let Some(fault) = fault {

@@ -68,8 +68,8 @@ pub(crate) fn set(as_of: AsOf, findings: usize) -> OpportunitySet {
     OpportunitySet { as_of, detector: "arbitrage".into(), items: vec![finding(as_of); findings] }
 }
 
-const LIVE: Circumstances = Circumstances { has_state: true, journal_stalled: false };
-const REPLAY: Circumstances = Circumstances { has_state: false, journal_stalled: false };
+const LIVE: Circumstances = Circumstances { has_state: true, journal_stalled: false, ending: false };
+const REPLAY: Circumstances = Circumstances { has_state: false, journal_stalled: false, ending: false };
 
 /// An executor that has seen blocks 1 and 2, as events 1 and 2.
 fn executor() -> Executor {
@@ -157,6 +157,8 @@ fn without_state_the_verdict_does_not_depend_on_the_moment() {
 
 #[test]
 fn nothing_is_acted_upon_while_the_journal_stalls() {
+    let ending = Circumstances { ending: true, journal_stalled: true, ..LIVE };
+    check(&mut executor(), finding(as_of(2, 2)), ending, refused(Refusal::Ending));
     let stalled = Circumstances { journal_stalled: true, ..LIVE };
     check(&mut executor(), finding(as_of(2, 2)), stalled, refused(Refusal::JournalStalled));
 }

@@ -1,4 +1,4 @@
-use headwater_events::{MarketLoaded, Reconnected, SourceGap};
+use headwater_events::{MarketLoaded, MarketResynced, Reconnected, SourceGap};
 use proptest::prelude::*;
 
 use super::*;
@@ -38,6 +38,13 @@ fn the_bytes_on_the_disk_do_not_change() {
     assert_eq!(
         hex(&record(&wrap(3, BusEvent::MarketLoaded(loaded)))),
         "2c00000061c807a803000000000000000100fc03ca9a3b070520ababababababababababababababababababababababababababababababababfb697a10"
+    );
+
+    let reserves = vec![([0xcd; 20].into(), Some((7, 300))), ([0xef; 20].into(), None)];
+    let resynced = MarketResynced { number: 5, hash: [0xab; 32].into(), reserves };
+    assert_eq!(
+        hex(&record(&wrap(3, BusEvent::MarketResynced(resynced)))),
+        "59000000e3be309403000000000000000100fc03ca9a3b0e0520abababababababababababababababababababababababababababababababab0214cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd0107fb2c0114efefefefefefefefefefefefefefefefefefefef00"
     );
 
     let block = record(&wrap(7, BusEvent::NewBlock(devnet_block(1))));

@@ -79,6 +79,11 @@ fn apply(book: &mut PoolBook, number: u64, updates: &[PoolUpdate]) -> Applied {
     book.apply_block(block, updates.iter().copied()).expect("it stands on the head")
 }
 
+/// Undoes blocks that can be undone.
+fn roll_back(book: &mut PoolBook, ancestor: B256) {
+    assert_ne!(book.roll_back(ancestor), RolledBack::Lost, "within the horizon");
+}
+
 fn quoted(book: &PoolBook, seed: u8) -> Option<u128> {
     let id = book.proven(&address(seed))?;
     book.table().quoted(id).map(|held| held.reserve0)
@@ -107,7 +112,7 @@ fn a_pair_counts_only_when_a_configured_factory_says_so() {
 fn a_pool_of_an_undone_block_stays_without_reserves_and_without_proof() {
     let mut book = book();
     apply(&mut book, 1, &[created(factory(), 1), sync(1, 5)]);
-    assert_eq!(book.roll_back(GENESIS), Ok(1));
+    assert_eq!(book.roll_back(GENESIS), RolledBack::Undone(1));
     assert_eq!((book.table().len(), book.proven(&address(1))), (1, None));
     assert_eq!(apply(&mut book, 1, &[sync(1, 8)]).unproven, [address(1)]);
     assert!(book.table().iter().all(|(_, _, held)| held.is_none()));
@@ -119,7 +124,7 @@ fn a_pool_of_an_undone_block_stays_without_reserves_and_without_proof() {
 fn another_pool_at_the_address_of_an_undone_one_gets_an_id_of_its_own() {
     let mut book = book();
     apply(&mut book, 1, &[created(factory(), 1), sync(1, 5)]);
-    book.roll_back(GENESIS).expect("within the horizon");
+    roll_back(&mut book, GENESIS);
     let other = PoolLoaded { token1: address(0xff), ..loaded(1, Some((3, GENESIS))) };
     book.pool_loaded(&other);
     assert_eq!((book.proven(&address(1)), quoted(&book, 1)), (Some(PoolId(1)), Some(3)));
@@ -141,9 +146,9 @@ fn loaded_reserves_hold_from_their_block_to_the_next_sync() {
     let all = |book: &PoolBook| [1, 2, 3, 4, 5].map(|seed| quoted(book, seed));
     assert_eq!(all(&book), [Some(12), Some(21), Some(32), Some(42), None]);
     assert_eq!(book.counts().foreign_reserves, 1);
-    book.roll_back(hash(1, 0)).expect("within the horizon");
+    roll_back(&mut book, hash(1, 0));
     assert_eq!(all(&book), [Some(10), Some(21), Some(31), None, None]);
-    book.roll_back(GENESIS).expect("within the horizon");
+    roll_back(&mut book, GENESIS);
     assert_eq!(all(&book), [Some(10), None, None, None, None]);
 }
 
@@ -154,7 +159,7 @@ fn loaded_reserves_are_taken_of_a_pool_that_was_created_and_has_said_nothing() {
     apply(&mut book, 2, &[]);
     book.pool_loaded(&loaded(1, Some((5, hash(2, 0)))));
     assert_eq!(quoted(&book, 1), Some(5));
-    book.roll_back(hash(1, 0)).expect("within the horizon");
+    roll_back(&mut book, hash(1, 0));
     assert_eq!((quoted(&book, 1), book.proven(&address(1))), (None, Some(PoolId(0))));
 }
 
@@ -182,21 +187,61 @@ fn changes_are_told_once_and_are_everything_after_a_rollback() {
     apply(&mut book, 1, &[created(factory(), 1), sync(1, 5), sync(2, 5), sync(1, 6), sync(3, 1)]);
     assert_eq!(book.take_changes(), Changes::Pools([PoolId(0), PoolId(1)].into()));
     assert_eq!(book.take_changes(), Changes::Pools([].into()));
-    assert_eq!(book.roll_back(hash(1, 0)), Ok(0));
+    assert_eq!(book.roll_back(hash(1, 0)), RolledBack::Undone(0));
     assert_eq!(book.take_changes(), Changes::Pools([].into()));
-    assert_eq!(book.roll_back(GENESIS), Ok(1));
+    assert_eq!(book.roll_back(GENESIS), RolledBack::Undone(1));
     assert_eq!(book.take_changes(), Changes::All);
 }
 
 #[test]
-fn beyond_the_horizon_there_is_no_way_back() {
+fn beyond_the_horizon_the_market_is_lost() {
     let mut book = book();
+    book.pool_loaded(&loaded(1, Some((5, GENESIS))));
     for number in 1..=HORIZON as u64 + 1 {
-        apply(&mut book, number, &[]);
+        apply(&mut book, number, &[sync(1, 6)]);
     }
-    let error = BookError::BeyondHorizon { ancestor: GENESIS, kept: HORIZON };
-    assert_eq!(book.roll_back(GENESIS), Err(error));
-    assert_eq!(book.roll_back(hash(1, 0)), Ok(HORIZON));
+    let mut deeper = book.clone();
+    assert_eq!(book.roll_back(hash(1, 0)), RolledBack::Undone(HORIZON));
+    assert!(!book.is_lost() && quoted(&book, 1) == Some(6));
+    assert_eq!(deeper.roll_back(GENESIS), RolledBack::Lost);
+    assert_eq!((deeper.is_lost(), quoted(&deeper, 1), deeper.head()), (true, None, Some(GENESIS)));
+    assert_eq!(deeper.resync(&resynced(0, GENESIS, &[(1, Some(5))])), Some(0));
+    assert_eq!((deeper.is_lost(), quoted(&deeper, 1)), (false, Some(5)));
+}
+
+fn resynced(number: u64, hash: B256, held: &[(u8, Option<u128>)]) -> MarketResynced {
+    let held = held.iter().map(|(seed, held)| (address(*seed), held.map(|amount| (amount, 2 * amount))));
+    MarketResynced { number, hash, reserves: held.collect() }
+}
+
+#[test]
+fn an_answer_of_an_unknown_block_or_about_too_few_pools_leaves_the_market_lost() {
+    let mut book = book();
+    (1..=2).for_each(|seed| book.pool_loaded(&loaded(seed, Some((5, GENESIS)))));
+    apply(&mut book, 1, &[]);
+    assert_eq!(book.resync(&resynced(1, hash(1, 0), &[(1, Some(7)), (2, Some(7))])), None);
+    assert_eq!(quoted(&book, 1), Some(5), "it was not lost");
+    book.lose(Some(hash(2, 0)));
+    assert_eq!(book.proven_pools(), [address(1), address(2)]);
+    assert_eq!(book.resync(&resynced(1, hash(1, 0), &[(1, Some(7)), (2, Some(7))])), None);
+    assert_eq!(book.resync(&resynced(2, hash(2, 0), &[(1, Some(7))])), None);
+    assert_eq!((book.is_lost(), book.counts().foreign_resyncs), (true, 2));
+    assert_eq!(book.resync(&resynced(2, hash(2, 0), &[(1, Some(7)), (2, Some(8))])), Some(0));
+    assert_eq!((quoted(&book, 1), quoted(&book, 2)), (Some(7), Some(8)));
+}
+
+#[test]
+fn a_pool_that_is_not_there_any_longer_is_not_proven_unless_it_was_created_since() {
+    let mut book = book();
+    apply(&mut book, 1, &[created(factory(), 1), created(factory(), 2), sync(1, 5), sync(2, 5)]);
+    book.lose(Some(GENESIS));
+    apply(&mut book, 1, &[]);
+    let above = BlockRef { number: 2, hash: hash(2, 0), parent_hash: hash(1, 0) };
+    book.apply_block(above, [created(factory(), 2), sync(2, 9)]).expect("it stands on the head");
+    assert_eq!(book.resync(&resynced(1, hash(1, 0), &[(1, None), (2, None)])), Some(1));
+    assert_eq!((book.proven(&address(1)), quoted(&book, 2)), (None, Some(9)));
+    roll_back(&mut book, hash(1, 0));
+    assert_eq!(book.proven(&address(2)), None);
 }
 
 #[test]
@@ -218,7 +263,7 @@ fn candidates_are_bounded_and_the_silent_ones_are_forgotten() {
         apply(&mut book, number, if number == 200 { &flood[..1] } else { &[] });
     }
     assert_eq!(book.candidates(), 1);
-    book.roll_back(hash(319, 0)).expect("within the horizon");
+    roll_back(&mut book, hash(319, 0));
     assert_eq!(book.candidates(), 3, "the block that forgot them is undone");
 }
 
@@ -280,7 +325,7 @@ fn play(book: &mut PoolBook, event: &Event) {
         Event::Loaded(loaded) => book.pool_loaded(loaded),
         Event::Judged(judged) => book.token_judged(judged),
         Event::Reorg(ancestor) => {
-            book.roll_back(*ancestor).expect("within the horizon");
+            roll_back(book, *ancestor);
         }
     }
 }
@@ -351,9 +396,61 @@ proptest! {
         prop_assert_eq!(seen(&reorganised), seen(&rebuilt));
         // Their undo records agree as well.
         for ancestor in reachable.iter().rev() {
-            reorganised.roll_back(*ancestor).expect("within the horizon");
-            rebuilt.roll_back(*ancestor).expect("within the horizon");
+            roll_back(&mut reorganised, *ancestor);
+            roll_back(&mut rebuilt, *ancestor);
             prop_assert_eq!(seen(&reorganised), seen(&rebuilt));
         }
+    }
+}
+
+proptest! {
+    /// At some block the market is lost, and some blocks later it is told as of one of those since.
+    #[test]
+    fn a_market_that_was_lost_and_taken_up_again_is_the_one_that_was_never_lost(
+        blocks in prop::collection::vec((prop::collection::vec((1u8..9, 1u128..1_000), 0..6), 0usize..6), 8..60),
+        lost_at in 0usize..6,
+        [asked_after, told_after] in [0usize..4, 0usize..4],
+    ) {
+        let (mut whole, mut lossy) = (book(), book());
+        for seed in 1..9 {
+            for book in [&mut whole, &mut lossy] {
+                book.pool_loaded(&loaded(seed, Some((500, GENESIS))));
+            }
+        }
+        let (mut chain, mut answer, mut taken_up) = (vec![GENESIS], None, 0);
+        for (at, (syncs, depth)) in blocks.iter().enumerate() {
+            // Every sixth reorganises, and never before the market has been taken up again.
+            let depth = if *depth == 5 && taken_up > 0 { 3.min(chain.len() - 1) } else { 0 };
+            chain.truncate(chain.len() - depth);
+            let parent_hash = *chain.last().expect("the genesis");
+            prop_assert_eq!(whole.roll_back(parent_hash), RolledBack::Undone(depth));
+            lossy.roll_back(parent_hash);
+            let number = chain.len() as u64;
+            let block = BlockRef { number, hash: hash(number, u8::try_from(at).expect("below 60")), parent_hash };
+            chain.push(block.hash);
+            let updates: Vec<_> = syncs.iter().map(|(seed, amount)| sync(*seed, *amount)).collect();
+            whole.apply_block(block, updates.clone()).expect("it stands on the head");
+            if at == lost_at {
+                lossy.lose(Some(block.hash));
+            } else {
+                lossy.apply_block(block, updates).expect("it stands on the head");
+            }
+            // Once it is lost again, it is told at once.
+            let is_due = if taken_up == 0 { at == lost_at + asked_after } else { lossy.is_lost() };
+            if is_due {
+                let held = whole.table().iter().map(|(_, meta, held)| {
+                    (meta.address, held.map(|held| (held.reserve0, held.reserve1)))
+                });
+                answer = Some((at, MarketResynced { number, hash: block.hash, reserves: held.collect() }));
+            }
+            if let Some((asked_at, told)) = answer.take_if(|(asked_at, _)| taken_up > 0 || at >= *asked_at + told_after) {
+                prop_assert!(lossy.resync(&told).is_some(), "asked at {asked_at}, told at {at}");
+                taken_up += 1;
+            }
+            if taken_up > 0 {
+                prop_assert_eq!(seen(&lossy), seen(&whole));
+            }
+        }
+        prop_assert!(taken_up > 0 || blocks.len() <= lost_at + asked_after + told_after);
     }
 }

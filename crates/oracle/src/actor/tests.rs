@@ -68,6 +68,8 @@ impl Rig {
             snapshots: SnapshotWriter::new(&topology, "oracle", "prices"),
             derived: bus.derived("oracle"),
             timeline,
+            resynchroniser: None,
+            quarantine: Quarantine::default(),
             backlog: Arc::new(backlog),
             first_seq: 1,
         };

@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use headwater_actor::{Exit, Fault, RestartPolicy, System};
-use headwater_bus::{BusConfig, EventBus, EventHandler, Mailbox, Resync, Topology};
+use headwater_actor::{Exit, Fault, Quarantined, RestartPolicy, System};
+use headwater_bus::{BusConfig, EventBus, EventHandler, Mailbox, Missing, Resync, Topology};
+use headwater_events::MarketResynced;
+use headwater_market::Changes;
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
@@ -27,6 +29,8 @@ impl Bench {
             derived: bus.derived("state"),
             timeline,
             loader: None,
+            resynchroniser: None,
+            quarantine: Quarantine::default(),
             backlog: Arc::new(Recorded(record.to_vec())),
             first_seq: 1,
         };
@@ -239,4 +243,77 @@ async fn questions_that_the_loader_has_no_room_for_are_dropped_and_asked_again()
     inbox.complete();
     actor.handle(&event(&history.events[2])).await.expect("in order");
     assert_eq!(actor.observe().requested, 2);
+}
+
+/// What the actor says of the world, without its questions.
+fn seen_world(actor: &StateActor) -> WorldCounts {
+    actor.observe().world
+}
+
+#[tokio::test]
+async fn a_block_that_is_set_aside_costs_the_snapshots_until_the_market_is_told_anew() {
+    let mut history = History::new();
+    history.add(BusEvent::PoolLoaded(loaded(1, Some(5)))).add(BusEvent::PoolLoaded(loaded(2, Some(6))));
+    for amount in 1..5 {
+        history.block(vec![sync(1, amount)]);
+    }
+    let BusEvent::NewBlock(asked) = &history.events[5].event else { panic!("the fourth block") };
+    let (number, hash) = (asked.header.number, asked.header.hash);
+    let reserves = vec![(address(1), Some((4, 8))), (address(2), Some((77, 154)))];
+    history.block(vec![sync(1, 50)]);
+    history.add(BusEvent::MarketResynced(MarketResynced { number, hash, reserves }));
+    history.block(vec![]);
+
+    let mut bench = Bench::new(&history.events);
+    let mailbox: Mailbox<ResyncRequest> = Mailbox::new(&bench.topology, "resynchroniser", 8);
+    bench.wiring.resynchroniser = Some(mailbox.dropping("state", "lost markets"));
+    let known =
+        Quarantined { actor: "state".into(), from: "bus".into(), seq: Some(5), reason: String::new() };
+    bench.wiring.quarantine = Quarantine::new([known], None);
+    let mut reader = bench.wiring.snapshots.reader("test");
+    let mut actor = bench.actor(None).await.expect("nothing to rebuild");
+    for envelope in &history.events {
+        match envelope.seq {
+            5 => actor.set_aside(&event(envelope)).await.expect("it is only left out"),
+            _ => actor.handle(&event(envelope)).await.expect("in order"),
+        }
+        // A restart changes nothing.
+        let rebuilt = bench.actor(Some(envelope.seq)).await.expect("the record is whole");
+        assert_eq!(seen_world(&rebuilt), seen_world(&actor), "event {}", envelope.seq);
+        assert_eq!(seen_world(&actor).lost, (5..8).contains(&envelope.seq));
+    }
+    let published: Vec<_> = bench.wiring.snapshots.window().iter().map(|market| market.as_of.seq).collect();
+    assert_eq!(published, [3, 4, 9]);
+    let lost = |seq: u64| {
+        let BusEvent::NewBlock(block) = &history.events[seq as usize - 1].event else { panic!("a block") };
+        AsOf { seq, number: block.header.number, hash: block.header.hash }
+    };
+    assert_eq!(reader.wait_for(&lost(7)).await.map(|market| market.as_of), Err(Missing::Passed));
+    let market = reader.latest().expect("the last block");
+    let held = |pool| market.pools.find(&address(pool)).and_then(|id| market.pools.quoted(id));
+    assert_eq!(held(1).map(|held| held.reserve0), Some(50), "the block above the answer said so");
+    assert_eq!(held(2).map(|held| held.reserve0), Some(77));
+    assert_eq!((market.parent, &market.changes), (None, &Changes::All));
+    // It asked when it was lost, and again with every block.
+    let inbox = mailbox.into_inbox();
+    let mut inbox = headwater_bus::Inbox::lock(&inbox).await;
+    assert!(inbox.fill().await);
+    let request = inbox.front().expect("a request").clone();
+    assert_eq!((request.as_of, request.pools), (lost(5), vec![address(1), address(2)]));
+    assert_eq!(actor.observe().resync_requests, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_the_record_does_not_hold_either_cost_the_market() {
+    let history = short_history();
+    let bench = Bench::new(&history.events[..3]);
+    let mut actor = bench.actor(None).await.expect("nothing to rebuild");
+    for envelope in &history.events[..3] {
+        actor.handle(&event(envelope)).await.expect("in order");
+    }
+    actor.handle(&Delivery::Resync(Resync { from: 4, to: 5 }).into()).await.expect("it goes on");
+    assert!(seen_world(&actor).lost);
+    actor.handle(&event(&history.events[5])).await.expect("it stands on whatever it says");
+    assert_eq!(bench.published().len(), 2);
+    assert_eq!(actor.world.resync_request().map(|request| request.as_of.seq), Some(6));
 }

@@ -14,7 +14,7 @@ use super::token::judge;
 use crate::error::LoadError;
 
 /// Contracts that are asked together.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
 
 /// Pools without proof in a row after which a factory is taken for a liar and left.
 const MOST_REFUSED_IN_A_ROW: u64 = 1_000;
@@ -301,7 +301,11 @@ async fn number_of(node: &Node, block: BlockHash) -> Result<BlockNumber, LoadErr
 }
 
 /// Not every node heeds that a call asks for a canonical block, and the chain may have turned in the meantime.
-async fn ensure_canonical(node: &Node, block: BlockHash, number: BlockNumber) -> Result<(), LoadError> {
+pub(super) async fn ensure_canonical(
+    node: &Node,
+    block: BlockHash,
+    number: BlockNumber,
+) -> Result<(), LoadError> {
     let place: Option<BlockPlace> = node.call("eth_getBlockByNumber", (U64::from(number), false)).await?;
     match place {
         Some(place) if place.hash == block => Ok(()),

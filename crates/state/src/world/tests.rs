@@ -105,7 +105,7 @@ fn liquidity_is_told_as_the_block_left_it() {
 }
 
 #[test]
-fn a_hole_and_a_deep_reorganisation_are_errors() {
+fn a_hole_is_an_error_and_a_deep_reorganisation_loses_the_world() {
     let mut history = History::new();
     for _ in 0..66 {
         history.block(vec![]);
@@ -116,8 +116,10 @@ fn a_hole_and_a_deep_reorganisation_are_errors() {
     assert!(matches!(hole, Err(WorldError::Book(BookError::Discontinuous { number: 3, .. }))));
     history.events[1..].iter().for_each(|envelope| drop(apply(&mut world, envelope)));
     history.reorg(65);
-    let deep = world.apply(history.events.last().expect("the reorganisation"));
-    assert!(matches!(deep, Err(WorldError::Book(BookError::BeyondHorizon { kept: 64, .. }))));
+    apply(&mut world, history.events.last().expect("the reorganisation"));
+    assert!(world.counts().lost);
+    let asked = world.resync_request().expect("it is lost");
+    assert_eq!((asked.as_of.number, asked.as_of.seq, asked.pools.len()), (1, 67, 0));
 }
 
 /// What a snapshot quotes, by ascending address.

@@ -182,6 +182,7 @@ pub(crate) fn reason(refusal: &Refusal) -> &'static str {
         Refusal::NothingToDo => "nothing_to_do",
         Refusal::JournalStalled => "journal_stalled",
         Refusal::TooMany => "too_many",
+        Refusal::Ending => "ending",
     }
 }
 

@@ -1,9 +1,9 @@
 //! The blocks that a fake node knows, and which of them are the chain.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, U256, keccak256};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -40,6 +40,8 @@ pub struct Stored {
     pub logs: Vec<StoredLog>,
     /// Reserves after the block's last `Sync` of each address.
     pub synced: HashMap<Address, (U256, U256)>,
+    /// The pairs that it says to have created, each with who says so.
+    pub created: HashSet<(Address, Address)>,
 }
 
 /// A log with its text.
@@ -158,6 +160,13 @@ impl Chain {
         None
     }
 
+    /// Whether `factory` has said in `block` or its ancestors that it created `pair`.
+    pub fn has_created(&self, factory: Address, pair: Address, block: B256) -> bool {
+        let parent = |block: &&Arc<Stored>| self.blocks.get(&block.block.parent_hash());
+        let mut branch = std::iter::successors(self.blocks.get(&block), parent);
+        branch.any(|block| block.created.contains(&(factory, pair)))
+    }
+
     fn cut_from(&mut self, number: u64) -> Vec<Arc<Stored>> {
         let cut = self.canonical.split_off(&number);
         cut.values().rev().filter_map(|hash| self.blocks.get(hash).cloned()).collect()
@@ -177,6 +186,7 @@ impl Stored {
             receipts_json: encode(&Value::from(block.receipts.clone())).into(),
             logs_json: list_of(&texts),
             synced: syncs_of(&block),
+            created: created_by(&block),
             logs,
             block,
         }
@@ -275,6 +285,17 @@ pub(super) fn list_of(texts: &[&Bytes]) -> Bytes {
     }
     list.push(b']');
     list.into()
+}
+
+fn created_by(block: &FakeBlock) -> HashSet<(Address, Address)> {
+    let topic = keccak256("PairCreated(address,address,address,uint256)");
+    let is_it = |log: &&Value| log["topics"].get(0).is_some_and(|first| hash(first) == topic);
+    let created = block.logs().into_iter().filter(is_it);
+    created
+        .map(|log| (Address::from_slice(&bytes(&log["address"])), bytes(&log["data"])))
+        .filter(|(_, data)| data.len() >= 32)
+        .map(|(factory, data)| (factory, Address::from_slice(&data[12..32])))
+        .collect()
 }
 
 fn syncs_of(block: &FakeBlock) -> HashMap<Address, (U256, U256)> {

@@ -14,6 +14,8 @@ pub struct V2World {
     factories: HashMap<Address, Vec<Address>>,
     pairs: HashMap<Address, V2Pair>,
     tokens: HashMap<Address, V2Token>,
+    /// Pairs that are there only where a block has created them.
+    creatable: HashMap<Address, V2Pair>,
 }
 
 /// A pair.
@@ -56,6 +58,12 @@ impl V2World {
         self
     }
 
+    /// A pair that is there from the block on in which its factory creates it, empty at first. No factory lists it.
+    pub fn creatable(mut self, pair: V2Pair) -> Self {
+        self.creatable.insert(pair.address, V2Pair { reserve0: 0, reserve1: 0, ..pair });
+        self
+    }
+
     /// A token.
     pub fn token(mut self, address: Address, decimals: u8, symbol: &str) -> Self {
         self.tokens.insert(address, V2Token { decimals: Some(decimals), symbol: symbol.to_owned() });
@@ -71,6 +79,11 @@ impl V2World {
             return self.call_factory(call, pairs);
         }
         if let Some(pair) = self.pairs.get(&call.to) {
+            return call_pair(call, pair);
+        }
+        if let Some(pair) = self.creatable.get(&call.to)
+            && call.chain.has_created(pair.factory, pair.address, call.block_hash)
+        {
             return call_pair(call, pair);
         }
         match self.tokens.get(&call.to) {

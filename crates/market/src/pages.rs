@@ -1,5 +1,8 @@
 use std::sync::Arc;
 
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 const LEAF: usize = 32;
 const BRANCH: usize = 32;
 
@@ -62,7 +65,48 @@ impl<T: Clone> Pages<T> {
 
     /// All elements in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.branches.iter().flat_map(|branch| branch.iter()).flat_map(|leaf| leaf.iter())
+        self.leaves().flat_map(|leaf| leaf.iter())
+    }
+
+    /// The indices at which `other` holds something else or nothing, ascending; pages that both share are not looked at.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = usize>
+    where
+        T: PartialEq,
+    {
+        let others = other.leaves().map(Some).chain(std::iter::repeat(None));
+        let leaves = self.leaves().zip(others).enumerate();
+        let changed = leaves.filter(|(_, (own, other))| other.is_none_or(|other| !Arc::ptr_eq(own, other)));
+        let indices = changed.flat_map(|(at, (own, _))| (0..own.len()).map(move |index| at * LEAF + index));
+        indices.filter(|index| self.get(*index) != other.get(*index))
+    }
+
+    fn leaves(&self) -> impl Iterator<Item = &Arc<Vec<T>>> {
+        self.branches.iter().flat_map(|branch| branch.iter())
+    }
+}
+
+impl<T: Clone> FromIterator<T> for Pages<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
+        let mut pages = Self::default();
+        elements.into_iter().for_each(|element| {
+            pages.push(element);
+        });
+        pages
+    }
+}
+
+/// As a sequence.
+impl<T: Clone + Serialize> Serialize for Pages<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut elements = serializer.serialize_seq(Some(self.len))?;
+        self.iter().try_for_each(|element| elements.serialize_element(element))?;
+        elements.end()
+    }
+}
+
+impl<'de, T: Clone + Deserialize<'de>> Deserialize<'de> for Pages<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
     }
 }
 
@@ -82,5 +126,19 @@ mod tests {
         assert!(copy.iter().copied().eq(0..5_000));
         assert_eq!(pages.get(1_024), Some(&1_001_024));
         assert_eq!((pages.len(), copy.len(), copy.get(5_000)), (5_001, 5_000, None));
+    }
+    #[test]
+    fn what_differs_from_a_copy_is_what_was_changed_since() {
+        let mut pages: Pages<u32> = (0..3_000).collect();
+        let copy = pages.clone();
+        for index in [0, 40, 2_999] {
+            *pages.get_mut(index).expect("it is inside") += 1;
+        }
+        *pages.get_mut(50).expect("it is inside") += 0;
+        pages.push(7);
+        assert_eq!(pages.differing(&copy).collect::<Vec<_>>(), [0, 40, 2_999, 3_000]);
+        assert_eq!(pages.differing(&pages).count(), 0);
+        let empty = Pages::default();
+        assert_eq!((pages.differing(&empty).count(), empty.differing(&pages).count()), (3_001, 0));
     }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use headwater_actor::{Component, Resume};
-use headwater_bus::{Backlog, Delivery, DerivedPublisher, Message, SnapshotWriter, Stage, Timeline};
+use headwater_bus::{Backlog, Delivery, DerivedPublisher, Images, Message, SnapshotWriter, Stage, Timeline};
 use headwater_events::{AsOf, BusEvent, Envelope};
 use headwater_market::{PriceSnapshot, ResolvedMarket};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use crate::config::OracleConfig;
 use crate::error::RebuildError;
-use crate::prices::{Oracle, OracleCounts, PricedBlock};
+use crate::prices::{Oracle, OracleCounts, OracleImage, PricedBlock};
 use crate::rebuild::rebuild;
 
 /// What the oracle's mailbox carries: source events.
@@ -54,7 +54,9 @@ pub struct Wiring {
     pub timeline: Timeline,
     /// What a restarted actor is rebuilt from.
     pub backlog: Arc<dyn Backlog>,
-    /// The first source event of this run.
+    /// Where images of the oracle are saved, so that a rebuild need not begin with the record; nowhere in a replay.
+    pub images: Option<Images<OracleImage>>,
+    /// The first source event of the record.
     pub first_seq: u64,
 }
 
@@ -70,7 +72,8 @@ impl Wiring {
     }
 
     async fn oracle_after(&self, last: u64) -> Result<Oracle, RebuildError> {
-        rebuild(self.empty(), &self.backlog, self.first_seq, last).await
+        let images = self.images.as_ref().map(|images| Arc::clone(&images.shelf));
+        rebuild(&self.market, &self.config, images, &self.backlog, self.first_seq, last).await
     }
 }
 
@@ -107,7 +110,8 @@ impl OracleActor {
 
     async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
         if let Some(PricedBlock { snapshot, changed }) = self.oracle.apply(envelope)? {
-            self.as_of = Some(snapshot.as_of);
+            let as_of = snapshot.as_of;
+            self.as_of = Some(as_of);
             self.wiring.snapshots.publish(snapshot);
             self.wiring.timeline.stamp(envelope.seq, Stage::Priced);
             // The detectors were woken on this thread; they go first, what is only told can wait.
@@ -116,8 +120,16 @@ impl OracleActor {
             if self.wiring.derived.publish(envelope.seq, 0, updates).is_err() {
                 debug!(cause = envelope.seq, "nobody hears of derived events any longer");
             }
+            self.save(as_of);
         }
         Ok(())
+    }
+
+    fn save(&self, as_of: AsOf) {
+        let Some(images) = &self.wiring.images else { return };
+        if images.offer(as_of, || self.oracle.image()).is_err() {
+            debug!(block = as_of.number, "nobody saves snapshots any longer");
+        }
     }
 }
 

@@ -13,4 +13,4 @@ pub use actor::{StateActor, StateMessage, StateObserved, Wiring};
 pub use config::StateConfig;
 pub use error::{LoadError, RebuildError, WorldError};
 pub use loader::{BulkLoad, LoadReport, Loader, LoaderObserved, bulk_load};
-pub use world::{AppliedBlock, LoadRequest, Subject, World, WorldCounts};
+pub use world::{AppliedBlock, LoadRequest, Subject, World, WorldCounts, WorldImage};

@@ -69,6 +69,7 @@ impl Rig {
             derived: bus.derived("oracle"),
             timeline,
             backlog: Arc::new(backlog),
+            images: None,
             first_seq: 1,
         };
         Self { topology, bus, wiring }

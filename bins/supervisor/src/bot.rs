@@ -34,6 +34,7 @@ use headwater_simulation::Simulator;
 use headwater_state::{Loader, StateActor, StateMessage, Wiring as StateWiring};
 use tokio::task::JoinHandle;
 
+use crate::archive::Archive;
 use crate::config::Config;
 use crate::running::Running;
 
@@ -56,6 +57,8 @@ pub struct Parts {
     pub recorder: Option<Recorder>,
     /// What lag is repaired from beyond the ring, and what components are rebuilt from.
     pub backlog: Arc<dyn Backlog>,
+    /// Where state and oracle are saved, so that a rebuild need not begin with the record; nowhere in a replay.
+    pub archive: Option<Archive>,
     /// Whether the source keeps a clock of its own: then blocks may be skipped.
     pub pace: Pace,
     /// The node to ask about unknown contracts; nobody in a replay.
@@ -138,6 +141,7 @@ impl Bot {
             earlier,
             recorder,
             backlog,
+            archive,
             pace,
             node,
             delays,
@@ -204,6 +208,13 @@ impl Bot {
             actors.push(detector.control().clone());
         }
 
+        // Snapshots: what state and oracle hand over now and then is saved beside the record.
+        let archive = archive.as_ref();
+        let (state_images, state_archivist) =
+            archive.map(|archive| archive.keep(&archive.state, &system, &topology)).unzip();
+        let (oracle_images, oracle_archivist) =
+            archive.map(|archive| archive.keep(&archive.oracle, &system, &topology)).unzip();
+
         // State: the market as of each block; it asks the loader about contracts that it does not know.
         let loader = node.filter(|_| config.state.lazy_loading).map(|node| {
             let mail = Mailbox::new(&topology, "loader", config.state.load_requests.get());
@@ -225,6 +236,7 @@ impl Bot {
             timeline: timeline.clone(),
             loader: requests,
             backlog: Arc::clone(&backlog),
+            images: state_images,
             first_seq: recorded_from,
         };
         let state = system.spawn(state_mail, CHAIN(), move |resume| {
@@ -240,6 +252,7 @@ impl Bot {
             derived: bus.derived("oracle"),
             timeline: timeline.clone(),
             backlog,
+            images: oracle_images,
             first_seq: recorded_from,
         };
         let oracle = system.spawn(oracle_mail, CHAIN(), move |resume| {
@@ -257,8 +270,9 @@ impl Bot {
         });
 
         let chain = [decoder.control(), oracle.control(), state.control()].map(Clone::clone);
-        let actors =
-            chain.into_iter().chain(loader).chain(actors).chain([executor.control().clone()]).collect();
+        let archivists = state_archivist.into_iter().chain(oracle_archivist);
+        let actors = chain.into_iter().chain(loader).chain(actors).chain([executor.control().clone()]);
+        let actors = actors.chain(archivists).collect();
         Ok(Self { system, bus, topology, timeline, progress, market, prices, actors, handlers: Vec::new() })
     }
 

@@ -207,10 +207,13 @@ fn chain_of(recording: &Recording) -> anyhow::Result<u64> {
             _ => {}
         }
     }
-    Err(anyhow!(
-        "{} does not begin with the load of a market: it is no recording of a run",
-        recording.path().display()
-    ))
+    let why = match recording.first_seq() {
+        1 => "it is no recording of a run",
+        _ => {
+            "its beginning was removed (keep_bytes or keep_hours of [journal]), and only a run can go on with it"
+        }
+    };
+    Err(anyhow!("{} does not begin with the load of a market: {why}", recording.path().display()))
 }
 
 async fn replay_recording(

@@ -28,7 +28,7 @@ use headwater_reference::rebuild::Rebuild;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, sleep, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
 use super::replay::as_json;
 use crate::exhaustive::Exhaustive;
@@ -51,19 +51,24 @@ const CHAIN_ID: u64 = 424_243;
 /// Small, so that the exhaustive search of every block is quick; every block carries a hundred logs.
 const LOAD: Load = Load { pools: 40, touched: 12, shocked: 4, transactions: 20, logs: 100 };
 
+/// For the many lives that end at fail points.
+const LIGHT: Load = Load { pools: 40, touched: 6, shocked: 2, transactions: 12, logs: 24 };
+
 /// For a long record: the node and the judge keep every block in memory.
 /// A transaction carries one swap at most, and the first of these blocks puts back what the last one shocked.
 const SLIGHT: Load = Load { pools: 40, touched: 1, shocked: 0, transactions: 6, logs: 8 };
 
 /// From one block to the next.
 const BLOCK_TIME: Duration = Duration::from_millis(15);
+/// Of light blocks.
+const LIGHT_BLOCK_TIME: Duration = Duration::from_millis(25);
 
 /// Of a hundred blocks, how many come with a reorganisation of the ones before them.
 const REORGS_IN_100: u32 = 6;
 const DEEPEST: usize = 4;
 
 /// For what takes a few hundred milliseconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// More of it for a block that has to be generated first.
 const PER_BLOCK: Duration = Duration::from_millis(50);
@@ -108,6 +113,9 @@ async fn prove(seed: u64, size: &Size) -> anyhow::Result<Report> {
     let mut feeding = feed(&node, &chain, BLOCK_TIME);
     lives.begin(&chain).await?;
     let unready = kill_at_random(&mut lives, &mut random, size.kills).await?;
+    feeding.abort();
+    lock(&chain).world.reload(LIGHT);
+    feeding = feed(&node, &chain, LIGHT_BLOCK_TIME);
     let died = points::die_at_each(&mut lives, &mut random, size, &chain, folder.path()).await?;
     let without = if size.journal > 0 {
         feeding.abort();
@@ -280,6 +288,8 @@ fn feed(node: &Arc<FakeNode>, chain: &Arc<Mutex<Generator>>, pace: Duration) -> 
     let (node, chain) = (Arc::clone(node), Arc::clone(chain));
     tokio::spawn(async move {
         let mut ticks = interval(pace);
+        // A machine that is busy gets no burst of blocks.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let mut chain = lock(&chain);

@@ -26,7 +26,7 @@ pub(super) struct Died {
 }
 
 /// Segments of few blocks, of which none stays that is not needed.
-const RETENTION: &str = "segment_bytes = 65536\nkeep_bytes = 1\n";
+const RETENTION: &str = "segment_bytes = 16384\nkeep_bytes = 1\n";
 
 /// Lets lives end at the fail points: those of a run's first moments and of retention in runs of their own, in `folder`.
 pub(super) async fn die_at_each(

@@ -268,7 +268,6 @@ impl Snapshots {
                     None => usable += 1,
                 }
             }
-            sync_directory(&snapshots.directory)?;
             left.push(usable);
         }
         Ok(left)
@@ -347,7 +346,12 @@ impl Snapshots {
 
     fn refuse(&self, path: &Path, refusal: &Refusal) -> Result<(), JournalError> {
         warn!(snapshot = %path.display(), reason = %refusal, "a snapshot is refused; trying the one before");
-        if refusal.may_serve_others() { Ok(()) } else { remove(path) }
+        if refusal.may_serve_others() {
+            return Ok(());
+        }
+        remove(path)?;
+        // Before the record is written on: then it must not come back.
+        sync_directory(&self.directory)
     }
 
     /// Keeps the newest two, and of those before them as many as it takes to reach beyond the horizon.

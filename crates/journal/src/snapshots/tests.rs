@@ -2,8 +2,8 @@ use headwater_events::{BlockEvent, ReorgEvent, RunId};
 use tempfile::TempDir;
 
 use super::*;
+use crate::JournalConfig;
 use crate::samples::{devnet_block, envelope, wrap};
-use crate::{Journal, JournalConfig};
 
 /// What is saved in these tests.
 type Numbers = Vec<u64>;
@@ -232,7 +232,8 @@ fn snapshots_go_with_their_run() {
     let place = Place::new();
     let config = JournalConfig { keep_bytes: 1, ..JournalConfig::in_directory(place.0.path()) };
     let old = config.of_run(RunId(1));
-    drop(Journal::create(&old, RunId(1), 1).expect("made").start().expect("started"));
+    fs::create_dir(&old.directory).expect("it is new");
+    record(&old.directory, vec![block(1)]);
     Snapshots::new(&old.directory, "state", 1, "", HORIZON).save(&image(1)).expect("there is room");
     let retention = crate::retention::Retention::new(&config.of_run(RunId(2)), Some(place.0.path().into()));
     fs::create_dir(config.of_run(RunId(2)).directory).expect("it is new");

@@ -509,12 +509,14 @@ impl Lives {
     }
 }
 
-/// The blocks of a life of which everything was written: the last one of a killed process may be there in part.
+/// The blocks of a life of which everything was written. Findings come over a lane of their own, so that those of the last
+/// blocks of a killed process may be missing: all are there of the blocks before the last one that has any.
 fn whole_blocks(text: &str, is_complete: bool) -> anyhow::Result<Pieces> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let (mut blocks, found) = Results::read_lines(whole)?;
     if !is_complete {
-        blocks.pop();
+        let settled = blocks.iter().rposition(|block| found.contains_key(&block.hash));
+        blocks.truncate(settled.unwrap_or(0));
     }
     Ok((blocks, found))
 }

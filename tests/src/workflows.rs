@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZeroU64;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -47,6 +48,15 @@ impl Process {
     /// When the system does not say.
     pub fn has_ended(&mut self) -> anyhow::Result<bool> {
         Ok(self.0.try_wait()?.is_some())
+    }
+
+    /// Waits for its end. Says whether it ended as by `std::process::abort`.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn was_aborted(&mut self) -> anyhow::Result<bool> {
+        const ABORTED: i32 = 6;
+        Ok(self.0.wait()?.signal() == Some(ABORTED))
     }
 
     /// `kill -9`.

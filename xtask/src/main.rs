@@ -61,11 +61,10 @@ fn workbench(release: bool, arguments: &[String]) -> anyhow::Result<()> {
     succeed(run.args(profile).arg("--").args(arguments))
 }
 
-/// Workflows and tests start the real process.
+/// Workflows and tests start the real process; some of them let it die at a fail point.
 fn build_supervisor(profile: &[&str]) -> anyhow::Result<()> {
-    succeed(
-        cargo(&["build", "--quiet", "--package", "headwater-supervisor", "--bin", "headwater"]).args(profile),
-    )
+    let mut build = cargo(&["build", "--quiet", "--package", "headwater-supervisor", "--bin", "headwater"]);
+    succeed(build.args(["--features", "fail-points"]).args(profile))
 }
 
 /// Everything that can be tested here; a part that cannot run fails, unless it was left out by request.

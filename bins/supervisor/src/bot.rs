@@ -35,6 +35,7 @@ use headwater_simulation::Simulator;
 use headwater_state::{Loader, Resynchroniser, StateActor, StateMessage, Wiring as StateWiring};
 use tokio::task::JoinHandle;
 
+use crate::archive::Archive;
 use crate::config::Config;
 use crate::running::Running;
 
@@ -57,6 +58,8 @@ pub struct Parts {
     pub recorder: Option<Recorder>,
     /// What lag is repaired from beyond the ring, and what components are rebuilt from.
     pub backlog: Arc<dyn Backlog>,
+    /// Where state and oracle are saved, so that a rebuild need not begin with the record; nowhere in a replay.
+    pub archive: Option<Archive>,
     /// Whether the source keeps a clock of its own: then blocks may be skipped.
     pub pace: Pace,
     /// The node to ask about unknown contracts; nobody in a replay.
@@ -146,6 +149,7 @@ impl Bot {
             earlier,
             recorder,
             backlog,
+            archive,
             pace,
             node,
             quarantine,
@@ -223,6 +227,13 @@ impl Bot {
             actors.push(detector.control().clone());
         }
 
+        // Snapshots: what state and oracle hand over now and then is saved beside the record.
+        let archive = archive.as_ref();
+        let (state_images, state_archivist) =
+            archive.map(|archive| archive.keep(&archive.state, &system, &topology)).unzip();
+        let (oracle_images, oracle_archivist) =
+            archive.map(|archive| archive.keep(&archive.oracle, &system, &topology)).unzip();
+
         // State: the market as of each block; it asks the loader about contracts that it does not know, and the
         // resynchroniser about all pools when the market is lost.
         let resynchroniser = node.clone().map(|node| {
@@ -261,6 +272,7 @@ impl Bot {
             resynchroniser: from_state,
             quarantine: quarantine.clone(),
             backlog: Arc::clone(&backlog),
+            images: state_images,
             first_seq: recorded_from,
         };
         let state = system.spawn(state_mail, RestartPolicy::default(), move |resume| {
@@ -278,6 +290,7 @@ impl Bot {
             resynchroniser: from_oracle,
             quarantine,
             backlog,
+            images: oracle_images,
             first_seq: recorded_from,
         };
         let oracle = system.spawn(oracle_mail, RestartPolicy::default(), move |resume| {
@@ -295,12 +308,14 @@ impl Bot {
         });
 
         let chain = [decoder.control(), oracle.control(), state.control()].map(Clone::clone);
+        let archivists = state_archivist.into_iter().chain(oracle_archivist);
         let actors = chain
             .into_iter()
             .chain(loader)
             .chain(resynchroniser)
             .chain(actors)
             .chain([executor.control().clone()])
+            .chain(archivists)
             .collect();
         Ok(Self { system, bus, topology, timeline, progress, market, prices, actors, handlers: Vec::new() })
     }

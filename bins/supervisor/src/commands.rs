@@ -16,6 +16,7 @@ use headwater_simulation::Unavailable;
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing::warn;
 
+use crate::archive::Archive;
 use crate::bot::{Bot, Parts, Strategy};
 use crate::cli::{ConfigArgs, JournalCommand, ReplayArgs, RunArgs};
 use crate::config::Config;
@@ -185,14 +186,17 @@ pub async fn topology(config: Config) -> anyhow::Result<Vec<headwater_bus::EdgeR
     let node = NodeConfig::new(Vec::new());
     let market = ResolvedMarket::resolve(&config.market, DEVNET_CHAIN_ID)?;
     let scratch = Recording::embedded("the bundled recording", BUNDLED)?;
+    let market = Arc::new(market);
     let parts = Parts {
         strategies: bundled_strategies(&config, &market),
-        market: Arc::new(market),
+        market: Arc::clone(&market),
         run_id: RunId(0),
         first_seq: 1,
         earlier: None,
         recorder: None,
         backlog: Arc::new(scratch.backlog(RunId(0))),
+        // Nothing is saved before a block comes.
+        archive: Some(Archive::beside(&config.journal.directory, &market, &config)?),
         pace: Pace::Newest,
         node: Some(node),
         quarantine: Quarantine::default(),
@@ -229,6 +233,7 @@ pub fn replay_parts(config: Config, recording: &Recording, run_id: RunId) -> any
         earlier: None,
         recorder: None,
         backlog: Arc::new(recording.backlog(run_id)),
+        archive: None,
         pace: Pace::EveryBlock,
         node: None,
         quarantine: quarantine::of_recording(recording)?,
@@ -247,10 +252,13 @@ pub(crate) fn chain_of(recording: &Recording) -> anyhow::Result<u64> {
             _ => {}
         }
     }
-    Err(anyhow!(
-        "{} does not begin with the load of a market: it is no recording of a run",
-        recording.path().display()
-    ))
+    let why = match recording.first_seq() {
+        1 => "it is no recording of a run",
+        _ => {
+            "its beginning was removed (keep_bytes or keep_hours of [journal]), and only a run can go on with it"
+        }
+    };
+    Err(anyhow!("{} does not begin with the load of a market: {why}", recording.path().display()))
 }
 
 async fn replay_recording(

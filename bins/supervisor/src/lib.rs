@@ -1,5 +1,6 @@
 //! The bundled supervisor as a library: the wiring of the bot, its configuration, and what the command line does with them.
 
+mod archive;
 pub mod bot;
 pub mod cli;
 pub mod commands;
@@ -13,6 +14,7 @@ mod resume;
 mod running;
 mod session;
 
+pub use archive::Archive;
 pub use bot::{Bot, Parts, Strategy};
 pub use config::Config;
 pub use failure::Failure;

@@ -15,6 +15,7 @@ use headwater_simulation::NodeSimulator;
 use headwater_state::{BulkLoad, LoadError, bulk_load};
 use tracing::{info, warn};
 
+use crate::archive::Archive;
 use crate::bot::{Bot, Parts};
 use crate::commands::bundled_strategies;
 use crate::config::Config;
@@ -105,7 +106,7 @@ impl Live {
     /// As [`Live::connect`].
     pub async fn resume_with(config: Config, node_config: NodeConfig, hooks: Hooks) -> Result<Self, Failure> {
         let connected = Connected::to_first(&config, node_config).await?;
-        let earlier = resume::find(&config.journal, &connected.market, connected.run_id);
+        let earlier = resume::find(&config, &connected.market, connected.run_id);
         let earlier = match earlier {
             Some(earlier) if connected.is_near(&earlier).await.map_err(Failure::runtime)? => Some(earlier),
             _ => None,
@@ -132,10 +133,13 @@ impl Live {
             }
         };
         let first_seq = journal.next_seq();
-        // A component that is restarted is rebuilt from the first event of the record on.
+        // A component is rebuilt from a snapshot or, while there are too few of them, from the first event of the record.
         let recorded_from = events.as_ref().map_or(first_seq, |events| *events.start());
-        let journal = journal.with_older_runs(&config.journal.directory).keep_from(recorded_from);
+        let archive = Archive::beside(&directory, &market, &config).map_err(Failure::runtime)?;
+        let needed_from = archive.needed_from().unwrap_or(recorded_from);
+        let journal = journal.with_older_runs(&config.journal.directory).keep_from(needed_from);
         let (writer, recorder) = journal.start().map_err(Failure::runtime)?;
+        let archive = archive.with_keeper(writer.keeper());
         info!(journal = %directory.display(), "recording");
 
         let timeout = config.executor.simulation_timeout();
@@ -148,6 +152,7 @@ impl Live {
             earlier: events,
             recorder: Some(recorder),
             backlog: Arc::new(writer.backlog()),
+            archive: Some(archive),
             pace: Pace::Newest,
             node: Some(node_config.clone()),
             quarantine: quarantine::of_journal(&directory).map_err(Failure::runtime)?,

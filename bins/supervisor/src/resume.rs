@@ -1,20 +1,22 @@
 //! Going on with what an earlier run recorded.
 //!
 //! A run leaves a journal and, beside it, the market that it was about. The next one goes on with it if its market is the
-//! same: state and oracle are rebuilt from the record, and the chain is followed from where it ends, so that a crash costs
+//! same: state and oracle are rebuilt from their newest snapshots and the record behind them, and the chain is followed from where it ends, so that a crash costs
 //! what happened meanwhile and nothing else.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use headwater_events::{BusEvent, Header, RunId};
 use headwater_ingest::{Canonical, Link};
-use headwater_journal::{DESCRIPTION, Journal, JournalConfig, Recording};
+use headwater_journal::{DESCRIPTION, Journal, JournalConfig, Recording, Snapshots, describe};
 use headwater_market::ResolvedMarket;
 use tracing::{info, warn};
+
+use crate::archive::Archive;
+use crate::config::Config;
 
 /// Among so many events at the end of a record stand, as a rule, as many blocks as the chain is remembered for.
 const LAST_EVENTS: u64 = 2_048;
@@ -34,18 +36,12 @@ pub(crate) struct Earlier {
 
 /// Notes what market a new run's journal is about.
 pub(crate) fn note_market(directory: &Path, market: &ResolvedMarket) -> anyhow::Result<()> {
-    let path = directory.join(DESCRIPTION);
-    let write = || -> anyhow::Result<()> {
-        let mut file = File::create(&path)?;
-        file.write_all(&serde_json::to_vec_pretty(market)?)?;
-        Ok(file.sync_all()?)
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+    Ok(describe(directory, &serde_json::to_vec_pretty(market)?)?)
 }
 
 /// The newest run's record, if it can be gone on with; else it is said why not. An incomplete record at its end is cut off.
-pub(crate) fn find(config: &JournalConfig, market: &ResolvedMarket, run_id: RunId) -> Option<Earlier> {
-    let directory = newest_run(&config.directory)?;
+pub(crate) fn find(config: &Config, market: &ResolvedMarket, run_id: RunId) -> Option<Earlier> {
+    let directory = newest_run(&config.journal.directory)?;
     match open(config, &directory, market, run_id) {
         Ok(earlier) => {
             if let Some(torn) = earlier.journal.torn_tail() {
@@ -70,7 +66,7 @@ fn newest_run(directory: &Path) -> Option<PathBuf> {
 }
 
 fn open(
-    config: &JournalConfig,
+    config: &Config,
     directory: &Path,
     market: &ResolvedMarket,
     run_id: RunId,
@@ -78,12 +74,16 @@ fn open(
     let noted: serde_json::Value =
         serde_json::from_slice(&fs::read(directory.join(DESCRIPTION)).context(DESCRIPTION)?)?;
     ensure!(noted == serde_json::to_value(market)?, "it is about another market");
-    let config = JournalConfig { directory: directory.to_owned(), ..config.clone() };
-    let journal = Journal::open(&config, run_id)?;
+    let journal = JournalConfig { directory: directory.to_owned(), ..config.journal.clone() };
+    let journal = Journal::open(&journal, run_id)?;
     let next = journal.next_seq();
     ensure!(next > 1, "nothing was recorded");
     let recording = Recording::open(directory)?;
     let first = recording.first_seq();
+    let archive = Archive::beside(directory, market, config)?;
+    let left = Snapshots::admit(&archive.all(), &recording, next)?;
+    let is_whole = first == 1 || left.iter().all(|snapshots| *snapshots > 0);
+    ensure!(is_whole, "its beginning was removed, and there is no snapshot to go on from");
     let mut chain = published(&recording, next.saturating_sub(LAST_EVENTS).max(first))?;
     if chain.head().is_none() {
         chain = published(&recording, first)?;

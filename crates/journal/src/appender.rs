@@ -1,11 +1,13 @@
 use std::fs::{self, File};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headwater_events::{Envelope, RunId};
 
+use crate::durable::sync_directory;
 use crate::error::JournalError;
+use crate::fail_points::{self, FailPoint, pass};
 use crate::format::{HEADER_BYTES, SegmentHeader, encode_record};
 use crate::recording::segment_name;
 
@@ -65,6 +67,7 @@ impl Appender {
     pub(crate) fn begin_segment(&mut self) -> Result<(), JournalError> {
         self.sync()?;
         let path = self.directory.join(segment_name(self.next_index));
+        pass(FailPoint::SegmentCreate);
         let mut file = File::create_new(&path).map_err(JournalError::io("create", &path))?;
         if let Err(error) = self.write_header(&mut file, &path) {
             // The next attempt makes it anew. If it cannot be removed, that one says so.
@@ -80,8 +83,12 @@ impl Appender {
 
     fn write_header(&self, file: &mut File, path: &Path) -> Result<(), JournalError> {
         let header = SegmentHeader { compressed: false, run_id: self.run_id, first_seq: self.next_seq };
-        file.write_all(&header.encode()).map_err(JournalError::io("write", path))?;
+        let (before, half) = (FailPoint::SegmentHeaderWrite, FailPoint::SegmentHeaderWriteHalf);
+        fail_points::write_all(file, &header.encode(), before, half)
+            .map_err(JournalError::io("write", path))?;
+        pass(FailPoint::SegmentHeaderSync);
         file.sync_all().map_err(JournalError::io("sync", path))?;
+        pass(FailPoint::SegmentDirectorySync);
         sync_directory(&self.directory)
     }
 
@@ -118,10 +125,9 @@ impl Appender {
 
     /// Forces what was written to the disk.
     pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
-        match &self.segment {
-            Some(segment) => segment.file.sync_data().map_err(JournalError::io("sync", &segment.path)),
-            None => Ok(()),
-        }
+        let Some(segment) = &self.segment else { return Ok(()) };
+        pass(FailPoint::RecordSync);
+        segment.file.sync_data().map_err(JournalError::io("sync", &segment.path))
     }
 
     fn encode(&mut self, envelope: &Envelope) -> Result<(), JournalError> {
@@ -142,7 +148,9 @@ impl Appender {
             return Ok(());
         }
         let Some(segment) = &mut self.segment else { return Err(JournalError::WriterGone) };
-        segment.file.write_all(&self.buffer).map_err(JournalError::io("write", &segment.path))?;
+        let (before, half) = (FailPoint::RecordWrite, FailPoint::RecordWriteHalf);
+        fail_points::write_all(&mut segment.file, &self.buffer, before, half)
+            .map_err(JournalError::io("write", &segment.path))?;
         segment.bytes += self.buffer.len() as u64;
         self.bytes += self.buffer.len() as u64;
         self.buffer.clear();
@@ -150,15 +158,11 @@ impl Appender {
     }
 }
 
-/// Makes the names of new files durable.
-pub(crate) fn sync_directory(directory: &Path) -> Result<(), JournalError> {
-    let open = File::open(directory).map_err(JournalError::io("open", directory))?;
-    open.sync_all().map_err(JournalError::io("sync", directory))
-}
-
 /// Cuts a file off and makes that durable.
 pub(crate) fn cut(path: &Path, length: u64) -> Result<(), JournalError> {
     let file = fs::OpenOptions::new().write(true).open(path).map_err(JournalError::io("open", path))?;
+    pass(FailPoint::TailCut);
     file.set_len(length).map_err(JournalError::io("cut", path))?;
+    pass(FailPoint::TailSync);
     file.sync_all().map_err(JournalError::io("sync", path))
 }

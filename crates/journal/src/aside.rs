@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::appender::sync_directory;
+use crate::durable::sync_directory;
 use crate::error::JournalError;
 use crate::recording::{Recording, segment_index};
 

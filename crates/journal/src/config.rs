@@ -25,6 +25,9 @@ pub struct JournalConfig {
     /// What was recorded is worth more than the room it takes, so nothing is removed unless it was asked for; a full
     /// disk stops the acting side, says so, and loses nothing.
     pub keep_bytes: u64,
+    /// Blocks from one snapshot of the state and the oracle to the next: a start and a restart fold the events behind
+    /// the newest one, and not the whole record. 0: none is taken. Default: 256.
+    pub snapshot_blocks: u64,
     /// Hours for which a segment or an older run is kept after it was last written; 0: for ever. Default: 0.
     pub keep_hours: u64,
 }
@@ -41,6 +44,7 @@ impl Default for JournalConfig {
             queue: 1024,
             keep_bytes: 0,
             keep_hours: 0,
+            snapshot_blocks: 256,
         }
     }
 }

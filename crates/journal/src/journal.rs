@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use headwater_bus::Recorder;
 use headwater_events::RunId;
 
-use crate::appender::{Appender, cut, sync_directory};
+use crate::appender::{Appender, cut};
 use crate::config::JournalConfig;
+use crate::durable::sync_directory;
 use crate::error::JournalError;
 use crate::recording::{Recording, TornTail, segment_files};
 use crate::retention::Retention;

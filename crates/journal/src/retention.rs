@@ -9,9 +9,11 @@ use tracing::{info, warn};
 
 use crate::aside::QUARANTINE;
 use crate::config::{JournalConfig, RUN_PREFIX};
+use crate::fail_points::{FailPoint, pass};
 use crate::journal::{DESCRIPTION, LOCK};
 use crate::recording::segment_files;
 use crate::segment::{Head, read_head};
+use crate::snapshots::snapshot_files;
 
 /// Newest segments that always stay: the one that is written, and the one before it, from which lag is repaired.
 const NEWEST: usize = 2;
@@ -97,6 +99,7 @@ impl Retention {
             if is_needed || !self.is_surplus(segment, total, now) {
                 break;
             }
+            pass(FailPoint::SegmentRemove);
             fs::remove_file(&segment.path)?;
             total -= segment.bytes;
             removed.segments += 1;
@@ -170,6 +173,9 @@ fn remove_run(directory: &Path) -> io::Result<bool> {
     }
     for segment in units(directory)? {
         fs::remove_file(segment.path)?;
+    }
+    for snapshot in snapshot_files(directory).map_err(io::Error::other)? {
+        fs::remove_file(snapshot)?;
     }
     for name in [DESCRIPTION, QUARANTINE] {
         match fs::remove_file(directory.join(name)) {

@@ -54,6 +54,17 @@ pub struct JournalWriter {
     needed_from: Arc<AtomicU64>,
 }
 
+/// Says from elsewhere which events retention keeps, as [`JournalWriter::keep_from`] does.
+#[derive(Clone, Debug, Default)]
+pub struct Keeper(Arc<AtomicU64>);
+
+impl Keeper {
+    /// Retention keeps events from `seq` on: those before it are needed by nobody any more.
+    pub fn keep_from(&self, seq: u64) {
+        self.0.store(seq, Ordering::Release);
+    }
+}
+
 impl JournalWriter {
     pub(crate) fn start(
         config: &JournalConfig,
@@ -108,7 +119,12 @@ impl JournalWriter {
     /// Retention keeps events from `seq` on: those before it are needed by nobody any more. By default, see
     /// [`Journal::keep_from`](crate::Journal::keep_from).
     pub fn keep_from(&self, seq: u64) {
-        self.needed_from.store(seq, Ordering::Release);
+        self.keeper().keep_from(seq);
+    }
+
+    /// For whoever says later what retention keeps.
+    pub fn keeper(&self) -> Keeper {
+        Keeper(Arc::clone(&self.needed_from))
     }
 
     /// How far it is, and whether it failed.

@@ -46,6 +46,12 @@ impl<V: Copy> AddressIndex<V> {
     }
 }
 
+impl<V: Copy> FromIterator<(Address, V)> for AddressIndex<V> {
+    fn from_iter<I: IntoIterator<Item = (Address, V)>>(places: I) -> Self {
+        Self { settled: Arc::new(places.into_iter().collect()), ..Self::default() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

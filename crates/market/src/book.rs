@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem;
+use std::sync::Arc;
 
 use alloy_primitives::{Address, BlockHash, BlockNumber};
 use headwater_events::{MarketLoaded, MarketResynced, PoolLoaded, Protocol, TokenJudged, TokenVerdict};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Factory, ResolvedMarket};
 use crate::pools::{PoolId, PoolMeta, PoolTable, Reserves};
@@ -40,8 +41,8 @@ pub struct PoolBook {
     /// The pools that a token is in: who is concerned when it is judged.
     pools_of: HashMap<Address, Vec<PoolId>>,
     /// Whether a token that was judged was refused.
-    refused: HashMap<Address, bool>,
-    candidates: HashMap<Address, Sighting>,
+    refused: imbl::HashMap<Address, bool>,
+    candidates: imbl::HashMap<Address, Sighting>,
     max_candidates: usize,
     /// One per applied block, oldest first; at most [`HORIZON`].
     records: VecDeque<Record>,
@@ -55,7 +56,7 @@ pub struct PoolBook {
 }
 
 /// Whether a pool in the table is proven, and by what: a block's word is undone with the block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Standing {
     /// The block that created it was undone.
     Unproven,
@@ -66,22 +67,22 @@ enum Standing {
 }
 
 /// The latest `Sync` of a candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Sighting {
     reserves: Reserves,
     number: BlockNumber,
 }
 
 /// What a block changed, so that it can be undone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Record {
     block: BlockRef,
-    touches: Vec<Touch>,
+    touches: Arc<Vec<Touch>>,
 }
 
 /// One change, in the order of application. By address and not by id, because between the block and its undoing a
 /// candidate may have become a pool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Touch {
     address: Address,
     before: Option<Sighting>,
@@ -90,7 +91,7 @@ struct Touch {
 }
 
 /// A block and the one below it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockRef {
     /// Height.
     pub number: BlockNumber,
@@ -135,7 +136,7 @@ pub struct Applied {
 }
 
 /// What the book did not take, and what it holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BookCounts {
     /// `PairCreated` of contracts that are no configured factory.
     pub foreign_factories: u64,
@@ -162,6 +163,28 @@ pub enum RolledBack {
     Lost,
 }
 
+/// A book at a moment, undo records included, to be saved. Taking it costs what the last blocks touched, because it shares
+/// the rest with the book; a book that is made of it goes on as the first one does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BookImage {
+    table: PoolTable,
+    standing: Vec<Standing>,
+    #[serde(with = "ordered")]
+    refused: imbl::HashMap<Address, bool>,
+    #[serde(with = "ordered")]
+    candidates: imbl::HashMap<Address, Sighting>,
+    records: VecDeque<Record>,
+    base: Option<BlockHash>,
+    changed: Vec<PoolId>,
+    all_changed: bool,
+    counts: BookCounts,
+}
+
+/// Why a [`BookImage`] is of no book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its parts contradict each other")]
+pub struct BadImage;
+
 /// Why a block cannot be applied or undone. The book is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BookError {
@@ -187,8 +210,8 @@ impl PoolBook {
             table: PoolTable::default(),
             standing: Vec::new(),
             pools_of: HashMap::new(),
-            refused: HashMap::new(),
-            candidates: HashMap::new(),
+            refused: imbl::HashMap::new(),
+            candidates: imbl::HashMap::new(),
             max_candidates: market.max_candidates,
             records: VecDeque::with_capacity(HORIZON + 1),
             base: None,
@@ -197,6 +220,43 @@ impl PoolBook {
             lost: None,
             counts: BookCounts::default(),
         }
+    }
+
+    /// The book as it is now, to be saved.
+    pub fn image(&self) -> BookImage {
+        BookImage {
+            table: self.table.clone(),
+            standing: self.standing.clone(),
+            refused: self.refused.clone(),
+            candidates: self.candidates.clone(),
+            records: self.records.clone(),
+            base: self.base,
+            changed: self.changed.clone(),
+            all_changed: self.all_changed,
+            counts: self.counts,
+        }
+    }
+
+    /// The book that an image was taken of; `market` is that of this book.
+    ///
+    /// # Errors
+    ///
+    /// [`BadImage`] where the parts of the image contradict each other.
+    pub fn of_image(market: &ResolvedMarket, image: BookImage) -> Result<Self, BadImage> {
+        let BookImage { table, standing, refused, candidates, records, base, changed, all_changed, counts } =
+            image;
+        let is_known = |id: &PoolId| id.index() < table.len();
+        if standing.len() != table.len() || records.len() > HORIZON || !changed.iter().all(is_known) {
+            return Err(BadImage);
+        }
+        let mut pools_of: HashMap<_, Vec<_>> = HashMap::new();
+        for (id, meta, _) in table.iter() {
+            pools_of.entry(meta.token0).or_default().push(id);
+            pools_of.entry(meta.token1).or_default().push(id);
+        }
+        let empty = Self::new(market);
+        let book = Self { table, standing, pools_of, refused, candidates, records, base, ..empty };
+        Ok(Self { changed, all_changed, counts, ..book })
     }
 
     /// The pools; a clone of it is a snapshot.
@@ -216,13 +276,18 @@ impl PoolBook {
 
     /// The pool at an address, if it is proven.
     pub fn proven(&self, address: &Address) -> Option<PoolId> {
-        self.table.find(address).filter(|id| self.standing[id.index()] != Standing::Unproven)
+        self.table.find(address).filter(|id| self.standing(*id) != Standing::Unproven)
     }
 
     /// The tokens of a pool about which nothing was learnt yet.
     pub fn unjudged_tokens(&self, id: PoolId) -> impl Iterator<Item = Address> {
         let tokens = self.table.meta(id).map(|meta| [meta.token0, meta.token1]);
         tokens.into_iter().flatten().filter(|token| !self.refused.contains_key(token))
+    }
+
+    /// How many blocks can be rolled back.
+    pub fn undoable(&self) -> usize {
+        self.records.len()
     }
 
     /// How many unproven emitters are remembered.
@@ -282,7 +347,7 @@ impl PoolBook {
         if block.number.is_multiple_of(SWEEP_EVERY) {
             self.forget_old_candidates(block.number, &mut touches);
         }
-        self.remember(Record { block, touches });
+        self.remember(Record { block, touches: Arc::new(touches) });
         applied.settle();
         self.changed.extend_from_slice(&applied.touched);
         self.changed.extend_from_slice(&applied.created);
@@ -378,7 +443,7 @@ impl PoolBook {
 
     /// The word of a block for a pool that was not there is void, unless it was created above.
     fn doubt(&mut self, address: Address, id: PoolId) {
-        let mut touches = self.records.iter().flat_map(|record| &record.touches);
+        let mut touches = self.records.iter().flat_map(|record| record.touches.iter());
         let is_new = touches.any(|touch| touch.address == address && touch.created);
         if !is_new && self.standing[id.index()] == Standing::Created {
             self.standing[id.index()] = Standing::Unproven;
@@ -398,7 +463,7 @@ impl PoolBook {
             fee_ppm: loaded.fee_ppm,
         };
         let Some(id) = self.admit(meta) else { return };
-        self.standing[id.index()] = Standing::Loaded;
+        self.set_standing(id, Standing::Loaded);
         if let Some(sighting) = self.candidates.remove(&loaded.pool) {
             self.table.set_reserves(id, Some(sighting.reserves));
         }
@@ -476,7 +541,7 @@ impl PoolBook {
         if already {
             return None;
         }
-        self.standing[id.index()] = Standing::Created;
+        self.set_standing(id, Standing::Created);
         applied.created.push(id);
         // A pair that is created now has not said anything yet.
         self.table.set_reserves(id, None);
@@ -487,7 +552,7 @@ impl PoolBook {
     fn admit(&mut self, meta: PoolMeta) -> Option<PoolId> {
         if let Some(id) = self.table.find(&meta.address) {
             let same = self.table.meta(id) == Some(&meta);
-            if !same && self.standing[id.index()] != Standing::Unproven {
+            if !same && self.standing(id) != Standing::Unproven {
                 self.counts.conflicting_proofs += 1;
                 return None;
             }
@@ -543,17 +608,27 @@ impl PoolBook {
         if let Some(at) = at
             && was_unknown
         {
-            self.records[at].touches.push(Touch::of(address, None));
+            Arc::make_mut(&mut self.records[at].touches).push(Touch::of(address, None));
         }
     }
 
     fn forget_old_candidates(&mut self, now: BlockNumber, touches: &mut Vec<Touch>) {
-        let old = |sighting: &Sighting| sighting.number.saturating_add(CANDIDATE_LIFETIME) <= now;
-        touches.extend(
-            self.candidates
-                .extract_if(|_, sighting| old(sighting))
-                .map(|(address, sighting)| Touch::of(address, Some(sighting))),
-        );
+        let is_old = |sighting: &Sighting| sighting.number.saturating_add(CANDIDATE_LIFETIME) <= now;
+        let old = self.candidates.iter().filter(|(_, sighting)| is_old(sighting));
+        let mut old: Vec<_> = old.map(|(address, sighting)| Touch::of(*address, Some(*sighting))).collect();
+        old.sort_unstable_by_key(|touch| touch.address);
+        for touch in &old {
+            self.candidates.remove(&touch.address);
+        }
+        touches.extend(old);
+    }
+
+    fn standing(&self, id: PoolId) -> Standing {
+        self.standing[id.index()]
+    }
+
+    fn set_standing(&mut self, id: PoolId, standing: Standing) {
+        self.standing[id.index()] = standing;
     }
 
     fn remember(&mut self, record: Record) {
@@ -567,9 +642,9 @@ impl PoolBook {
         let Touch { address, before, created } = *touch;
         if let Some(id) = self.table.find(&address)
             && created
-            && self.standing[id.index()] == Standing::Created
+            && self.standing(id) == Standing::Created
         {
-            self.standing[id.index()] = Standing::Unproven;
+            self.set_standing(id, Standing::Unproven);
             self.table.set_reserves(id, None);
         }
         match (self.proven(&address), before) {
@@ -596,9 +671,37 @@ impl Record {
     /// The first change of an address in this block started from `sighting`, as is known now. Says whether it was
     /// unknown before.
     fn learn_before(&mut self, address: Address, sighting: Sighting) -> bool {
-        let first = self.touches.iter_mut().find(|touch| touch.address == address);
+        let touches = Arc::make_mut(&mut self.touches);
+        let first = touches.iter_mut().find(|touch| touch.address == address);
         let unknown = first.filter(|touch| touch.before.is_none());
         unknown.map(|touch| touch.before = Some(sighting)).is_some()
+    }
+}
+
+/// A map as a sequence of pairs by ascending key, so that the same image is always the same bytes.
+mod ordered {
+    use std::hash::Hash;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K, V, S>(map: &imbl::HashMap<K, V>, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        K: Serialize + Ord + Hash,
+        V: Serialize,
+        S: Serializer,
+    {
+        let mut pairs: Vec<_> = map.iter().collect();
+        pairs.sort_unstable_by_key(|(key, _)| *key);
+        pairs.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<imbl::HashMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Hash + Eq + Clone,
+        V: Deserialize<'de> + Clone,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
     }
 }
 

@@ -11,7 +11,9 @@ mod prices;
 mod snapshot;
 mod view;
 
-pub use book::{Applied, BlockRef, BookCounts, BookError, HORIZON, PoolBook, PoolUpdate, RolledBack};
+pub use book::{
+    Applied, BadImage, BlockRef, BookCounts, BookError, BookImage, HORIZON, PoolBook, PoolUpdate, RolledBack,
+};
 pub use config::{
     ConfigError, ConfigErrors, DEFAULT_MAX_CANDIDATES, DEFAULT_MAX_POOLS, Factory, FactoryConfig, LoadFilter,
     MarketConfig, ResolvedMarket,

@@ -3,6 +3,8 @@ use std::mem;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const LEAF: usize = 32;
 const BRANCH: usize = 32;
@@ -23,7 +25,8 @@ pub struct Pages<T> {
     waiting: Vec<(usize, T)>,
 }
 
-type Branch<T> = ArrayVec<Arc<ArrayVec<T, LEAF>>, BRANCH>;
+type Branch<T> = ArrayVec<Arc<Leaf<T>>, BRANCH>;
+type Leaf<T> = ArrayVec<T, LEAF>;
 
 impl<T> Default for Pages<T> {
     fn default() -> Self {
@@ -105,16 +108,62 @@ impl<T: Clone> Pages<T> {
 
     /// All elements in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        let leaves = self.branches.iter().flat_map(|branch| branch.iter());
         let mut waiting = self.waiting.iter().peekable();
-        leaves.flat_map(|leaf| leaf.iter()).enumerate().map(move |(index, settled)| {
+        self.leaves().flat_map(|leaf| leaf.iter()).enumerate().map(move |(index, settled)| {
             waiting.next_if(|(changed, _)| *changed == index).map_or(settled, |(_, element)| element)
         })
+    }
+
+    /// The indices at which `other` holds something else or nothing, ascending; pages that both share are not looked at.
+    pub fn differing(&self, other: &Self) -> Vec<usize>
+    where
+        T: PartialEq,
+    {
+        let others = other.leaves().map(Some).chain(std::iter::repeat(None));
+        let leaves = self.leaves().zip(others).enumerate();
+        let changed = leaves.filter(|(_, (own, other))| other.is_none_or(|other| !Arc::ptr_eq(own, other)));
+        let in_pages = changed.flat_map(|(at, (own, _))| (0..own.len()).map(move |index| at * LEAF + index));
+        let waiting = self.waiting.iter().chain(&other.waiting).map(|(index, _)| *index);
+        let waiting = waiting.filter(|index| *index < self.len);
+        let mut indices: Vec<_> =
+            in_pages.chain(waiting).filter(|index| self.get(*index) != other.get(*index)).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        indices
+    }
+
+    fn leaves(&self) -> impl Iterator<Item = &Arc<Leaf<T>>> {
+        self.branches.iter().flat_map(|branch| branch.iter())
     }
 
     /// Where among the changes that wait the one of `index` is, or would be.
     fn place(&self, index: usize) -> Result<usize, usize> {
         self.waiting.binary_search_by_key(&index, |(changed, _)| *changed)
+    }
+}
+
+impl<T: Clone> FromIterator<T> for Pages<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
+        let mut pages = Self::default();
+        elements.into_iter().for_each(|element| {
+            pages.push(element);
+        });
+        pages
+    }
+}
+
+/// As a sequence.
+impl<T: Clone + Serialize> Serialize for Pages<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut elements = serializer.serialize_seq(Some(self.len))?;
+        self.iter().try_for_each(|element| elements.serialize_element(element))?;
+        elements.end()
+    }
+}
+
+impl<'de, T: Clone + Deserialize<'de>> Deserialize<'de> for Pages<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
     }
 }
 
@@ -161,6 +210,26 @@ mod tests {
                 prop_assert_eq!(pages.get(index), array.get(index));
             }
             prop_assert!(pages.iter().eq(&array));
+        }
+    }
+
+    #[test]
+    fn what_differs_from_a_copy_is_what_was_changed_since() {
+        for settles in [false, true] {
+            let mut pages: Pages<u32> = (0..3_000).collect();
+            pages.set(60, 1);
+            let copy = pages.clone();
+            for (index, element) in [(0, 1), (40, 41), (50, 50), (2_999, 0)] {
+                pages.set(index, element);
+            }
+            if settles {
+                pages.settle();
+            }
+            pages.push(7);
+            assert_eq!(pages.differing(&copy), [0, 40, 2_999, 3_000]);
+            assert!(pages.differing(&pages).is_empty());
+            let empty = Pages::default();
+            assert_eq!((pages.differing(&empty).len(), empty.differing(&pages).len()), (3_001, 0));
         }
     }
 }

@@ -1,12 +1,12 @@
 use alloy_primitives::Address;
 use headwater_events::Protocol;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::address_index::AddressIndex;
 use crate::pages::Pages;
 
 /// The place of a pool in the tables: dense, and never given to another pool within a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PoolId(pub u32);
 
 impl PoolId {
@@ -17,7 +17,7 @@ impl PoolId {
 }
 
 /// What of a pool never changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolMeta {
     /// Its address.
     pub address: Address,
@@ -34,7 +34,7 @@ pub struct PoolMeta {
 }
 
 /// What a constant-product pool holds, in smallest units; both below 2^112.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reserves {
     /// Of the token with the lower address.
     pub reserve0: u128,
@@ -53,7 +53,8 @@ impl Reserves {
 ///
 /// A pool never leaves the table: where its reserves are unknown (it was created on a chain that was reorganised
 /// away) or it may not be quoted (one of its tokens was refused), [`PoolTable::quoted`] is `None`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(into = "SavedTable", try_from = "SavedTable")]
 pub struct PoolTable {
     metas: Pages<PoolMeta>,
     states: Pages<PoolState>,
@@ -66,6 +67,38 @@ struct PoolState {
     reserves: Option<Reserves>,
     /// Whether it may be quoted.
     admitted: bool,
+}
+
+/// A table as it is saved: the index follows from the rest.
+#[derive(Serialize, Deserialize)]
+struct SavedTable {
+    metas: Pages<PoolMeta>,
+    reserves: Vec<Option<Reserves>>,
+    admitted: Vec<bool>,
+}
+
+impl From<PoolTable> for SavedTable {
+    fn from(table: PoolTable) -> Self {
+        let reserves = table.states.iter().map(|state| state.reserves).collect();
+        let admitted = table.states.iter().map(|state| state.admitted).collect();
+        Self { metas: table.metas, reserves, admitted }
+    }
+}
+
+impl TryFrom<SavedTable> for PoolTable {
+    type Error = &'static str;
+
+    fn try_from(saved: SavedTable) -> Result<Self, Self::Error> {
+        let SavedTable { metas, reserves, admitted } = saved;
+        if reserves.len() != metas.len() || admitted.len() != metas.len() {
+            return Err("the columns of the pools differ in length");
+        }
+        let states = reserves.into_iter().zip(admitted);
+        let states = states.map(|(reserves, admitted)| PoolState { reserves, admitted }).collect();
+        // Of several pools at an address, the last one is there.
+        let by_address = metas.iter().map(|meta| meta.address).zip((0..).map(PoolId)).collect();
+        Ok(Self { metas, states, by_address })
+    }
 }
 
 impl PoolTable {

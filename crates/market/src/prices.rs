@@ -1,6 +1,6 @@
 use alloy_primitives::{Address, BlockNumber};
 use headwater_events::{AsOf, Price, Snapshot};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::address_index::AddressIndex;
 use crate::pages::Pages;
@@ -17,7 +17,7 @@ pub struct PriceSnapshot {
 }
 
 /// The place of a token in a [`PriceTable`]: dense, and never given to another token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PriceId(u32);
 
 impl PriceId {
@@ -28,13 +28,32 @@ impl PriceId {
 }
 
 /// Prices by token. A copy shares with its original what neither changes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "SavedPrices")]
 pub struct PriceTable {
+    #[serde(skip)]
     places: AddressIndex<PriceId>,
     tokens: Pages<Address>,
     /// By place; those that are missing at the end are `None`.
     prices: Pages<Option<TokenPrice>>,
+    #[serde(skip)]
     priced: usize,
+}
+
+/// A table as it is saved: the rest follows.
+#[derive(Deserialize)]
+struct SavedPrices {
+    tokens: Pages<Address>,
+    prices: Pages<Option<TokenPrice>>,
+}
+
+impl From<SavedPrices> for PriceTable {
+    fn from(saved: SavedPrices) -> Self {
+        let SavedPrices { tokens, prices } = saved;
+        let places = tokens.iter().copied().zip((0..).map(PriceId)).collect();
+        let priced = prices.iter().flatten().count();
+        Self { places, tokens, prices, priced }
+    }
 }
 
 impl PriceTable {
@@ -100,6 +119,14 @@ impl PriceTable {
         self.prices.settle();
     }
 
+    /// The places at which an earlier copy of this table had another price, each with that.
+    pub fn differing(&self, earlier: &Self) -> Vec<(PriceId, Option<TokenPrice>)> {
+        let places = self.prices.differing(&earlier.prices).into_iter().map(|index| PriceId(index as u32));
+        let before = |place| earlier.at(place).copied();
+        let changed = places.filter(|place| self.at(*place).copied() != before(*place));
+        changed.map(|place| (place, before(place))).collect()
+    }
+
     /// Brings back the prices of an earlier copy of this table. The places stay.
     pub fn roll_back_to(&mut self, earlier: &Self) {
         self.prices = earlier.prices.clone();
@@ -108,7 +135,7 @@ impl PriceTable {
 }
 
 /// A price with where and when it comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenPrice {
     /// The price.
     pub price: Price,

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use headwater_actor::{Component, Quarantine, Resume};
 use headwater_bus::{
-    Backlog, Delivery, DerivedPublisher, DropNewest, Message, Outlet, SnapshotWriter, Stage, Timeline,
+    Backlog, Delivery, DerivedPublisher, DropNewest, Images, Message, Outlet, SnapshotWriter, Stage, Timeline,
 };
 use headwater_events::{AsOf, BusEvent, Envelope, ResyncRequest};
 use headwater_market::{PriceSnapshot, ResolvedMarket};
@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::config::OracleConfig;
 use crate::error::RebuildError;
-use crate::prices::{Oracle, OracleCounts, PricedBlock};
+use crate::prices::{Oracle, OracleCounts, OracleImage, PricedBlock};
 use crate::rebuild::rebuild;
 
 /// What the oracle's mailbox carries: source events.
@@ -60,7 +60,9 @@ pub struct Wiring {
     pub quarantine: Quarantine,
     /// What a restarted actor is rebuilt from.
     pub backlog: Arc<dyn Backlog>,
-    /// The first source event of this run.
+    /// Where images of the oracle are saved, so that a rebuild need not begin with the record; nowhere in a replay.
+    pub images: Option<Images<OracleImage>>,
+    /// The first source event of the record.
     pub first_seq: u64,
 }
 
@@ -76,7 +78,9 @@ impl Wiring {
     }
 
     async fn oracle_after(&self, last: u64) -> Result<Oracle, RebuildError> {
-        rebuild(self.empty(), &self.backlog, &self.quarantine, self.first_seq, last).await
+        let images = self.images.as_ref().map(|images| Arc::clone(&images.shelf));
+        rebuild(&self.market, &self.config, images, &self.backlog, &self.quarantine, self.first_seq, last)
+            .await
     }
 }
 
@@ -119,7 +123,8 @@ impl OracleActor {
         let priced = self.oracle.apply(envelope)?;
         self.note_loss(was_lost, envelope);
         if let Some(PricedBlock { snapshot, changed }) = priced {
-            self.as_of = Some(snapshot.as_of);
+            let as_of = snapshot.as_of;
+            self.as_of = Some(as_of);
             let past = self.wiring.snapshots.publish(snapshot);
             self.wiring.timeline.stamp(envelope.seq, Stage::Priced);
             // The detectors were woken on this thread; they go first, what is only told can wait.
@@ -130,6 +135,7 @@ impl OracleActor {
             }
             self.oracle.settle();
             drop(past);
+            self.save(as_of);
         } else if let BusEvent::NewBlock(_) = &envelope.event {
             self.wiring.snapshots.pass(envelope.seq);
             self.ask_anew();
@@ -173,6 +179,12 @@ impl OracleActor {
         self.wiring.snapshots.pass(last);
         self.ask_anew();
         Ok(())
+    }
+    fn save(&self, as_of: AsOf) {
+        let Some(images) = &self.wiring.images else { return };
+        if images.offer(as_of, || self.oracle.image()).is_err() {
+            debug!(block = as_of.number, "nobody saves snapshots any longer");
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 use headwater_bus::BacklogError;
-use headwater_market::BookError;
+use headwater_market::{BadImage, BookError};
 
 /// Why an event cannot be applied. What the oracle holds is no longer that of the chain: it has to be rebuilt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -7,6 +7,20 @@ pub enum OracleError {
     /// A block is missing, or a reorganisation reaches beyond the horizon.
     #[error(transparent)]
     Book(#[from] BookError),
+}
+
+/// Why an image cannot be gone on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// It is of no book.
+    #[error(transparent)]
+    Book(#[from] BadImage),
+    /// Its prices remember other blocks than its pools do.
+    #[error("its prices do not belong to its pools")]
+    History,
+    /// What a pool must hold to count has been changed since.
+    #[error("it was taken with another min_base_reserve_wei")]
+    OtherReserve,
 }
 
 /// Why the oracle cannot be rebuilt from the record.
@@ -22,6 +36,12 @@ pub enum RebuildError {
         wanted: u64,
         /// The first that is missing.
         next: u64,
+    },
+    /// The runtime is shutting down.
+    #[error("the process ends before event {wanted} was reached")]
+    ShuttingDown {
+        /// The last event that is needed.
+        wanted: u64,
     },
     /// The record has a hole.
     #[error("event {found} stands in the record where {wanted} was due")]

@@ -10,5 +10,5 @@ mod samples;
 
 pub use actor::{OracleActor, OracleMessage, OracleObserved, Wiring};
 pub use config::OracleConfig;
-pub use error::{OracleError, RebuildError};
-pub use prices::{Oracle, OracleCounts, PricedBlock};
+pub use error::{ImageError, OracleError, RebuildError};
+pub use prices::{Oracle, OracleCounts, OracleImage, PricedBlock};

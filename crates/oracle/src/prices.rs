@@ -1,4 +1,4 @@
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, U256, U512};
@@ -8,13 +8,13 @@ use headwater_events::{
     ResyncRequest, V2Action,
 };
 use headwater_market::{
-    BlockRef, Changes, HORIZON, PoolBook, PoolId, PoolUpdate, PriceId, PriceSnapshot, PriceTable, Reserves,
-    ResolvedMarket, RolledBack, TokenPrice,
+    BlockRef, BookImage, Changes, HORIZON, PoolBook, PoolId, PoolUpdate, PriceId, PriceSnapshot, PriceTable,
+    Reserves, ResolvedMarket, RolledBack, TokenPrice,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::OracleConfig;
-use crate::error::OracleError;
+use crate::error::{ImageError, OracleError};
 
 /// Blocks beyond the horizon whose prices may wait to be forgotten until there is time.
 const TO_BE_FORGOTTEN: usize = 8;
@@ -31,7 +31,7 @@ pub struct Oracle {
     /// The pools that hold the quote, and nobody else's.
     book: PoolBook,
     /// Proven pools without the quote. Their `Sync` comes often and means nothing here.
-    others: HashSet<Address>,
+    others: imbl::HashSet<Address>,
     /// What the token at each place is quoted in.
     quoted: Vec<Quoted>,
     /// The token that each pool holds beside the quote.
@@ -77,6 +77,68 @@ impl Quoted {
     }
 }
 
+/// The oracle at a moment, to be saved; cheap to take.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "SavedOracle", into = "SavedOracle")]
+pub struct OracleImage {
+    min_base_reserve: U256,
+    book: BookImage,
+    others: imbl::HashSet<Address>,
+    prices: PriceTable,
+    history: VecDeque<PriceTable>,
+    base: PriceTable,
+    counts: OracleCounts,
+}
+
+impl OracleImage {
+    /// Version of what is saved: it changes when this or anything within it does.
+    pub const VERSION: u16 = 1;
+}
+
+/// An image as it is saved: of earlier prices only what was different.
+#[derive(Serialize, Deserialize)]
+struct SavedOracle {
+    min_base_reserve: U256,
+    book: BookImage,
+    /// Ascending.
+    others: Vec<Address>,
+    prices: PriceTable,
+    /// For each block of the history, the newest first, and at last for the base: the prices that differ from those
+    /// before it in this list.
+    earlier: Vec<Vec<(PriceId, Option<TokenPrice>)>>,
+    counts: OracleCounts,
+}
+
+impl From<OracleImage> for SavedOracle {
+    fn from(image: OracleImage) -> Self {
+        let OracleImage { min_base_reserve, book, others, prices, history, base, counts } = image;
+        let mut others: Vec<_> = others.into_iter().collect();
+        others.sort_unstable();
+        let tables = || std::iter::once(&prices).chain(history.iter().rev());
+        let older = tables().skip(1).chain([&base]);
+        let earlier = tables().zip(older).map(|(newer, older)| newer.differing(older)).collect();
+        Self { min_base_reserve, book, others, prices, earlier, counts }
+    }
+}
+
+impl From<SavedOracle> for OracleImage {
+    fn from(saved: SavedOracle) -> Self {
+        let SavedOracle { min_base_reserve, book, others, prices, earlier, counts } = saved;
+        let mut table = prices.clone();
+        let mut history = VecDeque::with_capacity(HORIZON + 1);
+        for differing in earlier {
+            // A place that no token has is one of a damaged image.
+            for (place, price) in differing.into_iter().filter(|(place, _)| prices.token(*place).is_some()) {
+                table.set(place, price);
+            }
+            history.push_front(table.clone());
+        }
+        let base = history.pop_front().unwrap_or_default();
+        let others = others.into_iter().collect();
+        Self { min_base_reserve, book, others, prices, history, base, counts }
+    }
+}
+
 /// What a block did to the prices.
 #[derive(Clone, Debug)]
 pub struct PricedBlock {
@@ -87,7 +149,7 @@ pub struct PricedBlock {
 }
 
 /// The oracle in figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OracleCounts {
     /// Blocks applied, undone ones included.
     pub blocks: u64,
@@ -111,7 +173,7 @@ impl Oracle {
             min_base_reserve: config.min_base_reserve_wei,
             factories: market.factories.iter().map(|factory| factory.address).collect(),
             book: PoolBook::new(market),
-            others: HashSet::new(),
+            others: imbl::HashSet::new(),
             quoted: Vec::new(),
             token_of: Vec::new(),
             prices: PriceTable::default(),
@@ -120,6 +182,49 @@ impl Oracle {
             seen: None,
             counts: OracleCounts::default(),
         }
+    }
+
+    /// The oracle as it is now, to be saved.
+    pub fn image(&self) -> OracleImage {
+        // As many steps as the book has.
+        let forgotten = self.history.len().saturating_sub(HORIZON);
+        let base = forgotten.checked_sub(1).map_or(&self.base, |oldest| &self.history[oldest]);
+        OracleImage {
+            min_base_reserve: self.min_base_reserve,
+            book: self.book.image(),
+            others: self.others.clone(),
+            prices: self.prices.clone(),
+            history: self.history.iter().skip(forgotten).cloned().collect(),
+            base: base.clone(),
+            counts: self.counts,
+        }
+    }
+
+    /// The oracle that an image was taken of right behind a block, about the same market.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError`] where the configuration is another one, or the parts of the image contradict each other.
+    pub fn of_image(
+        market: &ResolvedMarket,
+        config: &OracleConfig,
+        image: OracleImage,
+    ) -> Result<Self, ImageError> {
+        let OracleImage { min_base_reserve, book, others, prices, history, base, counts } = image;
+        if min_base_reserve != config.min_base_reserve_wei {
+            return Err(ImageError::OtherReserve);
+        }
+        let book = PoolBook::of_image(market, book)?;
+        if history.len() != book.undoable() {
+            return Err(ImageError::History);
+        }
+        let empty = Self::new(market, config);
+        let mut oracle = Self { book, others, prices, history, base, counts, ..empty };
+        let ids: Vec<_> = oracle.book.table().iter().map(|(id, ..)| id).collect();
+        for id in ids {
+            oracle.token_of(id);
+        }
+        Ok(oracle)
     }
 
     /// Whether an event changes a price.

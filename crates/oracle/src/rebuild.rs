@@ -2,12 +2,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_actor::Quarantine;
-use headwater_bus::Backlog;
+use headwater_bus::{Backlog, Image, Shelf};
 use headwater_events::Envelope;
-use tokio::task::spawn_blocking;
+use headwater_market::ResolvedMarket;
+use tokio::task::{JoinError, spawn_blocking};
+use tracing::{info, warn};
 
+use crate::config::OracleConfig;
 use crate::error::RebuildError;
-use crate::prices::Oracle;
+use crate::prices::{Oracle, OracleImage};
 
 /// Under this name its messages are set aside.
 const ACTOR: &str = "oracle";
@@ -19,15 +22,22 @@ const BATCH: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// `oracle`, which knows nothing yet, after the recorded events from `first` to `last`, without what was set aside.
+/// The oracle after the recorded events up to `last`, without what was set aside. It is folded from the newest image
+/// that serves; without one, from event `first`.
 pub(crate) async fn rebuild(
-    mut oracle: Oracle,
+    market: &Arc<ResolvedMarket>,
+    config: &OracleConfig,
+    images: Option<Arc<dyn Shelf<OracleImage>>>,
     backlog: &Arc<dyn Backlog>,
     quarantine: &Quarantine,
     first: u64,
     last: u64,
 ) -> Result<Oracle, RebuildError> {
-    let mut next = first;
+    let restored = match images {
+        Some(images) => restore(Arc::clone(market), config.clone(), images, last).await?,
+        None => None,
+    };
+    let (mut oracle, mut next) = restored.unwrap_or_else(|| (Oracle::new(market, config), first));
     let mut waited = Duration::ZERO;
     while next <= last {
         let folded;
@@ -45,6 +55,30 @@ pub(crate) async fn rebuild(
     Ok(oracle)
 }
 
+/// The oracle of the newest image up to event `last` that serves, and the event behind it.
+async fn restore(
+    market: Arc<ResolvedMarket>,
+    config: OracleConfig,
+    images: Arc<dyn Shelf<OracleImage>>,
+    last: u64,
+) -> Result<Option<(Oracle, u64)>, RebuildError> {
+    unblocked(last, move || {
+        let mut until = last;
+        while let Some(Image { as_of, content }) = images.newest(until) {
+            match Oracle::of_image(&market, &config, content) {
+                Ok(oracle) => {
+                    info!(block = as_of.number, seq = as_of.seq, last, "rebuilding from a snapshot");
+                    return Ok(Some((oracle, as_of.seq + 1)));
+                }
+                Err(error) => warn!(%error, block = as_of.number, "a snapshot is refused"),
+            }
+            until = as_of.seq.saturating_sub(1);
+        }
+        Ok(None)
+    })
+    .await
+}
+
 /// Folds the next events of the record; says how many there were. Reads a disk, and so runs where it may block.
 async fn fold_batch(
     mut oracle: Oracle,
@@ -54,14 +88,26 @@ async fn fold_batch(
     last: u64,
 ) -> Result<(Oracle, u64), RebuildError> {
     let limit = usize::try_from(last - next + 1).unwrap_or(BATCH).min(BATCH);
-    let folded = spawn_blocking(move || {
+    unblocked(last, move || {
         let events = backlog.read(next, limit)?;
         for (wanted, envelope) in (next..).zip(&events) {
             fold(&mut oracle, &quarantine, wanted, envelope)?;
         }
         Ok((oracle, events.len() as u64))
-    });
-    folded.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    })
+    .await
+}
+
+/// Runs what reads a disk where it may block.
+async fn unblocked<T: Send + 'static>(
+    last: u64,
+    read: impl FnOnce() -> Result<T, RebuildError> + Send + 'static,
+) -> Result<T, RebuildError> {
+    match spawn_blocking(read).await.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => Err(RebuildError::ShuttingDown { wanted: last }),
+    }
 }
 
 fn fold(

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use headwater_actor::{Component, Quarantine, Resume};
 use headwater_bus::{
-    Backlog, Delivery, DerivedPublisher, DropNewest, Message, Outlet, SnapshotWriter, Stage, Timeline,
+    Backlog, Delivery, DerivedPublisher, DropNewest, Images, Message, Outlet, SnapshotWriter, Stage, Timeline,
 };
 use headwater_events::{AsOf, BusEvent, Envelope, ResyncRequest};
 use headwater_market::{MarketSnapshot, ResolvedMarket};
@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::error::RebuildError;
 use crate::rebuild::rebuild;
-use crate::world::{AppliedBlock, LoadRequest, World, WorldCounts};
+use crate::world::{AppliedBlock, LoadRequest, World, WorldCounts, WorldImage};
 
 /// What the state's mailbox carries: source events.
 #[derive(Clone, Debug)]
@@ -59,7 +59,9 @@ pub struct Wiring {
     pub quarantine: Quarantine,
     /// What a restarted actor is rebuilt from.
     pub backlog: Arc<dyn Backlog>,
-    /// The first source event of this run.
+    /// Where images of the world are saved, so that a rebuild need not begin with the record; nowhere in a replay.
+    pub images: Option<Images<WorldImage>>,
+    /// The first source event of the record.
     pub first_seq: u64,
 }
 
@@ -121,6 +123,7 @@ impl StateActor {
             self.ask(&block);
             self.world.settle();
             drop(past);
+            self.save(block.snapshot.as_of);
         } else if let BusEvent::NewBlock(_) = &envelope.event {
             self.wiring.snapshots.pass(envelope.seq);
             self.ask_anew();
@@ -166,6 +169,13 @@ impl StateActor {
         Ok(())
     }
 
+    fn save(&self, as_of: AsOf) {
+        let Some(images) = &self.wiring.images else { return };
+        if images.offer(as_of, || self.world.image()).is_err() {
+            debug!(block = as_of.number, "nobody saves snapshots any longer");
+        }
+    }
+
     fn tell(&self, cause: u64, block: &AppliedBlock) {
         let liquidity = block.liquidity().map(BusEvent::LiquidityChange);
         if self.wiring.derived.publish(cause, 0, liquidity).is_err() {
@@ -191,7 +201,8 @@ impl StateActor {
 
 impl Wiring {
     async fn world_after(&self, last: u64) -> Result<World, RebuildError> {
-        rebuild(&self.market, &self.backlog, &self.quarantine, self.first_seq, last).await
+        let images = self.images.as_ref().map(|images| Arc::clone(&images.shelf));
+        rebuild(&self.market, images, &self.backlog, &self.quarantine, self.first_seq, last).await
     }
 }
 

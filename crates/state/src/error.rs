@@ -25,6 +25,12 @@ pub enum RebuildError {
         /// The first that is missing.
         next: u64,
     },
+    /// The runtime is shutting down.
+    #[error("the process ends before event {wanted} was reached")]
+    ShuttingDown {
+        /// The last event that is needed.
+        wanted: u64,
+    },
     /// The record has a hole.
     #[error("event {found} stands in the record where {wanted} was due")]
     Hole {

@@ -15,4 +15,4 @@ pub use error::{LoadError, RebuildError, WorldError};
 pub use loader::{
     BulkLoad, LoadReport, Loader, LoaderObserved, Resynchroniser, ResynchroniserObserved, bulk_load,
 };
-pub use world::{AppliedBlock, LoadRequest, Subject, World, WorldCounts};
+pub use world::{AppliedBlock, LoadRequest, Subject, World, WorldCounts, WorldImage};

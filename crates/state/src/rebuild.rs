@@ -2,13 +2,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_actor::Quarantine;
-use headwater_bus::Backlog;
+use headwater_bus::{Backlog, Image, Shelf};
 use headwater_events::Envelope;
 use headwater_market::ResolvedMarket;
 use tokio::task::{JoinError, spawn_blocking};
+use tracing::{info, warn};
 
 use crate::error::RebuildError;
-use crate::world::World;
+use crate::world::{World, WorldImage};
 
 /// Under this name its messages are set aside.
 const ACTOR: &str = "state";
@@ -20,17 +21,21 @@ const BATCH: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The world after the recorded events from `first` to `last`: the one that an undisturbed actor would have, without
-/// what was set aside.
+/// The world after the recorded events up to `last`: the one that an undisturbed actor would have, without what was set
+/// aside. It is folded from the newest image that serves; without one, from event `first`.
 pub(crate) async fn rebuild(
-    market: &ResolvedMarket,
+    market: &Arc<ResolvedMarket>,
+    images: Option<Arc<dyn Shelf<WorldImage>>>,
     backlog: &Arc<dyn Backlog>,
     quarantine: &Quarantine,
     first: u64,
     last: u64,
 ) -> Result<World, RebuildError> {
-    let mut world = World::new(market);
-    let mut next = first;
+    let restored = match images {
+        Some(images) => restore(Arc::clone(market), images, last).await?,
+        None => None,
+    };
+    let (mut world, mut next) = restored.unwrap_or_else(|| (World::new(market), first));
     let mut waited = Duration::ZERO;
     while next <= last {
         let read;
@@ -48,6 +53,29 @@ pub(crate) async fn rebuild(
     Ok(world)
 }
 
+/// The world of the newest image up to event `last` that serves, and the event behind it.
+async fn restore(
+    market: Arc<ResolvedMarket>,
+    images: Arc<dyn Shelf<WorldImage>>,
+    last: u64,
+) -> Result<Option<(World, u64)>, RebuildError> {
+    unblocked(last, move || {
+        let mut until = last;
+        while let Some(Image { as_of, content }) = images.newest(until) {
+            match World::of_image(&market, content) {
+                Ok(world) => {
+                    info!(block = as_of.number, seq = as_of.seq, last, "rebuilding from a snapshot");
+                    return Ok(Some((world, as_of.seq + 1)));
+                }
+                Err(error) => warn!(%error, block = as_of.number, "a snapshot is refused"),
+            }
+            until = as_of.seq.saturating_sub(1);
+        }
+        Ok(None)
+    })
+    .await
+}
+
 /// Folds the next events of the record; says how many there were. Reads a disk, and so runs where it may block.
 async fn fold_batch(
     mut world: World,
@@ -57,18 +85,25 @@ async fn fold_batch(
     last: u64,
 ) -> Result<(World, u64), RebuildError> {
     let limit = usize::try_from(last - next + 1).unwrap_or(BATCH).min(BATCH);
-    let folded = spawn_blocking(move || {
+    unblocked(last, move || {
         let events = backlog.read(next, limit)?;
         for (wanted, envelope) in (next..).zip(&events) {
             fold(&mut world, &quarantine, wanted, envelope)?;
         }
         Ok((world, events.len() as u64))
-    });
-    match folded.await.map_err(JoinError::try_into_panic) {
-        Ok(folded) => folded,
+    })
+    .await
+}
+
+/// Runs what reads a disk where it may block.
+async fn unblocked<T: Send + 'static>(
+    last: u64,
+    read: impl FnOnce() -> Result<T, RebuildError> + Send + 'static,
+) -> Result<T, RebuildError> {
+    match spawn_blocking(read).await.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        // The runtime is shutting down.
-        Err(Err(_)) => Err(RebuildError::Short { wanted: last, next }),
+        Err(Err(_)) => Err(RebuildError::ShuttingDown { wanted: last }),
     }
 }
 

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bloom, Bytes};
 use headwater_abi::logs;
-use headwater_bus::{Backlog, BacklogError};
+use headwater_bus::{Backlog, BacklogError, Image, Shelf};
 use headwater_events::{
     BlockEvent, BusEvent, Envelope, Grade, Header, Log, MarketLoaded, PoolLoaded, PoolProof, Protocol,
     ReorgEvent, RunId, TokenJudged, TokenVerdict,
 };
 use headwater_market::{MarketConfig, MarketSnapshot, ResolvedMarket};
 use proptest::prelude::*;
+
+use crate::world::WorldImage;
 
 pub(crate) const GENESIS: B256 = B256::ZERO;
 
@@ -199,6 +201,17 @@ pub(crate) fn seen(snapshot: &MarketSnapshot) -> String {
         snapshot.pools.iter().map(|(id, meta, held)| (id, meta, held, snapshot.pools.quoted(id))).collect();
     let MarketSnapshot { as_of, parent, head, changes, .. } = snapshot;
     format!("{as_of:?} {parent:?} {head:?} {changes:?} {pools:#?}")
+}
+
+/// Images in memory, in any order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shelved(pub(crate) Vec<Image<WorldImage>>);
+
+impl Shelf<WorldImage> for Shelved {
+    fn newest(&self, until: u64) -> Option<Image<WorldImage>> {
+        let in_time = self.0.iter().filter(|image| image.as_of.seq <= until);
+        in_time.max_by_key(|image| image.as_of.seq).cloned()
+    }
 }
 
 /// The first so many events as a record.

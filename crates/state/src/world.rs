@@ -7,10 +7,10 @@ use headwater_events::{
     AsOf, BlockEvent, BusEvent, Envelope, LiquidityEvent, Log, ReorgEvent, ResyncRequest, V2Action,
 };
 use headwater_market::{
-    Applied, BlockRef, BookCounts, Head, MarketSnapshot, PoolBook, PoolUpdate, Reserves, ResolvedMarket,
-    RolledBack,
+    Applied, BadImage, BlockRef, BookCounts, BookImage, Head, MarketSnapshot, PoolBook, PoolUpdate, Reserves,
+    ResolvedMarket, RolledBack,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::WorldError;
 
@@ -27,6 +27,20 @@ pub struct World {
     seen: Option<AsOf>,
     blocks: u64,
     malformed: u64,
+}
+
+/// The world at a moment, to be saved; cheap to take.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorldImage {
+    book: BookImage,
+    last: Option<AsOf>,
+    blocks: u64,
+    malformed: u64,
+}
+
+impl WorldImage {
+    /// Version of what is saved: it changes when this or anything within it does.
+    pub const VERSION: u16 = 1;
 }
 
 /// What a block did to the world.
@@ -84,6 +98,22 @@ impl World {
     /// Nothing is known but the market's configuration.
     pub fn new(market: &ResolvedMarket) -> Self {
         Self { book: PoolBook::new(market), last: None, seen: None, blocks: 0, malformed: 0 }
+    }
+
+    /// The world as it is now, to be saved.
+    pub fn image(&self) -> WorldImage {
+        let Self { book, last, blocks, malformed, .. } = self;
+        WorldImage { book: book.image(), last: *last, blocks: *blocks, malformed: *malformed }
+    }
+
+    /// The world that an image was taken of, about the same market.
+    ///
+    /// # Errors
+    ///
+    /// [`BadImage`] where the parts of the image contradict each other.
+    pub fn of_image(market: &ResolvedMarket, image: WorldImage) -> Result<Self, BadImage> {
+        let WorldImage { book, last, blocks, malformed } = image;
+        Ok(Self { book: PoolBook::of_image(market, book)?, last, seen: last, blocks, malformed })
     }
 
     /// Whether an event changes the world.

@@ -9,3 +9,4 @@ pub mod market;
 pub mod rebuild;
 pub mod rpc;
 pub mod scratch;
+pub mod snapshot;

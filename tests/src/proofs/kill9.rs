@@ -1,8 +1,14 @@
 //! The real process, killed again and again while a chain grows, and going on each time with what it had recorded.
 //!
+//! It dies at random moments, and at each fail point: before each write, rename, removal and forcing to the disk of its
+//! journal, its snapshots and its description, and in the middle of each write.
+//!
 //! The chain does not wait for it: blocks and reorganisations come while it is dead. In the end its record has to be the
-//! chain, each block once; and whatever it found, in any of its lives, has to be what the exhaustive search finds on the
+//! chain, each block once; its snapshots have to hold the reserves, the prices and the undo records of their block; and whatever it found, in any of its lives, has to be what the exhaustive search finds on the
 //! reserves of that block, which are kept here beside the generator.
+
+mod points;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +28,7 @@ use headwater_reference::rebuild::Rebuild;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, sleep, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
 use super::replay::as_json;
 use crate::exhaustive::Exhaustive;
@@ -34,8 +40,9 @@ use crate::workflows::{Process, headwater};
 /// `kill -9`.
 pub const KILL9: Proof = Proof {
     name: "kill9",
-    about: "the process, killed at random moments under load: its record is the chain, and what it finds stays right",
-    full_duration: "3 min",
+    about: "the process, killed at random moments and at every fail point under load: its record is the chain, its state that \
+            of the chain, and what it finds stays right",
+    full_duration: "6 min",
     run,
 };
 
@@ -44,32 +51,44 @@ const CHAIN_ID: u64 = 424_243;
 /// Small, so that the exhaustive search of every block is quick; every block carries a hundred logs.
 const LOAD: Load = Load { pools: 40, touched: 12, shocked: 4, transactions: 20, logs: 100 };
 
+/// For the many lives that end at fail points.
+const LIGHT: Load = Load { pools: 40, touched: 6, shocked: 2, transactions: 12, logs: 24 };
+
 /// For a long record: the node and the judge keep every block in memory.
 /// A transaction carries one swap at most, and the first of these blocks puts back what the last one shocked.
 const SLIGHT: Load = Load { pools: 40, touched: 1, shocked: 0, transactions: 6, logs: 8 };
 
 /// From one block to the next.
 const BLOCK_TIME: Duration = Duration::from_millis(15);
+/// Of light blocks.
+const LIGHT_BLOCK_TIME: Duration = Duration::from_millis(25);
 
 /// Of a hundred blocks, how many come with a reorganisation of the ones before them.
 const REORGS_IN_100: u32 = 6;
 const DEEPEST: usize = 4;
 
 /// For what takes a few hundred milliseconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// More of it for a block that has to be generated first.
 const PER_BLOCK: Duration = Duration::from_millis(50);
 
+/// Blocks from one snapshot to the next: many of them in a short life.
+const SNAPSHOT_BLOCKS: u64 = 8;
+
 struct Size {
     kills: u64,
+    /// How often the process dies at each fail point.
+    rounds: u64,
+    /// At how many of them, if not at all.
+    points: usize,
     /// Blocks on record when the process is last started.
     journal: usize,
     floor: u64,
 }
 
-const FULL: Size = Size { kills: 100, journal: 10_000, floor: 1_000 };
-const QUICK: Size = Size { kills: 6, journal: 0, floor: 15 };
+const FULL: Size = Size { kills: 100, rounds: 10, points: usize::MAX, journal: 10_000, floor: 1_000 };
+const QUICK: Size = Size { kills: 4, rounds: 1, points: 8, journal: 0, floor: 15 };
 
 /// How soon a process has to be ready behind a long record.
 const READY_WITHIN: Duration = Duration::from_secs(3);
@@ -88,82 +107,110 @@ async fn prove(seed: u64, size: &Size) -> anyhow::Result<Report> {
     node.answer_v2(generator.world.contracts());
     node.push_block(generator.blocks[0].block.clone());
     let chain = Arc::new(Mutex::new(generator));
-    let lives = Lives { folder: folder.path().to_owned(), url };
-    fs::write(lives.config(), config_text(&lives.journal()))?;
+    let mut lives = Lives::new(&folder.path().join("killed"), &url, "")?;
 
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x9e37_79b9);
     let mut feeding = feed(&node, &chain, BLOCK_TIME);
-    let mut unready = 0;
-    for life in 0..size.kills {
-        let mut process = lives.start(life)?;
-        // The first one has to get through its load, or there is nothing to go on with.
-        let is_early = life > 0 && random.random_range(0..10) < 3;
-        if is_early {
-            sleep(Duration::from_millis(random.random_range(0..250))).await;
-            unready += 1;
-        } else {
-            lives.until_written(life, 1).await?;
-            sleep(Duration::from_millis(random.random_range(0..300))).await;
-        }
-        process.kill()?;
-    }
-    if size.journal > 0 {
+    lives.begin(&chain).await?;
+    let unready = kill_at_random(&mut lives, &mut random, size.kills).await?;
+    feeding.abort();
+    lock(&chain).world.reload(LIGHT);
+    feeding = feed(&node, &chain, LIGHT_BLOCK_TIME);
+    let died = points::die_at_each(&mut lives, &mut random, size, &chain, folder.path()).await?;
+    let without = if size.journal > 0 {
         feeding.abort();
         lock(&chain).world.reload(SLIGHT);
         feeding = feed(&node, &chain, Duration::from_millis(2));
-        let life = size.kills;
-        let mut process = lives.start(life)?;
-        lives.until_written(life, size.journal).await?;
+        let mut process = lives.start(None)?;
+        lives.until_written(size.journal).await?;
         process.kill()?;
-    }
+        feeding.abort();
+        let aside = lives.put_snapshots_aside()?;
+        let (mut process, ready) = lives.start_ready(&node, &chain).await?;
+        process.kill()?;
+        lives.put_back(&aside)?;
+        Some(ready)
+    } else {
+        None
+    };
     feeding.abort();
     let _ = feeding.await;
 
-    let last = size.kills + 1;
-    let began = clock::now();
-    let process = lives.start(last)?;
-    lives.until_written(last, 0).await?;
-    // The line of a block without findings is written when another one comes.
-    let head = lock(&chain).next();
-    let hash = head.hash();
-    node.push_block(head);
-    let next = lock(&chain).next();
-    node.push_block(next);
-    lives.until_seen(last, hash).await?;
-    let ready = began.elapsed();
+    let (process, ready) = lives.start_ready(&node, &chain).await?;
     ensure!(size.journal == 0 || ready <= READY_WITHIN, "ready after {ready:?}");
+    let head = snapshots::until_saved(&lives, &node, &chain).await?;
     interrupt(process).await?;
 
     let chain = Arc::try_unwrap(chain).ok().context("somebody still feeds")?;
     let chain = chain.into_inner().unwrap_or_else(PoisonError::into_inner);
     let record = lives.judge_record(&chain)?;
-    let findings = lives.judge_findings(&chain, last)?;
-    let resumed = lives.count("going on with an earlier run", last)?;
-    let torn = lives.count("cut off the incomplete record", last)?;
-    ensure!(resumed >= size.kills, "only {resumed} lives went on with what was there");
+    let state = snapshots::judge(&lives.run()?, &chain, head)?;
+    let findings = lives.judge_findings(&chain)?;
+    let resumed = lives.count("going on with an earlier run")?;
+    let torn = lives.count("cut off the incomplete record")?;
+    let anew = lives.count("beginning anew")? + lives.count("loading anew")?;
+    ensure!(anew == 0, "{anew} of {} lives did not go on with what was there", lives.begun);
+    let restored = lives.count("rebuilding from a snapshot")?;
+    let last = fs::read_to_string(lives.log(lives.begun - 1))?;
+    let from_snapshots = last.matches("rebuilding from a snapshot").count();
+    ensure!(
+        from_snapshots == 2,
+        "state and oracle of the last life were not both rebuilt from a snapshot:\n{last}"
+    );
+    let behind = match without {
+        Some(without) => format!("; {without:?} when the snapshots were put aside"),
+        None => String::new(),
+    };
     Ok(Report {
         checked: findings.blocks,
         floor: size.floor,
-        skipped: 0,
+        skipped: died.skipped,
         seed,
         lines: vec![
+            format!("{} kills, {unready} of them before the process was ready", size.kills),
             format!(
-                "{} kills, {unready} of them before the process was ready; {resumed} lives went on",
-                size.kills
+                "{} deaths at {} fail points: {}",
+                died.deaths,
+                died.points.len(),
+                died.points.join(", ")
             ),
-            format!("{torn} records cut off in the middle, removed and reported"),
+            format!(
+                "{resumed} lives went on, {restored} of them from snapshots; {torn} records cut off in the middle"
+            ),
+            died.retained,
             format!(
                 "the record: {} canonical blocks, each once, as generated; {} reorganisations, {} gaps filled",
                 record.blocks, record.reorgs, record.gaps
             ),
             format!("{} reserves at the end as a plain fold of the chain has them", record.pools),
             format!(
+                "the last snapshots: {} reserves, {} prices and {} blocks undone one by one, all as the chain has them",
+                state.pools, state.prices, state.undone
+            ),
+            format!(
                 "{} blocks judged, {} cycles: all found, none invented",
                 findings.blocks, findings.cycles
             ),
-            format!("the last life had decided on its first new block {ready:?} after its start"),
+            format!("the last life had decided on its first new block {ready:?} after its start{behind}"),
         ],
     })
+}
+
+/// How many were killed before they were ready.
+async fn kill_at_random(lives: &mut Lives, random: &mut ChaCha8Rng, kills: u64) -> anyhow::Result<u64> {
+    let mut unready = 0;
+    for _kill in 0..kills {
+        let mut process = lives.start(None)?;
+        if random.random_range(0..10) < 3 {
+            sleep(Duration::from_millis(random.random_range(0..250))).await;
+            unready += 1;
+        } else {
+            lives.until_written(1).await?;
+            sleep(Duration::from_millis(random.random_range(0..300))).await;
+        }
+        process.kill()?;
+    }
+    Ok(unready)
 }
 
 /// A chain that grows, with the reserves after each of its blocks.
@@ -174,6 +221,8 @@ pub(super) struct Generator {
     /// Of every block there ever was.
     pub(super) pools: BTreeMap<B256, Vec<Pool>>,
     random: ChaCha8Rng,
+    /// Whether nothing is reorganised: a run that begins anew cannot go below the block that it loaded the market at.
+    calm: bool,
 }
 
 pub(super) struct Generated {
@@ -191,6 +240,7 @@ impl Generator {
             blocks: Vec::new(),
             pools: BTreeMap::new(),
             random: ChaCha8Rng::seed_from_u64(seed),
+            calm: true,
         };
         generator.append(block);
         generator
@@ -235,10 +285,12 @@ fn feed(node: &Arc<FakeNode>, chain: &Arc<Mutex<Generator>>, pace: Duration) -> 
     let (node, chain) = (Arc::clone(node), Arc::clone(chain));
     tokio::spawn(async move {
         let mut ticks = interval(pace);
+        // A machine that is busy gets no burst of blocks.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let mut chain = lock(&chain);
-            if chain.blocks.len() > DEEPEST && chain.random.random_range(0..100) < REORGS_IN_100 {
+            if !chain.calm && chain.random.random_range(0..100) < REORGS_IN_100 {
                 let branch = chain.reorganise();
                 node.reorg_to(branch);
             } else {
@@ -248,10 +300,12 @@ fn feed(node: &Arc<FakeNode>, chain: &Arc<Mutex<Generator>>, pace: Duration) -> 
     })
 }
 
-/// The processes, and what they leave in a folder.
+/// The processes that go on with each other, and what they leave in a folder.
 struct Lives {
     folder: PathBuf,
     url: String,
+    /// How many there were; the last one is the greatest number below it.
+    begun: u64,
 }
 
 /// What the record holds.
@@ -270,6 +324,15 @@ struct Judged {
 }
 
 impl Lives {
+    /// None yet; `journal` is what their `[journal]` has beside its directory.
+    fn new(folder: &Path, url: &str, journal: &str) -> anyhow::Result<Self> {
+        fs::create_dir(folder)?;
+        let lives = Self { folder: folder.to_owned(), url: url.to_owned(), begun: 0 };
+        let config = config_text(&lives.journal());
+        fs::write(lives.config(), format!("{config}snapshot_blocks = {SNAPSHOT_BLOCKS}\n{journal}"))?;
+        Ok(lives)
+    }
+
     fn config(&self) -> PathBuf {
         self.folder.join("headwater.toml")
     }
@@ -286,7 +349,35 @@ impl Lives {
         self.folder.join(format!("{life}.log"))
     }
 
-    fn start(&self, life: u64) -> anyhow::Result<Process> {
+    /// The directory of the only run that has recorded a block.
+    fn run(&self) -> anyhow::Result<PathBuf> {
+        let mut runs = Vec::new();
+        for entry in fs::read_dir(self.journal())? {
+            let run = entry?.path();
+            let is_one =
+                fs::read_dir(&run)?.flatten().any(|file| file.path().extension() == Some("hwj".as_ref()));
+            if is_one && headwater_journal::info(&run)?.blocks.is_some() {
+                runs.push(run);
+            }
+        }
+        let [run] = &runs[..] else { anyhow::bail!("{} records instead of one", runs.len()) };
+        Ok(run.clone())
+    }
+
+    /// The first life: it gets through its load and some blocks, so that there is something to go on with, and is killed.
+    async fn begin(&mut self, chain: &Mutex<Generator>) -> anyhow::Result<()> {
+        lock(chain).calm = true;
+        let mut process = self.start(None)?;
+        self.until_written(DEEPEST + 2).await?;
+        process.kill()?;
+        lock(chain).calm = false;
+        Ok(())
+    }
+
+    /// Starts the next life; `dying` arms a fail point.
+    fn start(&mut self, dying: Option<&str>) -> anyhow::Result<Process> {
+        let life = self.begun;
+        self.begun += 1;
         let mut command = Command::new(headwater()?);
         command
             .args(["run", "--rpc", &self.url, "--config"])
@@ -294,33 +385,49 @@ impl Lives {
             .arg("--ndjson")
             .arg(self.results(life))
             .env_remove("RUST_LOG")
+            .envs(dying.map(|point| ("HEADWATER_FAIL_POINT", point)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(self.log(life))?);
         Process::start(&mut command)
     }
 
-    /// Waits until a life has written the lines of so many blocks, or, for none, until it follows the chain.
-    async fn until_written(&self, life: u64, blocks: usize) -> anyhow::Result<()> {
+    /// Starts a life; how long it takes until it has decided on its first new block.
+    async fn start_ready(
+        &mut self,
+        node: &FakeNode,
+        chain: &Mutex<Generator>,
+    ) -> anyhow::Result<(Process, Duration)> {
+        let began = clock::now();
+        let process = self.start(None)?;
+        self.until_written(0).await?;
+        // The line of a block without findings is written when another one comes.
+        let head = lock(chain).next();
+        let hash = head.hash();
+        node.push_block(head);
+        let next = lock(chain).next();
+        node.push_block(next);
+        self.until_seen(hash).await?;
+        Ok((process, began.elapsed()))
+    }
+
+    /// Waits until the last life has written the lines of so many blocks, or, for none, until it follows the chain.
+    async fn until_written(&self, blocks: usize) -> anyhow::Result<()> {
         let patience = PATIENCE + blocks as u32 * PER_BLOCK;
-        self.until(life, patience, |results, log| match blocks {
+        self.until(patience, |results, log| match blocks {
             0 => log.contains("following the chain"),
             _ => results.matches(r#""type":"block""#).count() >= blocks,
         })
         .await
     }
 
-    async fn until_seen(&self, life: u64, block: B256) -> anyhow::Result<()> {
+    async fn until_seen(&self, block: B256) -> anyhow::Result<()> {
         let seen = format!(r#""hash":"{block:#x}""#);
-        self.until(life, PATIENCE, |results, _| results.contains(&seen)).await
+        self.until(PATIENCE, |results, _| results.contains(&seen)).await
     }
 
-    async fn until(
-        &self,
-        life: u64,
-        patience: Duration,
-        is_so: impl Fn(&str, &str) -> bool,
-    ) -> anyhow::Result<()> {
+    async fn until(&self, patience: Duration, is_so: impl Fn(&str, &str) -> bool) -> anyhow::Result<()> {
+        let life = self.begun - 1;
         let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
         let deadline = Instant::now() + patience;
         let mut ticks = interval(Duration::from_millis(10));
@@ -331,13 +438,29 @@ impl Lives {
         Ok(())
     }
 
+    /// Takes away the snapshots that there are; says where to.
+    fn put_snapshots_aside(&self) -> anyhow::Result<PathBuf> {
+        let aside = self.folder.join("aside");
+        fs::create_dir(&aside)?;
+        for snapshot in snapshots::files(&self.run()?)? {
+            fs::rename(&snapshot, aside.join(snapshot.file_name().context("a file has a name")?))?;
+        }
+        Ok(aside)
+    }
+
+    fn put_back(&self, aside: &Path) -> anyhow::Result<()> {
+        let run = self.run()?;
+        for snapshot in snapshots::files(aside)? {
+            fs::rename(&snapshot, run.join(snapshot.file_name().context("a file has a name")?))?;
+        }
+        Ok(())
+    }
+
     /// The one record that all lives wrote, against the generator's chain.
     fn judge_record(&self, chain: &Generator) -> anyhow::Result<Recorded> {
-        let runs: Vec<_> = fs::read_dir(self.journal())?.collect::<Result<_, _>>()?;
-        let [run] = &runs[..] else { anyhow::bail!("{} records instead of one", runs.len()) };
         let mut rebuild = Rebuild::new(FACTORIES.map(|factory| (factory, 3_000)));
         let (mut reorgs, mut gaps) = (0, 0);
-        for record in Recording::open(run.path())?.records(1) {
+        for record in Recording::open(self.run()?)?.records(1) {
             let envelope = record?.envelope;
             reorgs += usize::from(matches!(envelope.event, BusEvent::Reorg(_)));
             gaps += usize::from(matches!(envelope.event, BusEvent::SourceGap(_)));
@@ -358,12 +481,12 @@ impl Lives {
     }
 
     /// What each life found in the blocks that it evaluated.
-    fn judge_findings(&self, chain: &Generator, last: u64) -> anyhow::Result<Judged> {
+    fn judge_findings(&self, chain: &Generator) -> anyhow::Result<Judged> {
         let (mut judged, mut exhaustive) = (Judged::default(), Exhaustive::default());
         let bases = [WETH];
-        for life in 0..=last {
+        for life in 0..self.begun {
             let Ok(text) = fs::read_to_string(self.results(life)) else { continue };
-            let (blocks, found) = whole_blocks(&text, life == last)?;
+            let (blocks, found) = whole_blocks(&text, life + 1 == self.begun)?;
             for block in blocks.iter().filter(|block| block.was_evaluated()) {
                 let pools = chain.pools.get(&block.hash).context("a block that nobody generated")?;
                 let found = found.get(&block.hash).map_or(&[][..], Vec::as_slice);
@@ -376,19 +499,21 @@ impl Lives {
     }
 
     /// In how many logs something stands.
-    fn count(&self, what: &str, last: u64) -> anyhow::Result<u64> {
-        let logs = (0..=last).filter(|life| self.log(*life).is_file());
+    fn count(&self, what: &str) -> anyhow::Result<u64> {
+        let logs = (0..self.begun).filter(|life| self.log(*life).is_file());
         let logs = logs.map(|life| fs::read_to_string(self.log(life))).collect::<Result<Vec<_>, _>>()?;
         Ok(logs.iter().filter(|log| log.contains(what)).count() as u64)
     }
 }
 
-/// The blocks of a life of which everything was written: the last one of a killed process may be there in part.
+/// The blocks of a life of which everything was written. Findings come over a lane of their own, so that those of the last
+/// blocks of a killed process may be missing: all are there of the blocks before the last one that has any.
 fn whole_blocks(text: &str, is_complete: bool) -> anyhow::Result<Pieces> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let (mut blocks, found) = Results::read_lines(whole)?;
     if !is_complete {
-        blocks.pop();
+        let settled = blocks.iter().rposition(|block| found.contains_key(&block.hash));
+        blocks.truncate(settled.unwrap_or(0));
     }
     Ok((blocks, found))
 }

@@ -3,6 +3,22 @@ use super::Mutant;
 /// Each is a way to lose something, to mix something up, or to be off by one.
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
+        name: "event-skipped-behind-a-snapshot",
+        file: "crates/state/src/rebuild.rs",
+        original: "return Ok(Some((world, as_of.seq + 1)));",
+        broken: "return Ok(Some((world, as_of.seq + 2)));",
+        package: "headwater-state",
+        tests: "",
+    },
+    Mutant {
+        name: "snapshot-of-an-orphan-believed",
+        file: "crates/journal/src/snapshots.rs",
+        original: "earlier.filter(|(_, hash)| reorg.undone.contains(hash));",
+        broken: "earlier.filter(|(_, hash)| reorg.undone.first() == Some(hash));",
+        package: "headwater-journal",
+        tests: "",
+    },
+    Mutant {
         name: "skipped-block",
         file: "crates/ingest/src/canonical.rs",
         original: "            .flat_map(|alike| alike.chunks(most.max(1)))",

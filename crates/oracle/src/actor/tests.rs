@@ -71,6 +71,7 @@ impl Rig {
             resynchroniser: None,
             quarantine: Quarantine::default(),
             backlog: Arc::new(backlog),
+            images: None,
             first_seq: 1,
         };
         Self { topology, bus, wiring }

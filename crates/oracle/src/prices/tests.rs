@@ -350,6 +350,24 @@ proptest! {
     }
 
     #[test]
+    fn an_oracle_of_a_saved_image_goes_on_as_the_oracle_does(steps in steps(), every in 1usize..9) {
+        let (mut whole, mut restored) = (oracle(), oracle());
+        for (index, event) in Story::tell(&steps).happened.into_iter().enumerate() {
+            let event = envelope(index as u64 + 1, event);
+            let told = |oracle: &mut Oracle| oracle.apply(&event).expect("it follows").map(|block| block.changed);
+            prop_assert_eq!(told(&mut restored), told(&mut whole));
+            let is_block = matches!(event.event, BusEvent::NewBlock(_));
+            if is_block && index % every == 0 {
+                let saved = serde_json::to_string(&restored.image()).expect("an image is JSON");
+                let saved = serde_json::from_str(&saved).expect("as it was written");
+                restored = Oracle::of_image(&market(), &OracleConfig::default(), saved).expect("of an oracle");
+                // Earlier prices and undo records included.
+                prop_assert_eq!(json(&restored), json(&whole));
+            }
+        }
+    }
+
+    #[test]
     fn every_price_is_what_a_search_of_the_whole_table_gives(steps in steps()) {
         let mut oracle = oracle();
         let priced = run(&mut oracle, Story::tell(&steps).happened).expect("it ends with a block");
@@ -371,4 +389,21 @@ proptest! {
             prop_assert_eq!(priced.snapshot.price(&token(number)).map(|price| price.mantissa), expected);
         }
     }
+}
+
+/// An image of an oracle. Places without a price at the end of a table may be there or not.
+fn json(oracle: &Oracle) -> serde_json::Value {
+    let mut image = serde_json::to_value(oracle.image()).expect("an image is JSON");
+    let prices = image["prices"]["prices"].as_array_mut().expect("a column");
+    while prices.pop_if(|price| price.is_null()).is_some() {}
+    image
+}
+
+#[test]
+fn an_image_that_was_taken_with_another_minimum_is_refused() {
+    let image = oracle().image();
+    let config = OracleConfig { min_base_reserve_wei: U256::ONE, ..OracleConfig::default() };
+    let refused = Oracle::of_image(&market(), &config, image.clone()).err();
+    assert_eq!(refused, Some(ImageError::OtherReserve));
+    assert!(Oracle::of_image(&market(), &OracleConfig::default(), image).is_ok());
 }

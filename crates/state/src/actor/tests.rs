@@ -2,14 +2,14 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use headwater_actor::{Exit, Fault, Quarantined, RestartPolicy, System};
-use headwater_bus::{BusConfig, EventBus, EventHandler, Mailbox, Missing, Resync, Topology};
+use headwater_bus::{BusConfig, EventBus, EventHandler, Image, Mailbox, Missing, Resync, Topology};
 use headwater_events::MarketResynced;
 use headwater_market::Changes;
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::testing::{History, Recorded, address, any_history, loaded, market, seen, sync};
+use crate::testing::{History, Recorded, Shelved, address, any_history, loaded, market, seen, sync};
 use crate::world::Subject;
 
 /// The state on a bus of its own.
@@ -32,6 +32,7 @@ impl Bench {
             resynchroniser: None,
             quarantine: Quarantine::default(),
             backlog: Arc::new(Recorded(record.to_vec())),
+            images: None,
             first_seq: 1,
         };
         Self { bus, topology, wiring }
@@ -146,6 +147,69 @@ async fn what_the_record_does_not_hold_cannot_be_rebuilt() {
     let holed = [&all[..3], &all[4..]].concat();
     let holed = Bench::new(&holed).actor(Some(last)).await;
     assert!(matches!(holed, Err(RebuildError::Hole { wanted: 4, found: 5 })), "{holed:?}");
+}
+
+fn json(image: &WorldImage) -> serde_json::Value {
+    serde_json::to_value(image).expect("an image is JSON")
+}
+
+/// The image without what its pools stand on.
+fn damaged(image: &WorldImage) -> WorldImage {
+    let mut image = json(image);
+    image["book"]["standing"] = serde_json::json!([]);
+    serde_json::from_value(image).expect("it has the shape of one")
+}
+
+/// What an actor hands over at every second block.
+async fn saved(history: &History) -> Vec<Image<WorldImage>> {
+    let mut bench = Bench::new(&[]);
+    let mailbox = Mailbox::new(&bench.topology, "snapshots", 16);
+    let outlet = mailbox.dropping("state", "images");
+    bench.wiring.images = Some(Images { outlet, every: 2, shelf: Arc::new(Shelved::default()) });
+    let mut actor = bench.actor(None).await.expect("nothing to rebuild");
+    for envelope in &history.events {
+        actor.handle(&event(envelope)).await.expect("in order");
+    }
+    drop((actor, bench));
+    let inbox = mailbox.into_inbox();
+    let mut inbox = headwater_bus::Inbox::lock(&inbox).await;
+    let mut images = Vec::new();
+    while inbox.fill().await {
+        images.extend(inbox.front().cloned());
+        inbox.complete();
+    }
+    images
+}
+
+impl Bench {
+    fn with_images(mut self, images: Vec<Image<WorldImage>>) -> Self {
+        let outlet = Mailbox::new(&self.topology, "snapshots", 16).dropping("state", "images");
+        self.wiring.images = Some(Images { outlet, every: 0, shelf: Arc::new(Shelved(images)) });
+        self
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_begins_with_the_newest_image_that_serves_and_the_record_may_begin_there() {
+    let history = short_history();
+    let last = history.events.len() as u64;
+    let whole = Bench::new(&history.events).actor(Some(last)).await.expect("the record is whole");
+    let images = saved(&history).await;
+    let taken: Vec<_> = images.iter().map(|image| (image.as_of.seq, image.as_of.number)).collect();
+    assert_eq!(taken, [(3, 2), (5, 4), (9, 4), (11, 6)]);
+    let check = async |images: &[Image<WorldImage>], kept_from: usize| {
+        let bench = Bench::new(&history.events[kept_from - 1..]).with_images(images.to_vec());
+        let actor = bench.actor(Some(last)).await.ok()?;
+        Some(json(&actor.world.image()) == json(&whole.world.image()))
+    };
+    assert_eq!(check(&images, 12).await, Some(true));
+    assert_eq!(check(&images[..2], 6).await, Some(true), "its block was undone, which the record tells");
+    assert_eq!(check(&images[..2], 7).await, None, "the record begins behind it");
+    assert_eq!(check(&[], 1).await, Some(true));
+    let mut broken = images.clone();
+    broken[3].content = damaged(&images[3].content);
+    assert_eq!(check(&broken, 10).await, Some(true), "the one before it serves");
+    assert_eq!(check(&broken, 12).await, None);
 }
 
 #[tokio::test(start_paused = true)]

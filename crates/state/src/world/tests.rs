@@ -4,7 +4,7 @@ use headwater_reference::rebuild::Rebuild;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{History, address, any_history, created, judged, loaded, market, sync};
+use crate::testing::{History, address, any_history, created, judged, loaded, market, seen, sync};
 
 fn apply(world: &mut World, envelope: &Envelope) -> Option<AppliedBlock> {
     world.apply(envelope).expect("a history is in order")
@@ -163,6 +163,24 @@ proptest! {
     }
 
     #[test]
+    fn a_world_of_a_saved_image_goes_on_as_the_world_does(history in any_history(true), every in 1usize..40) {
+        let mut world = World::new(&market());
+        let mut restored = world.clone();
+        for (index, envelope) in history.events.iter().enumerate() {
+            let (block, again) = (apply(&mut world, envelope), apply(&mut restored, envelope));
+            let seen = |block: &Option<AppliedBlock>| block.as_ref().map(|block| seen(&block.snapshot));
+            prop_assert_eq!(seen(&again), seen(&block));
+            if index % every == 0 {
+                let saved = serde_json::to_string(&restored.image()).expect("an image is JSON");
+                let image = serde_json::from_str(&saved).expect("as it was written");
+                restored = World::of_image(&market(), image).expect("it is of a world");
+            }
+            // Undo records, candidates and verdicts included.
+            prop_assert_eq!(json(&restored.image()), json(&world.image()));
+        }
+    }
+
+    #[test]
     fn what_differs_from_the_parent_is_told(history in any_history(true)) {
         let mut world = World::new(&market());
         let mut last: Option<AppliedBlock> = None;
@@ -182,6 +200,29 @@ proptest! {
             last = Some(block);
         }
     }
+}
+
+fn json(image: &WorldImage) -> serde_json::Value {
+    serde_json::to_value(image).expect("an image is JSON")
+}
+
+#[test]
+fn an_image_whose_parts_contradict_each_other_is_of_no_world() {
+    let mut world = World::new(&market());
+    let mut history = History::new();
+    history.add(BusEvent::PoolLoaded(loaded(1, Some(5)))).block(vec![sync(1, 7)]);
+    history.events.iter().for_each(|envelope| drop(apply(&mut world, envelope)));
+    let check = |path: &str, value: serde_json::Value| {
+        let mut image = json(&world.image());
+        *image.pointer_mut(path).expect("a part of it") = value;
+        let image: Result<WorldImage, _> = serde_json::from_value(image);
+        image.is_ok_and(|image| World::of_image(&market(), image).is_ok())
+    };
+    assert!(check("/blocks", 7.into()));
+    for path in ["/book/standing", "/book/table/reserves", "/book/table/admitted"] {
+        assert!(!check(path, serde_json::json!([])), "{path}");
+    }
+    assert!(!check("/book/changed", serde_json::json!([1])));
 }
 
 fn parent_of(history: &History, hash: B256) -> B256 {

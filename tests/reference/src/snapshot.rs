@@ -1,0 +1,307 @@
+//! The snapshots of state and oracle, read by their description alone (the READMEs of `crates/journal` and `crates/market`).
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::{Address, B256, U256};
+use anyhow::{Context, Result, ensure};
+
+use crate::journal::crc32c;
+
+const MAGIC: &[u8] = b"\x89HWS\r\n\x1a\n";
+const HEADER: usize = 80;
+
+/// What a snapshot is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The event of its block.
+    pub seq: u64,
+    /// Height.
+    pub number: u64,
+    /// Hash.
+    pub hash: B256,
+}
+
+/// The pools of a snapshot, with what undoes its last blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Book {
+    /// What each pool holds, if that is known.
+    pub reserves: BTreeMap<Address, Option<(u128, u128)>>,
+    /// The blocks that can be undone, oldest first.
+    pub records: Vec<Undo>,
+}
+
+/// What undoes a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undo {
+    /// The block.
+    pub hash: B256,
+    /// The block below.
+    pub parent_hash: B256,
+    /// Whose reserves it changed and what they were, in the order of its logs.
+    pub before: Vec<(Address, Option<(u128, u128)>)>,
+}
+
+impl Book {
+    /// Undoes the last block.
+    pub fn undo(&mut self) -> Option<Undo> {
+        let undo = self.records.pop()?;
+        for (address, before) in undo.before.iter().rev() {
+            if let Some(reserves) = self.reserves.get_mut(address) {
+                *reserves = *before;
+            }
+        }
+        Some(undo)
+    }
+}
+
+/// The price of each token: wei per smallest unit, times 10^36, and the pool that weighs most in it.
+pub type Prices = BTreeMap<Address, (U256, Address)>;
+
+/// What a file says that it is of, if it is whole.
+///
+/// # Errors
+/// A file that is no snapshot, or damaged.
+pub fn taken(file: &[u8]) -> Result<Taken> {
+    ensure!(file.len() >= HEADER && file.starts_with(MAGIC), "no snapshot");
+    let number = |at: usize, length: usize| {
+        file[at..at + length].iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte))
+    };
+    ensure!(number(76, 4) == u64::from(crc32c(&file[..76])), "the header's checksum");
+    ensure!(number(64, 8) == (file.len() - HEADER) as u64, "the length");
+    ensure!(number(72, 4) == u64::from(crc32c(&file[HEADER..])), "the checksum");
+    ensure!(number(8, 2) == 1 && number(10, 2) == 1, "another version");
+    Ok(Taken { seq: number(16, 8), number: number(24, 8), hash: B256::from_slice(&file[32..64]) })
+}
+
+/// Reads a snapshot of the state.
+///
+/// # Errors
+/// A file that is no snapshot, damaged, or not as described.
+pub fn state(file: &[u8]) -> Result<(Taken, Book)> {
+    let taken = taken(file)?;
+    let mut reader = Reader(&file[HEADER..]);
+    let book = reader.book()?;
+    ensure!(reader.option(Reader::as_of)? == Some(taken), "the world is of another block");
+    let _blocks_and_malformed = (reader.integer()?, reader.integer()?);
+    reader.end()?;
+    Ok((taken, book))
+}
+
+/// Reads the book and the prices of a snapshot of the oracle.
+///
+/// # Errors
+/// A file that is no snapshot, damaged, or not as described.
+pub fn oracle(file: &[u8]) -> Result<(Taken, Book, Prices)> {
+    let taken = taken(file)?;
+    let mut reader = Reader(&file[HEADER..]);
+    let _min_base_reserve = reader.word()?;
+    let book = reader.book()?;
+    let _others = reader.list(Reader::address)?;
+    let tokens = reader.list(Reader::address)?;
+    let current = reader.list(|reader| reader.option(Reader::price))?;
+    let _earlier =
+        reader.list(|reader| reader.list(|reader| Ok((reader.integer()?, reader.option(Reader::price)?))))?;
+    for _count in 0..5 {
+        reader.integer()?;
+    }
+    let _lost = reader.flag()?;
+    reader.end()?;
+    let prices = tokens.into_iter().zip(current).filter_map(|(token, price)| Some((token, price?)));
+    Ok((taken, book, prices.collect()))
+}
+
+/// bincode 2 in its standard configuration.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take(&mut self, length: usize) -> Result<&[u8]> {
+        let (taken, rest) = self.0.split_at_checked(length).context("it ends early")?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn end(&self) -> Result<()> {
+        ensure!(self.0.is_empty(), "{} bytes are left over", self.0.len());
+        Ok(())
+    }
+
+    fn byte(&mut self) -> Result<u8> {
+        Ok(self.take(1)?[0])
+    }
+
+    /// Below 251 as it is; else the length of what follows, little-endian.
+    fn integer(&mut self) -> Result<u128> {
+        let length = match self.byte()? {
+            small @ 0..=250 => return Ok(small.into()),
+            251 => 2,
+            252 => 4,
+            253 => 8,
+            254 => 16,
+            other => anyhow::bail!("{other} begins no integer"),
+        };
+        Ok(self.take(length)?.iter().rev().fold(0, |number, byte| number << 8 | u128::from(*byte)))
+    }
+
+    fn flag(&mut self) -> Result<bool> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => anyhow::bail!("{other} is no flag"),
+        }
+    }
+
+    fn option<T>(&mut self, read: impl Fn(&mut Self) -> Result<T>) -> Result<Option<T>> {
+        if self.flag()? { read(self).map(Some) } else { Ok(None) }
+    }
+
+    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        let length = self.integer()?;
+        (0..length).map(|_| read(self)).collect()
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N]> {
+        ensure!(self.integer()? == N as u128, "not {N} bytes");
+        Ok(self.take(N)?.try_into()?)
+    }
+
+    fn address(&mut self) -> Result<Address> {
+        Ok(Address::new(self.bytes()?))
+    }
+
+    fn hash(&mut self) -> Result<B256> {
+        Ok(B256::new(self.bytes()?))
+    }
+
+    fn word(&mut self) -> Result<U256> {
+        Ok(U256::from_be_bytes(self.bytes::<32>()?))
+    }
+
+    fn as_of(&mut self) -> Result<Taken> {
+        Ok(Taken {
+            seq: self.integer()?.try_into()?,
+            number: self.integer()?.try_into()?,
+            hash: self.hash()?,
+        })
+    }
+
+    fn reserves(&mut self) -> Result<(u128, u128)> {
+        Ok((self.integer()?, self.integer()?))
+    }
+
+    /// Reserves, and the block that told them.
+    fn sighting(&mut self) -> Result<(u128, u128)> {
+        let reserves = self.reserves()?;
+        self.integer()?;
+        Ok(reserves)
+    }
+
+    /// Of a pool, what never changes; its address counts.
+    fn pool(&mut self) -> Result<Address> {
+        let address = self.address()?;
+        let _factory = self.address()?;
+        let _protocol = self.integer()?;
+        let _tokens = (self.address()?, self.address()?);
+        let _fee = self.integer()?;
+        Ok(address)
+    }
+
+    fn price(&mut self) -> Result<(U256, Address)> {
+        let _quote = self.address()?;
+        let (mantissa, source) = (self.word()?, self.address()?);
+        let _changed_at = self.integer()?;
+        Ok((mantissa, source))
+    }
+
+    fn undo(&mut self) -> Result<Undo> {
+        let _number = self.integer()?;
+        let (hash, parent_hash) = (self.hash()?, self.hash()?);
+        let before = self.list(|reader| {
+            let before = (reader.address()?, reader.option(Self::sighting)?);
+            let _created = reader.flag()?;
+            Ok(before)
+        })?;
+        Ok(Undo { hash, parent_hash, before })
+    }
+
+    fn book(&mut self) -> Result<Book> {
+        let pools = self.list(Self::pool)?;
+        let reserves = self.list(|reader| reader.option(Self::reserves))?;
+        let admitted = self.list(Self::flag)?;
+        let standing = self.list(Self::integer)?;
+        ensure!([reserves.len(), admitted.len(), standing.len()] == [pools.len(); 3], "columns of the pools");
+        let _refused = self.list(|reader| Ok((reader.address()?, reader.flag()?)))?;
+        let _candidates = self.list(|reader| Ok((reader.address()?, reader.sighting()?)))?;
+        let records = self.list(Self::undo)?;
+        let _base = self.option(Self::hash)?;
+        let _changed = self.list(Self::integer)?;
+        let _all_changed = self.flag()?;
+        for _count in 0..7 {
+            self.integer()?;
+        }
+        Ok(Book { reserves: pools.into_iter().zip(reserves).collect(), records })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+    use super::*;
+
+    fn file(payload: &[u8]) -> Vec<u8> {
+        let mut bytes = [MAGIC, &[1, 0, 1, 0, 7, 7, 7, 7]].concat();
+        bytes.extend(5u64.to_le_bytes());
+        bytes.extend(300u64.to_le_bytes());
+        bytes.extend([9; 32]);
+        bytes.extend((payload.len() as u64).to_le_bytes());
+        bytes.extend(crc32c(payload).to_le_bytes());
+        bytes.extend(crc32c(&bytes).to_le_bytes());
+        [&bytes, payload].concat()
+    }
+
+    /// A book of one pool, which held (1, 2) before the last block and holds (300, 4) now.
+    fn book() -> Vec<u8> {
+        let address = |byte: u8| [&[20][..], &[byte; 20]].concat();
+        let hash = |byte: u8| [&[32][..], &[byte; 32]].concat();
+        let pool =
+            [&[1][..], &address(1), &address(2), &[0], &address(3), &address(4), &[251, 184, 11]].concat();
+        let columns = [1, 1, 251, 44, 1, 4, 1, 1, 1, 2];
+        let verdicts = [&[1][..], &address(3), &[0], &[0]].concat();
+        let block = [&[1][..], &[251, 44, 1], &hash(9), &hash(8)].concat();
+        let touches = [&[1][..], &address(1), &[1, 1, 2, 7], &[0]].concat();
+        let rest = [&[1][..], &hash(8), &[0], &[0], &[0; 7]].concat();
+        [&pool[..], &columns, &verdicts, &block, &touches, &rest].concat()
+    }
+
+    #[test]
+    fn a_state_is_read_and_undone() {
+        let last = [&[1][..], &[5, 251, 44, 1, 32], &[9; 32], &[3, 0]].concat();
+        let whole = file(&[&book()[..], &last].concat());
+        let (taken, mut book) = state(&whole).unwrap();
+        assert_eq!((taken.seq, taken.number, taken.hash), (5, 300, B256::repeat_byte(9)));
+        let pool = Address::repeat_byte(1);
+        assert_eq!(book.reserves[&pool], Some((300, 4)));
+        let undo = book.undo().unwrap();
+        assert_eq!((undo.hash, undo.parent_hash), (B256::repeat_byte(9), B256::repeat_byte(8)));
+        assert_eq!(book.reserves[&pool], Some((1, 2)));
+        assert_eq!(book.undo(), None);
+        assert!(state(&whole[..whole.len() - 1]).is_err());
+        for at in 0..whole.len() {
+            let mut bent = whole.clone();
+            bent[at] ^= 1;
+            assert!(state(&bent).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn an_oracle_is_read() {
+        let address = |byte: u8| [&[20][..], &[byte; 20]].concat();
+        let price = [&[1][..], &address(4), &[32], &[0; 31], &[77], &address(1), &[6]].concat();
+        let prices = [&[0, 1][..], &address(3), &[1], &price, &[0], &[0; 6]].concat();
+        let minimum = [&[32][..], &[0; 32]].concat();
+        let (_, book, prices) = oracle(&file(&[&minimum[..], &book(), &prices].concat())).unwrap();
+        assert_eq!(book.records.len(), 1);
+        let expected = (U256::from(77), Address::repeat_byte(1));
+        assert_eq!(prices, [(Address::repeat_byte(3), expected)].into());
+    }
+}

@@ -35,7 +35,7 @@ use headwater_state::{Loader, StateActor, StateMessage, Wiring as StateWiring};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::running::Running;
+use crate::running::{Digests, Running};
 
 /// What a bot is made of, beside its source.
 #[derive(Clone)]
@@ -120,6 +120,7 @@ pub struct Bot {
     pub prices: SnapshotWriter<PriceSnapshot>,
     actors: Vec<ActorControl>,
     handlers: Vec<JoinHandle<HandlerReport>>,
+    digests: Digests,
 }
 
 impl Bot {
@@ -259,7 +260,9 @@ impl Bot {
         let chain = [decoder.control(), oracle.control(), state.control()].map(Clone::clone);
         let actors =
             chain.into_iter().chain(loader).chain(actors).chain([executor.control().clone()]).collect();
-        Ok(Self { system, bus, topology, timeline, progress, market, prices, actors, handlers: Vec::new() })
+        let digests = Digests { state: state.observer(), oracle: oracle.observer() };
+        let handlers = Vec::new();
+        Ok(Self { system, bus, topology, timeline, progress, market, prices, actors, handlers, digests })
     }
 
     /// Adds a subscriber of every event.
@@ -282,7 +285,7 @@ impl Bot {
     }
 
     fn running(self, source: ActorControl) -> Running {
-        let Self { system, bus, topology, actors, handlers, .. } = self;
-        Running { system, bus, topology, source, actors, handlers }
+        let Self { system, bus, topology, actors, handlers, digests, .. } = self;
+        Running { system, bus, topology, source, actors, handlers, digests }
     }
 }

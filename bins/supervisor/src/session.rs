@@ -109,7 +109,8 @@ impl Session {
             stopped.store(true, Ordering::Relaxed);
         });
         let ended = running.finish(stop.as_mut()).await;
-        let summary = self.tally.summary(&topology, &self.latencies);
+        let summary =
+            Summary { state_digest: ended.state_digest, ..self.tally.summary(&topology, &self.latencies) };
         let last_line = async {
             match &self.results {
                 Some(sink) => match sink.summary(&summary).await {

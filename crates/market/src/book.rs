@@ -1,3 +1,5 @@
+mod account;
+
 use std::collections::{HashMap, VecDeque};
 use std::mem;
 

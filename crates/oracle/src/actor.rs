@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use alloy_primitives::B256;
 use headwater_actor::{Component, Resume};
 use headwater_bus::{Backlog, Delivery, DerivedPublisher, Message, SnapshotWriter, Stage, Timeline};
 use headwater_events::{AsOf, BusEvent, Envelope};
@@ -81,6 +82,8 @@ pub struct OracleObserved {
     pub as_of: Option<AsOf>,
     /// The oracle in figures.
     pub oracle: OracleCounts,
+    /// Of pools, prices and undo records, once it has drained.
+    pub digest: Option<B256>,
 }
 
 /// The oracle as an actor.
@@ -89,6 +92,7 @@ pub struct OracleActor {
     oracle: Oracle,
     wiring: Wiring,
     as_of: Option<AsOf>,
+    digest: Option<B256>,
 }
 
 impl OracleActor {
@@ -102,7 +106,7 @@ impl OracleActor {
             Some(last) => wiring.oracle_after(last).await?,
             None => wiring.empty(),
         };
-        Ok(Self { oracle, wiring, as_of: None })
+        Ok(Self { oracle, wiring, as_of: None, digest: None })
     }
 
     async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
@@ -136,8 +140,13 @@ impl Component for OracleActor {
         Ok(())
     }
 
+    async fn finish(&mut self) -> anyhow::Result<()> {
+        self.digest = Some(self.oracle.digest());
+        Ok(())
+    }
+
     fn observe(&self) -> OracleObserved {
-        OracleObserved { as_of: self.as_of, oracle: self.oracle.counts() }
+        OracleObserved { as_of: self.as_of, oracle: self.oracle.counts(), digest: self.digest }
     }
 }
 

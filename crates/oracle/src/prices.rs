@@ -1,7 +1,8 @@
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use alloy_primitives::{Address, U256, U512};
+use alloy_primitives::{Address, B256, U256, U512, keccak256};
 use headwater_abi::logs;
 use headwater_events::{
     AsOf, BlockEvent, BusEvent, Envelope, Log, PoolLoaded, Price, PriceEvent, ReorgEvent, V2Action,
@@ -123,6 +124,31 @@ impl Oracle {
     pub fn counts(&self) -> OracleCounts {
         let pools = self.book.table().len() as u64;
         OracleCounts { pools, prices: self.prices.len() as u64, ..self.counts }
+    }
+
+    /// keccak-256 of [`Oracle::account`].
+    pub fn digest(&self) -> B256 {
+        let mut text = String::new();
+        self.account(&mut text);
+        keccak256(text)
+    }
+
+    /// Appends the account of the oracle's own pools, every price, and what each undo record would bring back, one a
+    /// line, to `text`. The README says what stands in a line.
+    pub fn account(&self, text: &mut String) {
+        self.book.account(text);
+        let current = dated(&self.prices);
+        current.iter().for_each(|(token, price)| tell_price(text, "price", token, Some(price)));
+        let mut before = dated(&self.base);
+        for prices in &self.history {
+            let after = dated(prices);
+            text.push_str("unprice\n");
+            let tokens: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+            for token in tokens.into_iter().filter(|token| before.get(*token) != after.get(*token)) {
+                tell_price(text, "was", token, before.get(token));
+            }
+            before = after;
+        }
     }
 
     fn block(&mut self, seq: u64, block: &BlockEvent) -> Result<PricedBlock, OracleError> {
@@ -263,6 +289,21 @@ impl Oracle {
             self.base = oldest;
         }
     }
+}
+
+fn dated(prices: &PriceTable) -> BTreeMap<Address, TokenPrice> {
+    prices.iter().map(|(token, price)| (*token, *price)).collect()
+}
+
+fn tell_price(text: &mut String, word: &str, token: &Address, price: Option<&TokenPrice>) {
+    let told = match price {
+        None => writeln!(text, "{word} {token:#x} -"),
+        Some(TokenPrice { price, source, changed_at }) => {
+            let Price { quote, mantissa } = price;
+            writeln!(text, "{word} {token:#x} {quote:#x} {mantissa} {source:#x} {changed_at}")
+        }
+    };
+    told.expect("a string takes everything");
 }
 
 /// Prices of one token in several pools, weighted by the base reserve.

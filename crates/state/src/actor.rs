@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use alloy_primitives::B256;
 use headwater_actor::{Component, Resume};
 use headwater_bus::{
     Backlog, Delivery, DerivedPublisher, DropNewest, Message, Outlet, SnapshotWriter, Stage, Timeline,
@@ -76,6 +77,8 @@ pub struct StateObserved {
     pub requested: u64,
     /// Questions that its full mailbox did not take.
     pub not_requested: u64,
+    /// Of pools and undo records, once it has drained.
+    pub digest: Option<B256>,
 }
 
 /// The state as an actor.
@@ -85,6 +88,7 @@ pub struct StateActor {
     wiring: Wiring,
     requested: u64,
     not_requested: u64,
+    digest: Option<B256>,
 }
 
 impl StateActor {
@@ -98,7 +102,7 @@ impl StateActor {
             Some(last) => wiring.world_after(last).await?,
             None => World::new(&wiring.market),
         };
-        Ok(Self { world, wiring, requested: 0, not_requested: 0 })
+        Ok(Self { world, wiring, requested: 0, not_requested: 0, digest: None })
     }
 
     async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
@@ -157,12 +161,18 @@ impl Component for StateActor {
         Ok(())
     }
 
+    async fn finish(&mut self) -> anyhow::Result<()> {
+        self.digest = Some(self.world.digest());
+        Ok(())
+    }
+
     fn observe(&self) -> StateObserved {
         StateObserved {
             as_of: self.world.last(),
             world: self.world.counts(),
             requested: self.requested,
             not_requested: self.not_requested,
+            digest: self.digest,
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256, keccak256};
 use headwater_abi::logs;
 use headwater_bus::Message;
 use headwater_events::{AsOf, BlockEvent, BusEvent, Envelope, LiquidityEvent, Log, V2Action};
@@ -129,6 +129,13 @@ impl World {
         subjects.dedup();
         let as_of = block.snapshot.as_of;
         subjects.into_iter().map(|subject| LoadRequest { subject, as_of }).collect()
+    }
+
+    /// keccak-256 of the account of all pools and undo records ([`PoolBook::account`]).
+    pub fn digest(&self) -> B256 {
+        let mut text = String::new();
+        self.book.account(&mut text);
+        keccak256(text)
     }
 
     /// The block of the last snapshot.

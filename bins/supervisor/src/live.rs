@@ -17,6 +17,7 @@ use crate::bot::{Bot, Parts};
 use crate::commands::bundled_strategies;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::hooks::Hooks;
 use crate::resume::{self, Earlier};
 use crate::running::Running;
 
@@ -53,27 +54,45 @@ impl Live {
     /// When no node answers or is on the configured chain, the configuration does not fit the chain, or the journal
     /// cannot be written.
     pub async fn connect(config: Config, node_config: NodeConfig) -> Result<Self, Failure> {
-        let connected = Connected::to_first(&config, node_config).await?;
-        Self::wire(config, connected, None).await
+        Self::connect_with(config, node_config, &Hooks::default()).await
     }
 
-    /// As [`Live::connect`], but goes on with what the last run recorded, if it was about the same market and the chain
+    /// As [`Live::connect`], with what a test adds to the wiring.
+    ///
+    /// # Errors
+    ///
+    /// As [`Live::connect`].
+    pub async fn connect_with(
+        config: Config,
+        node_config: NodeConfig,
+        hooks: &Hooks,
+    ) -> Result<Self, Failure> {
+        let connected = Connected::to_first(&config, node_config).await?;
+        Self::wire(config, connected, None, hooks).await
+    }
+
+    /// As [`Live::connect_with`], but goes on with what the last run recorded, if it was about the same market and the chain
     /// has not gone too far since.
     ///
     /// # Errors
     ///
     /// As [`Live::connect`].
-    pub async fn resume(config: Config, node_config: NodeConfig) -> Result<Self, Failure> {
+    pub async fn resume(config: Config, node_config: NodeConfig, hooks: &Hooks) -> Result<Self, Failure> {
         let connected = Connected::to_first(&config, node_config).await?;
         let earlier = resume::find(&config.journal, &connected.market, connected.run_id);
         let earlier = match earlier {
             Some(earlier) if connected.is_near(&earlier).await.map_err(Failure::runtime)? => Some(earlier),
             _ => None,
         };
-        Self::wire(config, connected, earlier).await
+        Self::wire(config, connected, earlier, hooks).await
     }
 
-    async fn wire(config: Config, connected: Connected, earlier: Option<Earlier>) -> Result<Self, Failure> {
+    async fn wire(
+        config: Config,
+        connected: Connected,
+        earlier: Option<Earlier>,
+        hooks: &Hooks,
+    ) -> Result<Self, Failure> {
         let Connected { node, node_config, market, run_id } = connected;
         let (journal, directory, events, start) = match earlier {
             Some(Earlier { journal, directory, events, chain }) => {
@@ -105,7 +124,8 @@ impl Live {
             backlog: Arc::new(writer.backlog()),
             pace: Pace::Newest,
             node: Some(node_config.clone()),
-            delays: None,
+            delays: hooks.delays.clone(),
+            broadcast: hooks.broadcast,
             config: config.clone(),
         };
         let bot = Bot::wire(parts, simulator).await.map_err(Failure::runtime)?;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use headwater_events::Envelope;
 use tokio::sync::{Notify, broadcast};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::backlog::{Backlog, BacklogError};
 use crate::bus::Closed;
@@ -227,6 +227,7 @@ impl Reader {
                 Err(kept_from) => return Some(self.give_up(next, kept_from)),
             },
         }
+        debug!(reader = %self.edge.to, from = next, events = self.repaired.len(), "a lag is repaired");
         None
     }
 

@@ -1,0 +1,36 @@
+use std::fmt;
+
+use headwater_actor::Delays;
+use headwater_bus::BusConfig;
+
+use crate::bot::Bot;
+use crate::running::Running;
+
+/// What a test adds to a live run; the default adds nothing.
+pub struct Hooks {
+    /// Pauses before the messages of any actor.
+    pub delays: Option<Delays>,
+    /// Events that the broadcast holds before a slow reader is repaired from the ring.
+    pub broadcast: usize,
+    /// Sees the bot before anything flows.
+    pub wired: Box<dyn FnOnce(&mut Bot) + Send + Sync>,
+    /// Sees it at work.
+    pub running: Box<dyn FnOnce(&Running) + Send + Sync>,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            delays: None,
+            broadcast: BusConfig::default().capacity,
+            wired: Box::new(|_| {}),
+            running: Box::new(|_| {}),
+        }
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").field("broadcast", &self.broadcast).finish_non_exhaustive()
+    }
+}

@@ -51,6 +51,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::recall::RECALL,
     crate::proofs::actors::ACTORS,
     crate::proofs::lag::LAG,
+    crate::proofs::chaos::CHAOS,
     crate::proofs::reorgs::REORGS,
     crate::proofs::kill9::KILL9,
     crate::proofs::disk_full::DISK_FULL,

@@ -1,6 +1,7 @@
 //! What the proofs do, each in a module of its own.
 
 pub mod actors;
+pub mod chaos;
 pub mod disk_full;
 pub mod journal_damage;
 pub mod kill9;

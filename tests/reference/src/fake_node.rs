@@ -283,9 +283,9 @@ impl FakeNode {
         self.shared.change(|state| state.script.mend(method));
     }
 
-    /// How often a fault has struck a request so far.
-    pub fn struck(&self) -> u64 {
-        self.shared.lock().script.struck
+    /// How often a fault has struck a request of this method so far.
+    pub fn struck(&self, method: &str) -> u64 {
+        self.shared.lock().script.struck.get(method).copied().unwrap_or_default()
     }
 
     /// Forgets what stands more than `kept` blocks below the head; reserves stay known.

@@ -104,6 +104,9 @@ struct ProveArguments {
     /// A smaller sample
     #[arg(long)]
     quick: bool,
+    /// For how long, where the proof lets it be chosen
+    #[arg(long)]
+    minutes: Option<u64>,
     /// Passed to the proof
     #[arg(last = true)]
     rest: Vec<String>,
@@ -150,7 +153,9 @@ fn prove(arguments: &ProveArguments) -> anyhow::Result<()> {
         }
         return Ok(());
     };
-    let args = ProofArgs { seed: arguments.seed, quick: arguments.quick, rest: arguments.rest.clone() };
+    let mut rest = arguments.rest.clone();
+    rest.extend(arguments.minutes.iter().flat_map(|minutes| ["--minutes".to_owned(), minutes.to_string()]));
+    let args = ProofArgs { seed: arguments.seed, quick: arguments.quick, rest };
     let report = (proof::find(name)?.run)(&args)?;
     println!("{report}");
     report.verdict()

@@ -2,6 +2,7 @@
 
 mod actors;
 mod architecture;
+mod chaos;
 mod cli;
 mod devnet;
 mod disk_full;

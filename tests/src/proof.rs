@@ -52,6 +52,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::actors::ACTORS,
     crate::proofs::lag::LAG,
     crate::proofs::chaos::CHAOS,
+    crate::proofs::chaos::SOAK,
     crate::proofs::reorgs::REORGS,
     crate::proofs::kill9::KILL9,
     crate::proofs::disk_full::DISK_FULL,

@@ -6,6 +6,7 @@ mod faults;
 mod judge;
 mod ledger;
 mod life;
+mod soak;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +24,7 @@ use self::chain::{BLOCK_TIME, Chain};
 use self::faults::{Kind, Track};
 use self::ledger::{Case, Ledger};
 use self::life::{Lives, Shown};
+pub use self::soak::SOAK;
 use crate::latency::config_text;
 use crate::proof::{Proof, ProofArgs, Report};
 
@@ -50,8 +52,37 @@ const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let plan = Plan::of(args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
-    runtime.block_on(prove(&plan))
+    let mut report = runtime()?.block_on(prove(&plan))?;
+    if plan.is_full && plan.planted.is_none() {
+        for bug in PLANTED {
+            report.lines.push(find_planted(&plan, bug)?);
+        }
+    }
+    Ok(report)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()
+}
+
+/// Bugs that the process can be told to have, and that have to be found.
+const PLANTED: [&str; 3] = ["no-lag-repair", "no-backfill", "no-rollback"];
+
+/// For how long a planted bug is looked for.
+const FOUND_WITHIN: Duration = Duration::from_secs(60);
+
+/// The same with a bug has to fail.
+fn find_planted(plan: &Plan, bug: &str) -> anyhow::Result<String> {
+    let plan = Plan { length: FOUND_WITHIN, planted: Some(bug.to_owned()), bites: 0, ..plan.clone() };
+    match runtime()?.block_on(prove(&plan)) {
+        Ok(report) => bail!("with {bug} planted it passes as well:\n{report}"),
+        Err(error) => {
+            let said = error.root_cause().to_string();
+            let (first, last) = (said.lines().next(), said.lines().last());
+            let reason = [first, last.filter(|last| Some(*last) != first)].into_iter().flatten();
+            Ok(format!("with {bug} planted it fails: {}", reason.collect::<Vec<_>>().join(" ")))
+        }
+    }
 }
 
 /// What is to be done.
@@ -65,6 +96,8 @@ struct Plan {
     floor: u64,
     /// The bug that the process is to have.
     planted: Option<String>,
+    /// Whether every kind has the time to bite often enough.
+    is_full: bool,
 }
 
 impl Plan {
@@ -83,6 +116,7 @@ impl Plan {
             bites: if is_full { BITES } else { 0 },
             floor: if is_full { (BITES * Kind::ALL.len()) as u64 } else { SAMPLE_FLOOR },
             planted: option("--planted"),
+            is_full,
         })
     }
 }
@@ -94,8 +128,9 @@ async fn prove(plan: &Plan) -> anyhow::Result<Report> {
     stage.rage(plan).await?;
     stage.settle().await?;
     let judged = judge::judge(&stage.chain(), &stage.lives);
-    let judged = judged.inspect_err(|_| keep(folder.path(), plan.seed));
-    let (judged, ledger) = (judged?, stage.ledger());
+    let judged = judged.inspect_err(|_| keep(folder.path(), plan));
+    let ledger = stage.ledger();
+    let judged = judged.with_context(|| ledger.table())?;
     ensure!(ledger.least(&plan.kinds, &skipped) >= plan.bites, "a kind bit too seldom:\n{}", ledger.table());
     let mut lines = vec![ledger.table()];
     lines.push(format!(
@@ -107,8 +142,9 @@ async fn prove(plan: &Plan) -> anyhow::Result<Report> {
         judged.gaps
     ));
     lines.push(format!(
-        "{} findings, none on an orphaned block behind its reorganisation; {} edges conserved; {} panics, all injected",
-        judged.found, judged.edges, judged.panics
+        "{} findings, {} of them on their way when their block was undone, none behind that; {} edges conserved; {} panics, all \
+         injected",
+        judged.found, judged.crossed, judged.edges, judged.panics
     ));
     lines.push("pools, prices and undo records equal a plain fold of the chain".to_owned());
     Ok(Report {
@@ -121,8 +157,11 @@ async fn prove(plan: &Plan) -> anyhow::Result<Report> {
 }
 
 /// What a failed run leaves is worth looking at.
-fn keep(folder: &Path, seed: u64) {
-    let kept = std::env::temp_dir().join(format!("headwater-chaos-{seed}"));
+fn keep(folder: &Path, plan: &Plan) {
+    if plan.planted.is_some() {
+        return;
+    }
+    let kept = std::env::temp_dir().join(format!("headwater-chaos-{}", plan.seed));
     let _ = fs::remove_dir_all(&kept);
     let _ = std::process::Command::new("cp").arg("-r").arg(folder).arg(&kept).status();
 }
@@ -238,7 +277,7 @@ impl Stage {
             let announced = self.chain().announced_since(since);
             announced.iter().filter_map(|hash| shown.blocks.get(hash)).min().copied()
         };
-        let told = self.lives.until(REPAIRED_WITHIN, told).await?;
+        let told = self.lives.until_alive(REPAIRED_WITHIN, told).await?;
         told.with_context(|| format!("it does not recover:\n{}", self.lives.last_words()))
     }
 

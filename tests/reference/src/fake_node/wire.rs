@@ -97,10 +97,15 @@ impl Wire {
         self.shared.lock().limiting = Some((times, seconds));
     }
 
-    /// Takes back whatever was scripted.
-    pub fn mend(&self) {
-        let counts = self.counts();
-        *self.shared.lock() = Plan { counts, ..Plan::default() };
+    /// Takes back what was to happen after some more bytes.
+    pub fn spare(&self) {
+        self.shared.lock().fate = None;
+    }
+
+    /// Takes new connections as it should.
+    pub fn welcome(&self) {
+        let mut plan = self.shared.lock();
+        (plan.refusing, plan.limiting) = (false, None);
     }
 
     /// What happened so far.
@@ -260,7 +265,7 @@ mod tests {
         assert_eq!(said_through(&wire, b"0123456789").await?, b"0123456789");
         wire.refuse(true);
         assert!(said_through(&wire, b"01").await.is_ok_and(|heard| heard.is_empty()));
-        wire.mend();
+        wire.welcome();
         wire.limit(1, 7);
         let heard = said_through(&wire, &[b'x'; 60]).await?;
         assert!(String::from_utf8_lossy(&heard).contains("429"));

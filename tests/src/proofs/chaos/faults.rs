@@ -214,11 +214,11 @@ impl Stage {
             Kind::NotThereYet => {
                 let unknown = Fault::Error(RpcErr::new(-32000, "unknown block"));
                 let fault = if random.random() { unknown } else { Fault::Result(json!(null)) };
-                self.answer_wrongly("eth_getLogs", fault, random.random_range(1..4), &["asking again"]).await
+                self.answer_wrongly("eth_getLogs", fault, random.random_range(1..4), &["asking again", "connecting anew"]).await
             }
             Kind::PartialLogs => {
                 let fault = Fault::FirstItems(random.random_range(0..90));
-                self.answer_wrongly("eth_getLogs", fault, random.random_range(1..4), &["asking again"]).await
+                self.answer_wrongly("eth_getLogs", fault, random.random_range(1..4), &["asking again", "connecting anew"]).await
             }
             Kind::BloomContradicted => self.contradict_the_bloom(random).await,
             Kind::HeadsTwice | Kind::HeadsOutOfOrder | Kind::HeadsLeftOut => {
@@ -291,7 +291,7 @@ impl Stage {
             }
         }
         let bit = self.until_bitten(|chain| count(chain) > before).await;
-        self.chain().wires[node].mend();
+        self.chain().wires[node].spare();
         let detected = kind == Kind::Cut && bit.is_some() && self.noticed(from, &["connecting anew"]).await?.is_some();
         Ok(Struck { bit, detected })
     }
@@ -327,7 +327,7 @@ impl Stage {
 
     fn mend(&self) {
         let chain = self.chain();
-        chain.wires.iter().for_each(headwater_reference::fake_node::Wire::mend);
+        chain.wires.iter().for_each(headwater_reference::fake_node::Wire::welcome);
         chain.nodes.iter().for_each(|node| node.mend("eth_subscribe"));
     }
 
@@ -404,7 +404,11 @@ impl Stage {
         };
         self.chain().grow_contradicted(bend, node);
         let bit = self.until_bitten(|chain| chain.nodes[node].struck("eth_getLogs") > before).await;
-        let detected = bit.is_some() && self.noticed(from, &["asking again"]).await?.is_some();
+        let noticed = |shown: &Shown| {
+            ["asking again", "connecting anew"].iter().find_map(|words| shown.logged(from, &[words]))
+        };
+        let detected =
+            bit.is_some() && self.lives.until_alive(NOTICED_WITHIN, noticed).await?.is_some();
         self.chain().nodes[node].mend("eth_getLogs");
         Ok(Struck { bit, detected })
     }
@@ -494,6 +498,7 @@ impl Stage {
     /// The first node is on another chain when the process starts, or both are, and then it has to refuse.
     async fn start_on_another_chain(&self, random: &mut ChaCha8Rng) -> anyhow::Result<Struck> {
         let from = self.mark();
+        self.lives.let_end(true);
         self.lives.kill()?;
         let wrong = if random.random() { 1 } else { 2 };
         self.chain().nodes.iter().take(wrong).for_each(|node| node.change_chain_id(ANOTHER_CHAIN));
@@ -516,6 +521,7 @@ impl Stage {
             self.lives.start()?;
             self.started(from).await?;
         }
+        self.lives.let_end(false);
         Ok(Struck { bit: Some(bit), detected })
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Judged {
     pub(super) gaps: usize,
     /// Findings of all lives.
     pub(super) found: usize,
+    /// Of them, on their way when their block was undone.
+    pub(super) crossed: usize,
     /// Edges of the last life.
     pub(super) edges: usize,
     /// Panics, all of them injected.
@@ -44,6 +46,7 @@ pub(super) fn judge(chain: &Chain, lives: &Lives) -> anyhow::Result<Judged> {
         let results = fs::read_to_string(lives.results(life))?;
         let told = read_results(&results).with_context(|| format!("results of life {life}"))?;
         judged.found += told.found;
+        judged.crossed += told.crossed;
         if life + 1 == lives.count() {
             judge_end(chain, &told, &mut judged).context("the last life")?;
         }
@@ -94,15 +97,20 @@ struct Told {
     /// The blocks that it published and did not undo, oldest first.
     chain: Vec<(B256, B256)>,
     found: usize,
+    /// Of them, on their way when their block was undone.
+    crossed: usize,
     summary: Option<Value>,
 }
 
-/// Every block stands on the one before; nothing is found on a block that is undone and does not come back.
+/// Every block stands on the one before. Once anything was found on the branch behind a reorganisation, nothing is found on
+/// what it undid, and nothing there would be sent; until then a finding may cross the reorganisation on its way here, as
+/// events and findings are handed to whoever writes results side by side.
 fn read_results(text: &str) -> anyhow::Result<Told> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let (mut told, mut orphaned) = (Told::default(), BTreeSet::new());
     // Findings on orphans: forgiven only if the block comes back, as its line comes behind them.
     let mut late: BTreeMap<B256, usize> = BTreeMap::new();
+    let mut has_newer = false;
     for (number, line) in (1..).zip(whole.lines()) {
         let line: Value = serde_json::from_str(line).with_context(|| format!("line {number}"))?;
         let hash = |name: &str| -> anyhow::Result<B256> {
@@ -125,9 +133,18 @@ fn read_results(text: &str) -> anyhow::Result<Told> {
                 // It may undo blocks of the life before.
                 let kept = told.chain.len().saturating_sub(depth);
                 orphaned.extend(told.chain.drain(kept..).map(|(block, _)| block));
+                has_newer = false;
             }
             Some("opportunity") => {
                 told.found += 1;
+                let is_late = orphaned.contains(&hash("block_hash")?);
+                told.crossed += usize::from(is_late && !has_newer);
+                if is_late && has_newer {
+                    late.insert(hash("block_hash")?, number);
+                }
+                has_newer |= !is_late;
+            }
+            Some("outcome") if line["verdict"] == "would_send" => {
                 let block = hash("block_hash")?;
                 if orphaned.contains(&block) {
                     late.insert(block, number);
@@ -210,7 +227,10 @@ mod tests {
         check(&[a.clone(), a.clone()], false);
         check(&[a.clone(), b.clone(), c.clone()], false);
         check(&[a.clone(), reorg.clone()], false);
-        check(&[a.clone(), b.clone(), reorg.clone(), found(B), c], false);
+        check(&[a.clone(), b.clone(), reorg.clone(), found(B), c.clone()], true);
+        check(&[a.clone(), b.clone(), reorg.clone(), found(C), found(B), c], false);
+        let sent = format!(r#"{{"type":"outcome","block_hash":"{B}","verdict":"would_send"}}"#);
+        check(&[a.clone(), b.clone(), reorg.clone(), sent], false);
         check(&[a, b.clone(), reorg, found(B), b], true);
     }
 

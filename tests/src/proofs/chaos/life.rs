@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -106,6 +107,8 @@ pub(super) struct Lives {
     process: Mutex<Option<(Process, ChildStdin)>>,
     shown: Arc<Mutex<Shown>>,
     count: Mutex<usize>,
+    /// Whether the process is to end by itself.
+    may_end: AtomicBool,
     tails: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
@@ -118,6 +121,7 @@ impl Lives {
             process: Mutex::default(),
             shown: Arc::default(),
             count: Mutex::new(0),
+            may_end: AtomicBool::new(false),
             tails: Mutex::default(),
         })
     }
@@ -190,6 +194,11 @@ impl Lives {
         }
     }
 
+    /// From now on the process may end by itself, or may not.
+    pub(super) fn let_end(&self, may_end: bool) {
+        self.may_end.store(may_end, Ordering::Relaxed);
+    }
+
     /// Whether the process has ended by itself.
     pub(super) fn has_ended(&self) -> anyhow::Result<bool> {
         lock(&self.process).as_mut().map_or(Ok(false), |(process, _)| process.has_ended())
@@ -234,7 +243,7 @@ impl Lives {
     ) -> anyhow::Result<Option<T>> {
         let ended = async {
             let mut ticks = interval(Duration::from_millis(100));
-            while !self.has_ended()? {
+            while self.may_end.load(Ordering::Relaxed) || !self.has_ended()? {
                 ticks.tick().await;
             }
             anyhow::Ok(())
@@ -251,7 +260,8 @@ impl Lives {
     /// The end of the newest log.
     pub(super) fn last_words(&self) -> String {
         let text = fs::read_to_string(self.log(self.count().saturating_sub(1))).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
+        let is_noise = |line: &&str| !line.contains("\"sampled\"") && !line.contains("a lag is repaired");
+        let lines: Vec<&str> = text.lines().filter(is_noise).collect();
         lines[lines.len().saturating_sub(SHOWN)..].join("\n")
     }
 }

@@ -61,7 +61,8 @@ fn workbench(release: bool, arguments: &[String]) -> anyhow::Result<()> {
     let profile: &[&str] = if release { &["--release"] } else { &[] };
     build_supervisor(profile)?;
     if CHAOS.iter().any(|proof| arguments.iter().any(|argument| argument == proof)) {
-        let mut build = cargo(&["build", "--quiet", "--package", "headwater-tests", "--bin", "headwater-chaos"]);
+        let mut build =
+            cargo(&["build", "--quiet", "--package", "headwater-tests", "--bin", "headwater-chaos"]);
         succeed(build.args(["--features", "planted-bugs"]).args(profile))?;
     }
     let mut run = cargo(&["run", "--quiet", "--package", "headwater-tests", "--bin", "workbench"]);

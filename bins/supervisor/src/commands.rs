@@ -232,12 +232,7 @@ async fn replay_recording(
     Ok(())
 }
 
-async fn live(
-    config: Config,
-    node: NodeConfig,
-    arguments: &RunArgs,
-    hooks: Hooks,
-) -> Result<(), Failure> {
+async fn live(config: Config, node: NodeConfig, arguments: &RunArgs, hooks: Hooks) -> Result<(), Failure> {
     let mut live = match arguments.fresh {
         true => Live::connect_with(config, node, &hooks).await?,
         false => Live::resume(config, node, &hooks).await?,

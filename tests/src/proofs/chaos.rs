@@ -45,7 +45,7 @@ const BITES: usize = 20;
 const MINUTES: u64 = 10;
 const SAMPLE: Duration = Duration::from_secs(12);
 /// Bites of all kinds in the sample.
-const SAMPLE_FLOOR: u64 = 15;
+const SAMPLE_FLOOR: u64 = 8;
 
 /// Until a block that was announced after a fault is told by the process.
 const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
@@ -106,7 +106,8 @@ impl Plan {
             let place = args.rest.iter().position(|word| word == name)?;
             args.rest.get(place + 1).cloned()
         };
-        let minutes = option("--minutes").map_or(Ok(MINUTES), |minutes| minutes.parse()).context("--minutes")?;
+        let minutes =
+            option("--minutes").map_or(Ok(MINUTES), |minutes| minutes.parse()).context("--minutes")?;
         let length = if args.quick { SAMPLE } else { Duration::from_secs(60 * minutes) };
         let is_full = !args.quick && minutes >= MINUTES;
         Ok(Self {
@@ -248,7 +249,7 @@ impl Stage {
             let least = counts.values().min().copied().unwrap_or_default();
             let next: Vec<Kind> = kinds.iter().copied().filter(|kind| counts[kind] == least).collect();
             let kind = next.choose(&mut random).copied().context("there is a kind")?;
-            self.case(kind, &mut random).await.with_context(|| format!("{}", kind.name()))?;
+            self.case(kind, &mut random).await.with_context(|| kind.name())?;
             sleep(Duration::from_millis(random.random_range(0..100))).await;
         }
         Ok(())
@@ -256,15 +257,16 @@ impl Stage {
 
     /// One fault from its injection to its repair.
     async fn case(&self, kind: Kind, random: &mut ChaCha8Rng) -> anyhow::Result<()> {
-        let struck = if kind.ends_the_process() {
+        let (struck, repaired) = if kind.ends_the_process() {
             let _alone = self.calm.write().await;
-            self.strike(kind, random).await?
+            let struck = self.strike(kind, random).await?;
+            (struck, self.until_caught_up(Instant::now()).await?)
         } else {
-            let _with_others = self.calm.read().await;
-            self.strike(kind, random).await?
+            let with_others = self.calm.read().await;
+            let struck = self.strike(kind, random).await?;
+            drop(with_others);
+            (struck, self.until_caught_up(Instant::now()).await?)
         };
-        let lifted = Instant::now();
-        let repaired = self.until_caught_up(lifted).await?;
         let took = struck.bit.map(|bit| repaired.saturating_duration_since(bit));
         let detected = struck.detected || (struck.bit.is_some() && kind.is_noticed_silently());
         self.ledger().note(kind, Case { bit: struck.bit.is_some(), detected, repaired: took });

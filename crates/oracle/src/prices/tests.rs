@@ -67,8 +67,13 @@ fn either_side_of_a_pool_may_be_the_quote() {
 #[test]
 fn no_price_can_change_without_changing_the_digest() {
     let mut oracle = oracle();
-    let events =
-        [market_loaded(), pool_of(1, ETHER, 7), pool_of(2, ETHER, 9), plain_block(1, vec![]), plain_block(2, vec![])];
+    let events = [
+        market_loaded(),
+        pool_of(1, ETHER, 7),
+        pool_of(2, ETHER, 9),
+        plain_block(1, vec![]),
+        plain_block(2, vec![]),
+    ];
     run(&mut oracle, events);
     let place = oracle.prices.place(token(1));
     let price = *oracle.prices.at(place).expect("it has pools");

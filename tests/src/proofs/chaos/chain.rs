@@ -1,6 +1,6 @@
 //! The chain that grows, on two nodes, and what the judge keeps of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use alloy_primitives::B256;
@@ -14,14 +14,14 @@ use tokio::time::Instant;
 
 use crate::latency::{Load, World};
 
-/// Every block carries a hundred logs that the bot has to read, a dozen of them of pools.
-const LOAD: Load = Load { pools: 40, touched: 12, shocked: 4, transactions: 20, logs: 100 };
+/// Every block carries twenty-five swaps: a hundred logs that the bot reads, and some transfers beside them.
+const LOAD: Load = Load { pools: 40, touched: 25, shocked: 4, transactions: 30, logs: 120 };
 
 /// The deepest reorganisation that is promised to be followed.
 pub(super) const DEEPEST: usize = 64;
 
 /// Blocks that the nodes still serve.
-const SERVED: u64 = 600;
+const SERVED: u64 = 300;
 
 /// How long it is remembered when a block was announced.
 const ANNOUNCED: usize = 512;
@@ -36,7 +36,7 @@ pub(super) struct Chain {
     worlds: VecDeque<World>,
     head: FakeBlock,
     /// The last blocks, whole.
-    recent: VecDeque<FakeBlock>,
+    recent: VecDeque<(B256, FakeBlock)>,
     /// The canonical blocks behind the first, with nothing in them but what the judge folds.
     canonical: Vec<FakeBlock>,
     first: FakeBlock,
@@ -66,7 +66,7 @@ impl Chain {
             worlds: [world.clone()].into(),
             world,
             head: first.clone(),
-            recent: [first.clone()].into(),
+            recent: [(first.hash(), first.clone())].into(),
             canonical: Vec::new(),
             first,
             announced: VecDeque::new(),
@@ -96,9 +96,9 @@ impl Chain {
 
     /// Blocks that were announced since then, the oldest first, those that are orphaned meanwhile left out.
     pub(super) fn announced_since(&self, since: Instant) -> Vec<B256> {
-        let is_recent = |hash: &B256| self.recent.iter().any(|block| block.hash() == *hash);
-        let later = self.announced.iter().filter(|(_, at)| *at >= since).map(|(hash, _)| *hash);
-        later.filter(is_recent).collect()
+        let later = self.announced.iter().rev().take_while(|(_, at)| *at >= since).map(|(hash, _)| *hash);
+        let later: BTreeSet<B256> = later.collect();
+        self.recent.iter().map(|(hash, _)| *hash).filter(|hash| later.contains(hash)).collect()
     }
 
     /// The node that the bot follows.
@@ -165,7 +165,7 @@ impl Chain {
         let block = self.world.block(&self.head);
         self.head = block.clone();
         self.worlds.push_back(self.world.clone());
-        self.recent.push_back(block.clone());
+        self.recent.push_back((block.hash(), block.clone()));
         while self.worlds.len() > DEEPEST + 1 {
             self.worlds.pop_front();
             self.recent.pop_front();
@@ -182,7 +182,7 @@ impl Chain {
         self.canonical.truncate(self.canonical.len() - depth);
         let (world, head) = (self.worlds.back(), self.recent.back());
         self.world = world.expect("one is left").diverted(self.random.random());
-        self.head = head.expect("one is left").clone();
+        self.head = head.expect("one is left").1.clone();
         depth
     }
 

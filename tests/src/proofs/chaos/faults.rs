@@ -170,10 +170,7 @@ impl Kind {
 
     /// Of some it can only be seen that they did no harm.
     pub(super) fn is_noticed_silently(self) -> bool {
-        matches!(
-            self,
-            Self::PartialFrame | Self::SlowAnswer | Self::HeadsTwice | Self::HeadsOutOfOrder
-        )
+        matches!(self, Self::PartialFrame | Self::SlowAnswer | Self::HeadsTwice | Self::HeadsOutOfOrder)
     }
 
     /// Whether it ends the process.
@@ -214,11 +211,23 @@ impl Stage {
             Kind::NotThereYet => {
                 let unknown = Fault::Error(RpcErr::new(-32000, "unknown block"));
                 let fault = if random.random() { unknown } else { Fault::Result(json!(null)) };
-                self.answer_wrongly("eth_getLogs", fault, random.random_range(1..4), &["asking again", "connecting anew"]).await
+                self.answer_wrongly(
+                    "eth_getLogs",
+                    fault,
+                    random.random_range(1..4),
+                    &["asking again", "connecting anew"],
+                )
+                .await
             }
             Kind::PartialLogs => {
                 let fault = Fault::FirstItems(random.random_range(0..90));
-                self.answer_wrongly("eth_getLogs", fault, random.random_range(1..4), &["asking again", "connecting anew"]).await
+                self.answer_wrongly(
+                    "eth_getLogs",
+                    fault,
+                    random.random_range(1..4),
+                    &["asking again", "connecting anew"],
+                )
+                .await
             }
             Kind::BloomContradicted => self.contradict_the_bloom(random).await,
             Kind::HeadsTwice | Kind::HeadsOutOfOrder | Kind::HeadsLeftOut => {
@@ -292,7 +301,8 @@ impl Stage {
         }
         let bit = self.until_bitten(|chain| count(chain) > before).await;
         self.chain().wires[node].spare();
-        let detected = kind == Kind::Cut && bit.is_some() && self.noticed(from, &["connecting anew"]).await?.is_some();
+        let detected =
+            kind == Kind::Cut && bit.is_some() && self.noticed(from, &["connecting anew"]).await?.is_some();
         Ok(Struck { bit, detected })
     }
 
@@ -300,7 +310,8 @@ impl Stage {
     async fn refuse(&self, kind: Kind) -> anyhow::Result<Struck> {
         let (node, from) = (self.followed().await?, self.mark());
         let count = |chain: &super::chain::Chain| {
-            let of_wires = |wire: &headwater_reference::fake_node::Wire| wire.counts().refused + wire.counts().limited;
+            let of_wires =
+                |wire: &headwater_reference::fake_node::Wire| wire.counts().refused + wire.counts().limited;
             let of_nodes = |node: &headwater_reference::fake_node::FakeNode| node.struck("eth_subscribe");
             chain.wires.iter().map(of_wires).sum::<u64>() + chain.nodes.iter().map(of_nodes).sum::<u64>()
         };
@@ -407,8 +418,7 @@ impl Stage {
         let noticed = |shown: &Shown| {
             ["asking again", "connecting anew"].iter().find_map(|words| shown.logged(from, &[words]))
         };
-        let detected =
-            bit.is_some() && self.lives.until_alive(NOTICED_WITHIN, noticed).await?.is_some();
+        let detected = bit.is_some() && self.lives.until_alive(NOTICED_WITHIN, noticed).await?.is_some();
         self.chain().nodes[node].mend("eth_getLogs");
         Ok(Struck { bit, detected })
     }
@@ -543,10 +553,9 @@ fn poisonous_answer(kind: Kind) -> (Fault, &'static [&'static str]) {
             let text = json!({"jsonrpc": "2.0", "id": 1, "result": "x".repeat(17 << 20)});
             (Fault::Text(text.to_string()), &["connecting anew"])
         }
-        Kind::Malformed => (
-            Fault::Text("{\"jsonrpc\":\"2.0\",\"id".to_owned()),
-            &["malformed message", "connecting anew"],
-        ),
+        Kind::Malformed => {
+            (Fault::Text("{\"jsonrpc\":\"2.0\",\"id".to_owned()), &["malformed message", "connecting anew"])
+        }
         Kind::UnknownId => (
             Fault::Text(r#"{"jsonrpc":"2.0","id":4000000000,"result":[]}"#.to_owned()),
             &["never made", "connecting anew"],

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,17 +60,22 @@ impl Disk {
 
     /// Leaves no room, or makes some.
     pub(super) fn fill(&self, full: bool) -> anyhow::Result<()> {
-        // Not less than what is used, which the system refuses.
-        let size = if full { self.used()? + (8 << 10) } else { 8 << 30 };
-        let mut command = self.command(Path::new("mount"));
-        command.args(["-o", &format!("remount,size={size}")]).arg(&self.place);
-        let status = command.stderr(Stdio::null()).status()?;
-        ensure!(status.success(), "remounting: {status}");
-        Ok(())
+        const TRIES: u32 = 20;
+        for _ in 0..TRIES {
+            // Less than what is used meanwhile is refused.
+            let size = if full { self.used()? + (48 << 10) } else { 8 << 30 };
+            let mut command = self.command(Path::new("mount"));
+            command.args(["-o", &format!("remount,size={size}")]).arg(&self.place);
+            if command.stderr(Stdio::null()).status()?.success() {
+                return Ok(());
+            }
+        }
+        bail!("the file system cannot be given another size")
     }
 
     fn used(&self) -> anyhow::Result<u64> {
-        let output = self.command(Path::new("df")).args(["-B1", "--output=used"]).arg(&self.place).output()?;
+        let output =
+            self.command(Path::new("df")).args(["-B1", "--output=used"]).arg(&self.place).output()?;
         let text = String::from_utf8(output.stdout)?;
         Ok(text.lines().nth(1).context("df says nothing")?.trim().parse()?)
     }
@@ -304,8 +309,8 @@ impl Tail {
 }
 
 fn new_lines(file: &mut File, rest: &mut Vec<u8>) -> Vec<String> {
-    // A file that is cut short by nobody is read on from where the last reading ended.
-    if file.seek(SeekFrom::Current(0)).is_err() || file.read_to_end(rest).is_err() {
+    // From where the last reading ended.
+    if file.read_to_end(rest).is_err() {
         return Vec::new();
     }
     let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
@@ -316,7 +321,7 @@ fn new_lines(file: &mut File, rest: &mut Vec<u8>) -> Vec<String> {
 impl Shown {
     fn take_log(&mut self, now: Instant, line: String) {
         if line.contains("\"sampled\"") {
-            let tasks = |line: &str| serde_json::from_str::<Value>(line).ok()?["fields"]["tasks"].as_u64();
+            let tasks = |line: &str| serde_json::from_str::<Value>(line).ok()?["tasks"].as_u64();
             self.tasks = tasks(&line).or(self.tasks);
         } else {
             self.log.push((now, line));

@@ -62,8 +62,8 @@ pub struct Parts {
     pub node: Option<NodeConfig>,
     /// Pauses for tests.
     pub delays: Option<Delays>,
-    /// Events that the broadcast holds before a slow reader is repaired from the ring.
-    pub broadcast: usize,
+    /// Sizes of the bus.
+    pub bus: BusConfig,
 }
 
 impl fmt::Debug for Parts {
@@ -144,7 +144,7 @@ impl Bot {
             pace,
             node,
             delays,
-            broadcast,
+            bus: sizes,
         } = parts;
         let mut system = System::start().await?;
         if let Some(delays) = delays {
@@ -153,7 +153,7 @@ impl Bot {
 
         // What outlives the actors: the broadcast, the mailboxes, the watch cells, the progress of blocks.
         let (topology, timeline) = (Topology::new(), Timeline::default());
-        let bus_config = BusConfig { run_id, first_seq, capacity: broadcast, ..BusConfig::default() };
+        let bus_config = BusConfig { run_id, first_seq, ..sizes };
         let bus = EventBus::new(&bus_config, &topology, &timeline, recorder, Some(Arc::clone(&backlog)));
         let decoder_mail = Mailbox::<DecoderMessage>::new(&topology, "decoder", MAIL);
         let oracle_mail = Mailbox::<OracleMessage>::new(&topology, "oracle", config.oracle.mailbox.get());

@@ -165,7 +165,7 @@ pub async fn topology(config: Config) -> anyhow::Result<Vec<headwater_bus::EdgeR
         pace: Pace::Newest,
         node: Some(node),
         delays: None,
-        broadcast: BusConfig::default().capacity,
+        bus: BusConfig::default(),
         config,
     };
     let mut bot = Bot::wire(parts, Unavailable).await?;
@@ -200,7 +200,7 @@ pub fn replay_parts(config: Config, recording: &Recording, run_id: RunId) -> any
         pace: Pace::EveryBlock,
         node: None,
         delays: None,
-        broadcast: BusConfig::default().capacity,
+        bus: BusConfig::default(),
         config,
     })
 }

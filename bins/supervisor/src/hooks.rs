@@ -10,8 +10,8 @@ use crate::running::Running;
 pub struct Hooks {
     /// Pauses before the messages of any actor.
     pub delays: Option<Delays>,
-    /// Events that the broadcast holds before a slow reader is repaired from the ring.
-    pub broadcast: usize,
+    /// Sizes of the bus.
+    pub bus: BusConfig,
     /// Sees the bot before anything flows.
     pub wired: Box<dyn FnOnce(&mut Bot) + Send + Sync>,
     /// Sees it at work.
@@ -20,17 +20,12 @@ pub struct Hooks {
 
 impl Default for Hooks {
     fn default() -> Self {
-        Self {
-            delays: None,
-            broadcast: BusConfig::default().capacity,
-            wired: Box::new(|_| {}),
-            running: Box::new(|_| {}),
-        }
+        Self { delays: None, bus: BusConfig::default(), wired: Box::new(|_| {}), running: Box::new(|_| {}) }
     }
 }
 
 impl fmt::Debug for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooks").field("broadcast", &self.broadcast).finish_non_exhaustive()
+        f.debug_struct("Hooks").field("bus", &self.bus).finish_non_exhaustive()
     }
 }

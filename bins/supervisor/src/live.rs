@@ -125,7 +125,7 @@ impl Live {
             pace: Pace::Newest,
             node: Some(node_config.clone()),
             delays: hooks.delays.clone(),
-            broadcast: hooks.broadcast,
+            bus: hooks.bus.clone(),
             config: config.clone(),
         };
         let bot = Bot::wire(parts, simulator).await.map_err(Failure::runtime)?;

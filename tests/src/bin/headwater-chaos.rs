@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use headwater_actor::{ActorControl, Fault};
-use headwater_bus::EventHandler;
+use headwater_bus::{BusConfig, EventHandler};
 use headwater_events::{BusEvent, Envelope};
 use headwater_supervisor::cli::{Cli, Command};
 use headwater_supervisor::{Failure, Hooks, commands};
@@ -23,6 +23,9 @@ use tracing::info;
 
 /// Events that the broadcast holds: few, so that whoever is slow lags.
 const BROADCAST: usize = 16;
+
+/// Bytes that the rings hold: few, so that what lags most is repaired from the journal, and the rings are soon full.
+const RING: usize = 4 << 20;
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
@@ -54,7 +57,7 @@ fn run(arguments: headwater_supervisor::cli::RunArgs) -> Result<(), Failure> {
         let (delays, started) = (remote.clone(), remote.clone());
         let hooks = Hooks {
             delays: Some(Arc::new(move |actor| delays.before_message(actor))),
-            broadcast: BROADCAST,
+            bus: BusConfig { capacity: BROADCAST, ring_bytes: RING, ..BusConfig::default() },
             wired: Box::new(move |bot| bot.register("slow", Slow(remote))),
             running: Box::new(move |running| {
                 started.lock().actors = running.actors().cloned().collect();

@@ -98,8 +98,8 @@ struct ProveArguments {
     /// All proofs with their durations
     #[arg(long)]
     list: bool,
-    /// Repeats a former run
-    #[arg(long, default_value_t = 1)]
+    /// Repeats a former run; `random` takes one that nobody has chosen, and the report names it
+    #[arg(long, default_value = "1", value_parser = seed)]
     seed: u64,
     /// A smaller sample
     #[arg(long)]
@@ -110,6 +110,10 @@ struct ProveArguments {
     /// Passed to the proof
     #[arg(last = true)]
     rest: Vec<String>,
+}
+
+fn seed(text: &str) -> Result<u64, std::num::ParseIntError> {
+    if text == "random" { Ok(headwater_bus::clock::unix_nanos()) } else { text.parse() }
 }
 
 fn main() -> anyhow::Result<()> {

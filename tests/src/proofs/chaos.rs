@@ -124,12 +124,14 @@ impl Plan {
 
 async fn prove(plan: &Plan) -> anyhow::Result<Report> {
     let folder = tempfile::tempdir()?;
-    let mut stage = Stage::start(plan, folder.path()).await?;
+    let stage = Stage::start(plan, folder.path()).await?;
     let skipped = stage.kinds_that_cannot_be(plan);
-    stage.rage(plan).await?;
-    stage.settle().await?;
-    let judged = judge::judge(&stage.chain(), &stage.lives);
-    let judged = judged.inspect_err(|_| keep(folder.path(), plan));
+    let survived = async {
+        stage.rage(plan).await?;
+        stage.settle().await?;
+        judge::judge(&stage.chain(), &stage.lives)
+    };
+    let judged = survived.await.inspect_err(|_| keep(folder.path(), plan));
     let ledger = stage.ledger();
     let judged = judged.with_context(|| ledger.table())?;
     ensure!(ledger.least(&plan.kinds, &skipped) >= plan.bites, "a kind bit too seldom:\n{}", ledger.table());
@@ -284,7 +286,7 @@ impl Stage {
     }
 
     /// Everything is as it should be for a while; then the process ends in good order.
-    async fn settle(&mut self) -> anyhow::Result<()> {
+    async fn settle(&self) -> anyhow::Result<()> {
         for _ in 0..CALM {
             sleep(BLOCK_TIME).await;
             self.chain().grow();

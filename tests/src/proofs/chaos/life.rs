@@ -209,6 +209,11 @@ impl Lives {
         lock(&self.process).as_mut().map_or(Ok(false), |(process, _)| process.has_ended())
     }
 
+    fn ending(&self) -> String {
+        let ending = lock(&self.process).as_mut().map(|(process, _)| process.ending());
+        format!("{ending:?}")
+    }
+
     /// Ctrl-C, and a good end.
     pub(super) async fn interrupt(&self, patience: Duration) -> anyhow::Result<()> {
         lock(&self.process).as_ref().context("nobody lives")?.0.interrupt()?;
@@ -257,7 +262,8 @@ impl Lives {
             found = self.until(patience, found) => found,
             ended = ended => {
                 ended?;
-                bail!("the process ended by itself:\n{}", self.last_words())
+                let life = self.count() - 1;
+                bail!("life {life} ended by itself ({}):\n{}", self.ending(), self.last_words())
             }
         }
     }

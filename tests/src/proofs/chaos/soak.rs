@@ -44,7 +44,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
 
 async fn soak(plan: &Plan, is_sample: bool) -> anyhow::Result<Report> {
     let folder = tempfile::tempdir()?;
-    let mut stage = Stage::start(plan, folder.path()).await?;
+    let stage = Stage::start(plan, folder.path()).await?;
     let process = stage.lives.id().context("nobody lives")?;
     let mut samples = Vec::new();
     let raged = tokio::select! {

@@ -247,7 +247,7 @@ impl Stage {
             .collect();
         while Instant::now() < end && !kinds.is_empty() {
             let counts: BTreeMap<Kind, usize> =
-                kinds.iter().map(|kind| (*kind, self.ledger().injected(*kind))).collect();
+                kinds.iter().map(|kind| (*kind, self.ledger().turns(*kind))).collect();
             let least = counts.values().min().copied().unwrap_or_default();
             let next: Vec<Kind> = kinds.iter().copied().filter(|kind| counts[kind] == least).collect();
             let kind = next.choose(&mut random).copied().context("there is a kind")?;

@@ -79,6 +79,8 @@ pub(super) struct Struck {
 /// Until a fault bites, and until it is noticed.
 const BITES_WITHIN: Duration = Duration::from_secs(3);
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
+/// Until a poisonous message is set aside.
+const SET_ASIDE_WITHIN: Duration = Duration::from_secs(2);
 /// Until a process that was started follows the chain.
 const STARTED_WITHIN: Duration = Duration::from_secs(30);
 const ANOTHER_CHAIN: u64 = 5;
@@ -467,8 +469,16 @@ impl Stage {
         };
         let from = self.mark();
         let actor = actors.choose(random).copied().unwrap_or_default();
-        self.lives.say(&format!("poison {actor}"))?;
-        let bit = self.noticed(from, &["is set aside", actor]).await?;
+        let mut bit = None;
+        // The message in hand may be superseded before it is tried again: then it was none.
+        for _ in 0..2 {
+            self.lives.say(&format!("poison {actor}"))?;
+            let aside = |shown: &Shown| shown.logged(from, &["is set aside", actor]);
+            bit = self.lives.until_alive(SET_ASIDE_WITHIN, aside).await?;
+            if bit.is_some() {
+                break;
+            }
+        }
         Ok(Struck { bit, detected: bit.is_some() })
     }
 

@@ -172,6 +172,16 @@ fn results_on_stdout_have_it_for_themselves() -> anyhow::Result<()> {
     ensure!(lines.last().context("nothing was written")?["type"] == "summary" && count("summary") == 1);
     ensure!(count("block") == 337 && count("reorg") == 8 && count("opportunity") >= 50);
     ensure!(count("outcome") == count("opportunity"));
+    let digest = |lines: &str| -> anyhow::Result<Value> {
+        let last = lines.lines().last().context("nothing was written")?;
+        Ok(serde_json::from_str::<Value>(last)?["state_digest"].clone())
+    };
+    let again = check(&["replay", RECORDING, "--ndjson", "-"], 0, &["REPLAY"])?;
+    let told = digest(&stdout)?;
+    ensure!(
+        told.as_str().is_some_and(|told| told.len() == 66) && told == digest(&text(&again.stdout))?,
+        "{told}"
+    );
     Ok(())
 }
 

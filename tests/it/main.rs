@@ -3,6 +3,7 @@
 mod actors;
 mod architecture;
 mod burst;
+mod chaos;
 mod cli;
 mod devnet;
 mod disk_full;

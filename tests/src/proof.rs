@@ -52,6 +52,8 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::actors::ACTORS,
     crate::proofs::poison::POISON,
     crate::proofs::lag::LAG,
+    crate::proofs::chaos::CHAOS,
+    crate::proofs::chaos::SOAK,
     crate::proofs::reorgs::REORGS,
     crate::proofs::kill9::KILL9,
     crate::proofs::burst::BURST,

@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod burst;
+pub mod chaos;
 pub mod disk_full;
 pub mod journal_damage;
 pub mod kill9;

@@ -4,7 +4,7 @@ use std::fs;
 use std::num::NonZeroU64;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -17,13 +17,21 @@ use crate::devnet::{Devnet, Pace, Trader};
 /// # Errors
 /// Where it was not built.
 pub fn headwater() -> anyhow::Result<PathBuf> {
+    beside_us("headwater")
+}
+
+/// The executable of a name that was built beside the running one.
+///
+/// # Errors
+/// Where it was not built.
+pub fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe()?;
     let folder = this.parent().context("an executable has a folder")?;
     let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
-    let binary = folder.join(format!("headwater{}", std::env::consts::EXE_SUFFIX));
+    let binary = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     ensure!(
         binary.is_file(),
-        "{} is not there: build it with `cargo build -p headwater-supervisor`, as cargo xtask does",
+        "{} is not there: build it with `cargo build -p headwater-supervisor -p headwater-tests`, as cargo xtask does",
         binary.display()
     );
     Ok(binary)
@@ -59,6 +67,14 @@ impl Process {
         Ok(self.0.wait()?.signal() == Some(ABORTED))
     }
 
+    /// How it has ended, if it has.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn ending(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.0.try_wait()?)
+    }
+
     /// `kill -9`.
     ///
     /// # Errors
@@ -67,6 +83,16 @@ impl Process {
         self.0.kill()?;
         self.0.wait()?;
         Ok(())
+    }
+
+    /// Its standard input, once, if it was piped.
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.0.stdin.take()
+    }
+
+    /// Its standard output, once, if it was piped.
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
+        self.0.stdout.take()
     }
 
     /// Its number.

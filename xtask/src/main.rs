@@ -26,6 +26,9 @@ const USAGE: &str = "usage: cargo xtask <workflow> [options]
 const WORKBENCH: [(&str, bool); 5] =
     [("devnet", false), ("demo", true), ("record", true), ("latency", true), ("prove", true)];
 
+/// Proofs whose process can be told to have bugs.
+const CHAOS: [&str; 2] = ["chaos", "soak"];
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match run(&arguments) {
@@ -57,6 +60,11 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
 fn workbench(release: bool, arguments: &[String]) -> anyhow::Result<()> {
     let profile: &[&str] = if release { &["--release"] } else { &[] };
     build_supervisor(profile)?;
+    if CHAOS.iter().any(|proof| arguments.iter().any(|argument| argument == proof)) {
+        let mut build =
+            cargo(&["build", "--quiet", "--package", "headwater-tests", "--bin", "headwater-chaos"]);
+        succeed(build.args(["--features", "planted-bugs"]).args(profile))?;
+    }
     let mut run = cargo(&["run", "--quiet", "--package", "headwater-tests", "--bin", "workbench"]);
     succeed(run.args(profile).arg("--").args(arguments))
 }

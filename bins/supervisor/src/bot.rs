@@ -37,7 +37,7 @@ use tokio::task::JoinHandle;
 
 use crate::archive::Archive;
 use crate::config::Config;
-use crate::running::Running;
+use crate::running::{Digests, Running};
 
 /// What a bot is made of, beside its source.
 #[derive(Clone)]
@@ -70,6 +70,8 @@ pub struct Parts {
     pub delays: Option<Delays>,
     /// Poison for tests.
     pub poisons: Option<Poisons>,
+    /// Sizes of the bus.
+    pub bus: BusConfig,
 }
 
 impl fmt::Debug for Parts {
@@ -131,6 +133,7 @@ pub struct Bot {
     pub prices: SnapshotWriter<PriceSnapshot>,
     actors: Vec<ActorControl>,
     handlers: Vec<JoinHandle<HandlerReport>>,
+    digests: Digests,
 }
 
 impl Bot {
@@ -155,6 +158,7 @@ impl Bot {
             quarantine,
             delays,
             poisons,
+            bus: sizes,
         } = parts;
         let mut system = System::start().await?.with_quarantine(quarantine.clone());
         if let Some(poisons) = poisons {
@@ -166,7 +170,7 @@ impl Bot {
 
         // What outlives the actors: the broadcast, the mailboxes, the watch cells, the progress of blocks.
         let (topology, timeline) = (Topology::new(), Timeline::default());
-        let bus_config = BusConfig { run_id, first_seq, ..BusConfig::default() };
+        let bus_config = BusConfig { run_id, first_seq, ..sizes };
         let bus = EventBus::new(&bus_config, &topology, &timeline, recorder, Some(Arc::clone(&backlog)));
         let decoder_mail = Mailbox::<DecoderMessage>::new(&topology, "decoder", MAIL);
         let oracle_mail = Mailbox::<OracleMessage>::new(&topology, "oracle", config.oracle.mailbox.get());
@@ -317,7 +321,9 @@ impl Bot {
             .chain([executor.control().clone()])
             .chain(archivists)
             .collect();
-        Ok(Self { system, bus, topology, timeline, progress, market, prices, actors, handlers: Vec::new() })
+        let digests = Digests { state: state.observer(), oracle: oracle.observer() };
+        let handlers = Vec::new();
+        Ok(Self { system, bus, topology, timeline, progress, market, prices, actors, handlers, digests })
     }
 
     /// Adds a subscriber of every event.
@@ -340,7 +346,7 @@ impl Bot {
     }
 
     fn running(self, source: ActorControl) -> Running {
-        let Self { system, bus, topology, actors, handlers, .. } = self;
-        Running { system, bus, topology, source, actors, handlers }
+        let Self { system, bus, topology, actors, handlers, digests, .. } = self;
+        Running { system, bus, topology, source, actors, handlers, digests }
     }
 }

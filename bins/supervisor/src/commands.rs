@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use headwater_actor::Quarantine;
-use headwater_bus::clock;
+use headwater_bus::{BusConfig, clock};
 use headwater_detectors::{Arbitrage, Pace};
 use headwater_events::{BusEvent, MarketLoaded, RunId};
 use headwater_journal::{Examined, Info, JournalError, Recording, SetAside, TornTail, examine};
@@ -22,6 +22,7 @@ use crate::cli::{ConfigArgs, JournalCommand, ReplayArgs, RunArgs};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::graph as drawing;
+use crate::hooks::Hooks;
 use crate::live::Live;
 use crate::quarantine;
 use crate::session::Session;
@@ -35,9 +36,18 @@ const BUNDLED: &[u8] = include_bytes!("../../../tests/recordings/devnet.hwj");
 ///
 /// As its [`Failure`] says.
 pub async fn run(arguments: RunArgs) -> Result<(), Failure> {
+    run_with(arguments, Hooks::default()).await
+}
+
+/// `headwater run` with what a test adds to it.
+///
+/// # Errors
+///
+/// As its [`Failure`] says.
+pub async fn run_with(arguments: RunArgs, hooks: Hooks) -> Result<(), Failure> {
     let config = load(arguments.config.as_deref())?;
     match node_of(&config, &arguments)? {
-        Some(node) => live(config, node, &arguments).await,
+        Some(node) => live(config, node, &arguments, hooks).await,
         None if arguments.live => Err(Failure::usage(anyhow!(
             "--live needs a node: give --rpc URL, or [node] urls in a file given with --config"
         ))),
@@ -202,6 +212,7 @@ pub async fn topology(config: Config) -> anyhow::Result<Vec<headwater_bus::EdgeR
         quarantine: Quarantine::default(),
         delays: None,
         poisons: None,
+        bus: BusConfig::default(),
         config,
     };
     let mut bot = Bot::wire(parts, Unavailable).await?;
@@ -239,6 +250,7 @@ pub fn replay_parts(config: Config, recording: &Recording, run_id: RunId) -> any
         quarantine: quarantine::of_recording(recording)?,
         delays: None,
         poisons: None,
+        bus: BusConfig::default(),
         config,
     })
 }
@@ -273,11 +285,12 @@ async fn replay_recording(
     Ok(())
 }
 
-async fn live(config: Config, node: NodeConfig, arguments: &RunArgs) -> Result<(), Failure> {
+async fn live(config: Config, node: NodeConfig, arguments: &RunArgs, hooks: Hooks) -> Result<(), Failure> {
     let mut live = match arguments.fresh {
-        true => Live::connect(config, node).await?,
-        false => Live::resume(config, node).await?,
+        true => Live::connect_with(config, node, &hooks).await?,
+        false => Live::resume(config, node, &hooks).await?,
     };
+    (hooks.wired)(&mut live.bot);
     let session = Session::observe(&mut live.bot, arguments.ndjson.as_deref()).map_err(Failure::usage)?;
     let bar = progress_bar();
     let progress = |done, total| {
@@ -290,6 +303,7 @@ async fn live(config: Config, node: NodeConfig, arguments: &RunArgs) -> Result<(
     }
     bar.finish_and_clear();
     let (running, record) = live.follow(arguments.blocks);
+    (hooks.running)(&running);
     let concluded = session.conclude(running, interrupted()).await;
     record.writer.close().await.map_err(Failure::runtime)?;
     eprintln!("recorded in {} (headwater replay reads it)", record.directory.display());

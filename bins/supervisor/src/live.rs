@@ -1,9 +1,7 @@
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use headwater_actor::{Delays, Poisons};
 use headwater_bus::clock;
 use headwater_detectors::Pace;
 use headwater_events::{BusEvent, MarketLoaded, RunId};
@@ -20,6 +18,7 @@ use crate::bot::{Bot, Parts};
 use crate::commands::bundled_strategies;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::hooks::Hooks;
 use crate::quarantine;
 use crate::resume::{self, Earlier};
 use crate::running::Running;
@@ -37,21 +36,6 @@ pub struct Live {
     record: Record,
     /// Where the market is known; nothing before it is loaded.
     start: Option<Start>,
-}
-
-/// What a test does to a live run.
-#[derive(Clone, Default)]
-pub struct Hooks {
-    /// Pauses.
-    pub delays: Option<Delays>,
-    /// Poison.
-    pub poisons: Option<Poisons>,
-}
-
-impl fmt::Debug for Hooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooks").finish_non_exhaustive()
-    }
 }
 
 /// The journal of a live run.
@@ -72,10 +56,10 @@ impl Live {
     /// When no node answers or is on the configured chain, the configuration does not fit the chain, or the journal
     /// cannot be written.
     pub async fn connect(config: Config, node_config: NodeConfig) -> Result<Self, Failure> {
-        Self::connect_with(config, node_config, Hooks::default()).await
+        Self::connect_with(config, node_config, &Hooks::default()).await
     }
 
-    /// As [`Live::connect`], for tests.
+    /// As [`Live::connect`], with what a test adds to the wiring.
     ///
     /// # Errors
     ///
@@ -83,28 +67,19 @@ impl Live {
     pub async fn connect_with(
         config: Config,
         node_config: NodeConfig,
-        hooks: Hooks,
+        hooks: &Hooks,
     ) -> Result<Self, Failure> {
         let connected = Connected::to_first(&config, node_config).await?;
         Self::wire(config, connected, None, hooks).await
     }
 
-    /// As [`Live::connect`], but goes on with what the last run recorded, if it was about the same market and the chain
+    /// As [`Live::connect_with`], but goes on with what the last run recorded, if it was about the same market and the chain
     /// has not gone too far since.
     ///
     /// # Errors
     ///
     /// As [`Live::connect`].
-    pub async fn resume(config: Config, node_config: NodeConfig) -> Result<Self, Failure> {
-        Self::resume_with(config, node_config, Hooks::default()).await
-    }
-
-    /// As [`Live::resume`], for tests.
-    ///
-    /// # Errors
-    ///
-    /// As [`Live::connect`].
-    pub async fn resume_with(config: Config, node_config: NodeConfig, hooks: Hooks) -> Result<Self, Failure> {
+    pub async fn resume(config: Config, node_config: NodeConfig, hooks: &Hooks) -> Result<Self, Failure> {
         let connected = Connected::to_first(&config, node_config).await?;
         let earlier = resume::find(&config, &connected.market, connected.run_id);
         let earlier = match earlier {
@@ -118,7 +93,7 @@ impl Live {
         config: Config,
         connected: Connected,
         earlier: Option<Earlier>,
-        hooks: Hooks,
+        hooks: &Hooks,
     ) -> Result<Self, Failure> {
         let Connected { node, node_config, market, run_id } = connected;
         let (journal, directory, events, start) = match earlier {
@@ -156,8 +131,9 @@ impl Live {
             pace: Pace::Newest,
             node: Some(node_config.clone()),
             quarantine: quarantine::of_journal(&directory).map_err(Failure::runtime)?,
-            delays: hooks.delays,
-            poisons: hooks.poisons,
+            delays: hooks.delays.clone(),
+            poisons: hooks.poisons.clone(),
+            bus: hooks.bus.clone(),
             config: config.clone(),
         };
         let bot = Bot::wire(parts, simulator).await.map_err(Failure::runtime)?;

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use alloy_primitives::{B256, keccak256};
 use headwater_actor::{ActorControl, Command, Exit, Fatal, Quarantined, System};
 use headwater_bus::{EdgeReport, EventBus, HandlerReport, Topology};
+use headwater_oracle::OracleObserved;
+use headwater_state::StateObserved;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -18,6 +22,23 @@ pub struct Running {
     /// The other actors, in the order of the data.
     pub(crate) actors: Vec<ActorControl>,
     pub(crate) handlers: Vec<JoinHandle<HandlerReport>>,
+    pub(crate) digests: Digests,
+}
+
+/// Where state and oracle leave their digests when they have drained.
+#[derive(Clone, Debug)]
+pub(crate) struct Digests {
+    pub(crate) state: watch::Receiver<Option<StateObserved>>,
+    pub(crate) oracle: watch::Receiver<Option<OracleObserved>>,
+}
+
+impl Digests {
+    /// keccak-256 of both digests in a row; nothing unless both have drained.
+    fn together(&self) -> Option<B256> {
+        let state = self.state.borrow().and_then(|state| state.digest)?;
+        let oracle = self.oracle.borrow().and_then(|oracle| oracle.digest)?;
+        Some(keccak256([state, oracle].concat()))
+    }
 }
 
 /// How a system ended.
@@ -35,6 +56,8 @@ pub struct Ended {
     pub handlers: Vec<HandlerReport>,
     /// Every edge with its counts.
     pub edges: Vec<EdgeReport>,
+    /// Of pools, prices and undo records as of the last block; nothing where state or oracle did not drain.
+    pub state_digest: Option<B256>,
 }
 
 impl Ended {
@@ -130,7 +153,8 @@ impl Running {
         let quarantined = self.system.quarantined();
         self.system.end();
         interrupted |= out_of_patience && fatal.is_none();
-        Ended { interrupted, fatal, quarantined, exits, handlers, edges: self.topology.report() }
+        let (edges, state_digest) = (self.topology.report(), self.digests.together());
+        Ended { interrupted, fatal, quarantined, exits, handlers, edges, state_digest }
     }
 
     /// Closes the source's lane once the source has ended; every mailbox behind it then closes in turn.

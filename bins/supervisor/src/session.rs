@@ -112,6 +112,7 @@ impl Session {
         let ended = running.finish(stop.as_mut()).await;
         let mut summary = self.tally.summary(&topology, &self.latencies);
         summary.quarantined = ended.quarantined.iter().map(set_aside).collect();
+        summary.state_digest = ended.state_digest;
         let last_line = async {
             match &self.results {
                 Some(sink) => match sink.summary(&summary).await {

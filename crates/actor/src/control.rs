@@ -13,7 +13,8 @@ pub enum Command {
     Stop,
 }
 
-/// A fault for tests to inject into a running actor.
+/// A fault for tests to inject into a running actor. A source has no message in hand: both strike when it next shows its
+/// state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Panic when the next message is in hand, before it is handled.

@@ -169,6 +169,10 @@ impl System {
                     let observe = |state| {
                         shared.processed.fetch_add(1, Ordering::Relaxed);
                         observed.send_replace(Some(state));
+                        let mut faults = [Fault::PanicBefore, Fault::PanicAfter].into_iter();
+                        if faults.any(|fault| shared.take_fault(fault)) {
+                            panic!("injected into a source");
+                        }
                     };
                     source.run(stop.clone(), &observe).await?;
                     Ok(if stop.is_stopped() { Exit::Stopped } else { Exit::Drained })

@@ -14,6 +14,8 @@ mod envelope;
 mod finding;
 mod learnt;
 mod market;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod system;
 
 pub use action::{Action, DecodedBlock, RouterSwap, RouterSwapKind, TokenTransfer, V2Action, WethAction};
@@ -28,4 +30,6 @@ pub use learnt::{
     MarketLoaded, MarketResynced, PoolLoaded, PoolProof, Protocol, ResyncRequest, TokenJudged, TokenVerdict,
 };
 pub use market::{LiquidityEvent, Price, PriceEvent};
+#[cfg(feature = "planted-bugs")]
+pub use planted::is_planted;
 pub use system::{Health, HealthEvent};

@@ -60,13 +60,14 @@ impl Endpoints {
         self.set_due(index);
     }
 
-    /// It gave a block.
+    /// It gave a block. Whatever chain another one was on before may have changed since.
     pub(crate) fn worked(&mut self, index: usize) {
+        self.lines.iter_mut().for_each(|line| line.wrong_chain = false);
         let Line { tried, due, .. } = self.lines[index];
         self.lines[index] = Line { tried, due, ..Line::default() };
     }
 
-    /// Whether each was on another chain when it was last tried.
+    /// Whether each was on another chain when it was tried since the last block.
     pub(crate) fn are_all_on_another_chain(&self) -> bool {
         self.lines.iter().all(|line| line.wrong_chain)
     }
@@ -133,5 +134,16 @@ mod tests {
         assert!(endpoints.are_all_on_another_chain());
         endpoints.failed(0, false);
         assert!(!endpoints.are_all_on_another_chain());
+    }
+
+    #[test]
+    fn what_chain_an_endpoint_was_on_before_the_last_block_counts_no_longer() {
+        let (mut endpoints, _) = endpoints(2);
+        endpoints.failed(0, true);
+        endpoints.worked(1);
+        endpoints.failed(1, true);
+        assert!(!endpoints.are_all_on_another_chain(), "the first has not been asked again");
+        endpoints.failed(0, true);
+        assert!(endpoints.are_all_on_another_chain());
     }
 }

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use alloy_primitives::B256;
 use headwater_actor::{Component, Quarantine, Resume};
 use headwater_bus::{
     Backlog, Delivery, DerivedPublisher, DropNewest, Images, Message, Outlet, SnapshotWriter, Stage, Timeline,
@@ -93,6 +94,8 @@ pub struct OracleObserved {
     pub oracle: OracleCounts,
     /// Times that the reserves were asked for anew, because they were lost.
     pub resync_requests: u64,
+    /// Of pools, prices and undo records, once it has drained.
+    pub digest: Option<B256>,
 }
 
 /// The oracle as an actor.
@@ -102,6 +105,7 @@ pub struct OracleActor {
     wiring: Wiring,
     as_of: Option<AsOf>,
     resync_requests: u64,
+    digest: Option<B256>,
 }
 
 impl OracleActor {
@@ -115,7 +119,7 @@ impl OracleActor {
             Some(last) => wiring.oracle_after(last).await?,
             None => wiring.empty(),
         };
-        Ok(Self { oracle, wiring, as_of: None, resync_requests: 0 })
+        Ok(Self { oracle, wiring, as_of: None, resync_requests: 0, digest: None })
     }
 
     async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
@@ -219,11 +223,17 @@ impl Component for OracleActor {
         Ok(())
     }
 
+    async fn finish(&mut self) -> anyhow::Result<()> {
+        self.digest = Some(self.oracle.digest());
+        Ok(())
+    }
+
     fn observe(&self) -> OracleObserved {
         OracleObserved {
             as_of: self.as_of,
             oracle: self.oracle.counts(),
             resync_requests: self.resync_requests,
+            digest: self.digest,
         }
     }
 }

@@ -1,7 +1,8 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use alloy_primitives::{Address, U256, U512};
+use alloy_primitives::{Address, B256, U256, U512, keccak256};
 use headwater_abi::logs;
 use headwater_events::{
     AsOf, BlockEvent, BusEvent, Envelope, Log, MarketResynced, PoolLoaded, Price, PriceEvent, ReorgEvent,
@@ -186,15 +187,13 @@ impl Oracle {
 
     /// The oracle as it is now, to be saved.
     pub fn image(&self) -> OracleImage {
-        // As many steps as the book has.
-        let forgotten = self.history.len().saturating_sub(HORIZON);
-        let base = forgotten.checked_sub(1).map_or(&self.base, |oldest| &self.history[oldest]);
+        let (base, history) = self.undoable();
         OracleImage {
             min_base_reserve: self.min_base_reserve,
             book: self.book.image(),
             others: self.others.clone(),
             prices: self.prices.clone(),
-            history: self.history.iter().skip(forgotten).cloned().collect(),
+            history: history.cloned().collect(),
             base: base.clone(),
             counts: self.counts,
         }
@@ -307,6 +306,32 @@ impl Oracle {
     pub fn counts(&self) -> OracleCounts {
         let (pools, lost) = (self.book.table().len() as u64, self.book.is_lost());
         OracleCounts { pools, lost, prices: self.prices.len() as u64, ..self.counts }
+    }
+
+    /// keccak-256 of [`Oracle::account`].
+    pub fn digest(&self) -> B256 {
+        let mut text = String::new();
+        self.account(&mut text);
+        keccak256(text)
+    }
+
+    /// Appends the account of the oracle's own pools, every price, and what each undo record would bring back, one a
+    /// line, to `text`. The README says what stands in a line.
+    pub fn account(&self, text: &mut String) {
+        self.book.account(text);
+        let current = dated(&self.prices);
+        current.iter().for_each(|(token, price)| tell_price(text, "price", token, Some(price)));
+        let (base, history) = self.undoable();
+        let mut before = dated(base);
+        for prices in history {
+            let after = dated(prices);
+            text.push_str("unprice\n");
+            let tokens: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+            for token in tokens.into_iter().filter(|token| before.get(*token) != after.get(*token)) {
+                tell_price(text, "was", token, before.get(token));
+            }
+            before = after;
+        }
     }
 
     fn block(&mut self, seq: u64, block: &BlockEvent) -> Result<Option<PricedBlock>, OracleError> {
@@ -464,6 +489,13 @@ impl Oracle {
         Some((Price { quote: self.quote, mantissa }, source))
     }
 
+    /// The prices after each block that can be undone, and those below the oldest of them: as many steps as the book has.
+    fn undoable(&self) -> (&PriceTable, impl Iterator<Item = &PriceTable>) {
+        let forgotten = self.history.len().saturating_sub(HORIZON);
+        let base = forgotten.checked_sub(1).map_or(&self.base, |oldest| &self.history[oldest]);
+        (base, self.history.iter().skip(forgotten))
+    }
+
     /// Keeps as many steps as the book does.
     fn remember(&mut self) {
         self.history.push_back(self.prices.clone());
@@ -478,6 +510,21 @@ impl Oracle {
 /// The block that a reorganisation leaves on top.
 fn ancestor_of(seq: u64, reorg: &ReorgEvent) -> AsOf {
     AsOf { seq, number: reorg.ancestor_number, hash: reorg.ancestor_hash }
+}
+
+fn dated(prices: &PriceTable) -> BTreeMap<Address, TokenPrice> {
+    prices.iter().map(|(token, price)| (*token, *price)).collect()
+}
+
+fn tell_price(text: &mut String, word: &str, token: &Address, price: Option<&TokenPrice>) {
+    let told = match price {
+        None => writeln!(text, "{word} {token:#x} -"),
+        Some(TokenPrice { price, source, changed_at }) => {
+            let Price { quote, mantissa } = price;
+            writeln!(text, "{word} {token:#x} {quote:#x} {mantissa} {source:#x} {changed_at}")
+        }
+    };
+    told.expect("a string takes everything");
 }
 
 /// Prices of one token in several pools, weighted by the base reserve.

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use alloy_primitives::B256;
 use headwater_actor::{Component, Quarantine, Resume};
 use headwater_bus::{
     Backlog, Delivery, DerivedPublisher, DropNewest, Images, Message, Outlet, SnapshotWriter, Stage, Timeline,
@@ -84,6 +85,8 @@ pub struct StateObserved {
     pub not_requested: u64,
     /// Times that the reserves were asked for anew, because the world was lost.
     pub resync_requests: u64,
+    /// Of pools and undo records, once it has drained.
+    pub digest: Option<B256>,
 }
 
 /// The state as an actor.
@@ -94,6 +97,7 @@ pub struct StateActor {
     requested: u64,
     not_requested: u64,
     resync_requests: u64,
+    digest: Option<B256>,
 }
 
 impl StateActor {
@@ -107,7 +111,7 @@ impl StateActor {
             Some(last) => wiring.world_after(last).await?,
             None => World::new(&wiring.market),
         };
-        Ok(Self { world, wiring, requested: 0, not_requested: 0, resync_requests: 0 })
+        Ok(Self { world, wiring, requested: 0, not_requested: 0, resync_requests: 0, digest: None })
     }
 
     async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
@@ -237,6 +241,11 @@ impl Component for StateActor {
         Ok(())
     }
 
+    async fn finish(&mut self) -> anyhow::Result<()> {
+        self.digest = Some(self.world.digest());
+        Ok(())
+    }
+
     fn observe(&self) -> StateObserved {
         StateObserved {
             as_of: self.world.last(),
@@ -244,6 +253,7 @@ impl Component for StateActor {
             requested: self.requested,
             not_requested: self.not_requested,
             resync_requests: self.resync_requests,
+            digest: self.digest,
         }
     }
 }

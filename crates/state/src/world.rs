@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256, keccak256};
 use headwater_abi::logs;
 use headwater_bus::Message;
 use headwater_events::{
@@ -207,6 +207,13 @@ impl World {
     /// What of a block can wait until its snapshot is published.
     pub fn settle(&mut self) {
         self.book.settle();
+    }
+
+    /// keccak-256 of the account of all pools and undo records ([`PoolBook::account`]).
+    pub fn digest(&self) -> B256 {
+        let mut text = String::new();
+        self.book.account(&mut text);
+        keccak256(text)
     }
 
     /// The block of the last snapshot.

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use alloy_primitives::B256;
 use headwater_bus::{DropReason, EdgeReport, EventHandler, Topology};
 use headwater_events::{BusEvent, Envelope, Verdict};
 use serde::Serialize;
@@ -41,6 +42,8 @@ pub struct Summary {
     pub outcomes: BTreeMap<&'static str, u64>,
     /// Refused outcomes by reason.
     pub refusals: BTreeMap<&'static str, u64>,
+    /// Of pools, prices and undo records as of the last block; absent where state or oracle did not drain.
+    pub state_digest: Option<B256>,
     /// What went over each edge.
     pub edges: Vec<EdgeSummary>,
     /// Nanoseconds per stage.

@@ -24,6 +24,7 @@ mod script;
 mod server;
 mod state;
 mod v2;
+mod wire;
 
 use std::fmt;
 use std::path::Path;
@@ -45,9 +46,10 @@ pub use heads::{Announcing, HeadFault};
 pub use script::{Fault, RpcErr, Script, Times};
 pub use state::Asked;
 pub use v2::{V2Pair, V2Token, V2World, address_word, string, word};
+pub use wire::{Wire, WireCounts};
 
 use server::Tasks;
-use state::Shared;
+use state::{Shared, State};
 
 /// An `eth_call`.
 #[derive(Debug)]
@@ -104,6 +106,11 @@ impl FakeNode {
         let listener = UnixListener::bind(path).with_context(|| format!("binding {}", path.display()))?;
         self.tasks.serve_ipc(listener, self.shared.clone());
         Ok(())
+    }
+
+    /// The port of 127.0.0.1 that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// `ws://127.0.0.1:PORT`.
@@ -274,6 +281,22 @@ impl FakeNode {
     /// Lifts the faults of a method.
     pub fn mend(&self, method: &str) {
         self.shared.change(|state| state.script.mend(method));
+    }
+
+    /// How often a fault has struck a request of this method so far.
+    pub fn struck(&self, method: &str) -> u64 {
+        self.shared.lock().script.struck.get(method).copied().unwrap_or_default()
+    }
+
+    /// Forgets what stands more than `kept` blocks below the head; reserves stay known.
+    pub fn forget_old(&self, kept: u64) {
+        self.shared.change(|state| {
+            state.chain.forget_old(kept);
+            let State { chain, sent, asked, accepted, .. } = state;
+            sent.retain(|block, _| chain.by_hash(*block).is_some());
+            asked.clear();
+            accepted.clear();
+        });
     }
 
     /// Answers the members of batches in reverse order.

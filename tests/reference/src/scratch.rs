@@ -64,6 +64,13 @@ pub struct ScratchPrice {
 
 /// The market after these blocks, which stand on each other and on the block of [`Known::loaded`].
 pub fn from_scratch<'a>(known: &Known, blocks: impl IntoIterator<Item = &'a FakeBlock>) -> Scratch {
+    let mut scratch = before_blocks(known);
+    blocks.into_iter().for_each(|block| scratch.block(known, block));
+    scratch
+}
+
+/// The market before the first block.
+pub fn before_blocks(known: &Known) -> Scratch {
     let mut pools = BTreeMap::new();
     for (pairs, is_loaded) in [(&known.loaded, true), (&known.found, false)] {
         for pair in pairs {
@@ -78,16 +85,17 @@ pub fn from_scratch<'a>(known: &Known, blocks: impl IntoIterator<Item = &'a Fake
             pools.insert(pair.address, pool);
         }
     }
-    let mut scratch = Scratch { pools, prices: BTreeMap::new() };
-    for block in blocks {
-        block.logs().into_iter().for_each(|log| scratch.log(known, log));
-        scratch.quote(known);
-        scratch.price(known, block.number());
-    }
-    scratch
+    Scratch { pools, prices: BTreeMap::new() }
 }
 
 impl Scratch {
+    /// The market after one more block.
+    pub fn block(&mut self, known: &Known, block: &FakeBlock) {
+        block.logs().into_iter().for_each(|log| self.log(known, log));
+        self.quote(known);
+        self.price(known, block.number());
+    }
+
     fn log(&mut self, known: &Known, log: &Value) {
         let emitter = Address::from_slice(&bytes(&log["address"]));
         let topics: Vec<B256> = log["topics"]

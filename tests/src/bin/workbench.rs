@@ -98,15 +98,22 @@ struct ProveArguments {
     /// All proofs with their durations
     #[arg(long)]
     list: bool,
-    /// Repeats a former run
-    #[arg(long, default_value_t = 1)]
+    /// Repeats a former run; `random` takes one that nobody has chosen, and the report names it
+    #[arg(long, default_value = "1", value_parser = seed)]
     seed: u64,
     /// A smaller sample
     #[arg(long)]
     quick: bool,
+    /// For how long, where the proof lets it be chosen
+    #[arg(long)]
+    minutes: Option<u64>,
     /// Passed to the proof
     #[arg(last = true)]
     rest: Vec<String>,
+}
+
+fn seed(text: &str) -> Result<u64, std::num::ParseIntError> {
+    if text == "random" { Ok(headwater_bus::clock::unix_nanos()) } else { text.parse() }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -150,7 +157,9 @@ fn prove(arguments: &ProveArguments) -> anyhow::Result<()> {
         }
         return Ok(());
     };
-    let args = ProofArgs { seed: arguments.seed, quick: arguments.quick, rest: arguments.rest.clone() };
+    let mut rest = arguments.rest.clone();
+    rest.extend(arguments.minutes.iter().flat_map(|minutes| ["--minutes".to_owned(), minutes.to_string()]));
+    let args = ProofArgs { seed: arguments.seed, quick: arguments.quick, rest };
     let report = (proof::find(name)?.run)(&args)?;
     println!("{report}");
     report.verdict()

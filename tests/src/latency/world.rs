@@ -166,16 +166,20 @@ impl World {
             .fold(FACTORIES.into_iter().fold(V2World::default(), V2World::factory), |world, token| {
                 world.token(*token, 18, "TKN")
             });
-        self.pools.iter().fold(world, |world, pool| {
-            world.pair(V2Pair {
-                address: pool.address,
-                factory: pool.factory,
-                token0: pool.token0,
-                token1: pool.token1,
-                reserve0: pool.now.0,
-                reserve1: pool.now.1,
-            })
-        })
+        self.pairs().into_iter().fold(world, V2World::pair)
+    }
+
+    /// The pairs with what they hold now.
+    pub fn pairs(&self) -> Vec<V2Pair> {
+        let pairs = self.pools.iter().map(|pool| V2Pair {
+            address: pool.address,
+            factory: pool.factory,
+            token0: pool.token0,
+            token1: pool.token1,
+            reserve0: pool.now.0,
+            reserve1: pool.now.1,
+        });
+        pairs.collect()
     }
 
     /// The next block: it puts back what the last one shocked, shocks others and moves some more within their fee.

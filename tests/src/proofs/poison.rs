@@ -216,7 +216,7 @@ async fn live(case: Case, seed: u64, folder: &Path) -> anyhow::Result<Lived> {
     node.answer_v2(generator.world.contracts());
     node.push_block(generator.blocks[0].block.clone());
     let vial = Vial::default();
-    let hooks = || Hooks { poisons: Some(vial.poisons(case.actor)), delays: None };
+    let hooks = || Hooks { poisons: Some(vial.poisons(case.actor)), ..Hooks::default() };
     let mut bot = Bot::start(&url, &folder.join("journal"), hooks(), false).await?;
     node.until_subscribed("newHeads", 1).await;
     for _ in 0..BEFORE {
@@ -330,8 +330,8 @@ impl Bot {
     async fn start(url: &str, journal: &Path, hooks: Hooks, resume: bool) -> anyhow::Result<Self> {
         let (config, node) = (configuration(journal)?, NodeConfig::new(vec![url.parse()?]));
         let connected = match resume {
-            true => Live::resume_with(config, node, hooks).await,
-            false => Live::connect_with(config, node, hooks).await,
+            true => Live::resume(config, node, &hooks).await,
+            false => Live::connect_with(config, node, &hooks).await,
         };
         let mut live = connected.map_err(|failure| anyhow::anyhow!("{failure}"))?;
         let written = Written::default();
@@ -579,7 +579,7 @@ async fn kept_failing(seed: u64) -> anyhow::Result<()> {
     let failing = Arc::new(AtomicU64::new(0));
     let fails = Arc::clone(&failing);
     let poisons: Poisons = Arc::new(move |actor, _| actor == "state" && fails.load(Ordering::SeqCst) > 0);
-    let hooks = Hooks { poisons: Some(poisons), delays: None };
+    let hooks = Hooks { poisons: Some(poisons), ..Hooks::default() };
     let mut bot = Bot::start(&url, &folder.path().join("journal"), hooks, false).await?;
     for _ in 0..BEFORE {
         bot.follow(&node, generator.next()).await?;

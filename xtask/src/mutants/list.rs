@@ -43,6 +43,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "silence",
     },
     Mutant {
+        name: "stale-word-about-a-chain",
+        file: "crates/ingest/src/endpoints.rs",
+        original: "        self.lines.iter_mut().for_each(|line| line.wrong_chain = false);\n",
+        broken: "",
+        package: "headwater-ingest",
+        tests: "endpoints",
+    },
+    Mutant {
+        name: "undo-record-not-in-the-digest",
+        file: "crates/market/src/book/account.rs",
+        original: "        self.records.iter().for_each(|record| record.account(text));\n",
+        broken: "        self.records.iter().skip(1).for_each(|record| record.account(text));\n",
+        package: "headwater-market",
+        tests: "account",
+    },
+    Mutant {
         name: "pause-not-kept",
         file: "crates/ingest/src/actor/live.rs",
         original: "            sleep_until(due).await;\n",

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use headwater_actor::{Command, Exit, RestartPolicy, Source, StopSignal, System};
+use headwater_actor::{Command, Exit, Fault, RestartPolicy, Source, StopSignal, System};
 
 /// Counts up to an end, or until told to stop; fails once where it is told to.
 struct Counting {
@@ -62,4 +62,18 @@ async fn a_source_that_is_told_to_stops() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_fails_is_started_anew() {
     assert_eq!(run(Some(100), Some(50), None).await, (Exit::Drained, 100, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_is_started_anew() {
+    let system = System::start().await.expect("the root starts");
+    let count = Arc::<AtomicU64>::default();
+    let shared = count.clone();
+    let source = system.spawn_source("counting", RestartPolicy::default(), move |_| {
+        let counting = Counting { count: shared.clone(), end: Some(10), fails_at: None };
+        async { Ok(counting) }
+    });
+    source.control().inject(Fault::PanicBefore);
+    assert_eq!(source.control().ended().await, Exit::Drained);
+    assert_eq!((count.load(Ordering::Relaxed), source.control().status().restarts), (10, 1));
 }

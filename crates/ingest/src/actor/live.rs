@@ -622,6 +622,11 @@ impl Follower {
             self.publish(BusEvent::Reorg(reorg)).await?;
         }
         for run in self.canonical.runs(&advance.path, self.width) {
+            #[cfg(feature = "planted-bugs")]
+            if run.gap.is_some() && session.gaps_count && headwater_events::is_planted("no-backfill") {
+                run.links.into_iter().for_each(|link| self.canonical.extend(link));
+                continue;
+            }
             let node = session.node.clone();
             let (fetcher, pulse) = (&self.fetcher, &self.pulse);
             let fetches = run.links.iter().map(|link| async {

@@ -89,6 +89,84 @@ fn quoted(book: &PoolBook, seed: u8) -> Option<u128> {
     book.table().quoted(id).map(|held| held.reserve0)
 }
 
+fn account(book: &PoolBook) -> String {
+    let mut text = String::new();
+    book.account(&mut text);
+    text
+}
+
+/// What the oldest block that can be undone changed.
+fn changed(book: &mut PoolBook) -> &mut Vec<Touch> {
+    std::sync::Arc::make_mut(&mut book.records[0].touches)
+}
+
+#[test]
+fn no_field_can_change_without_changing_the_account() {
+    let mut book = book();
+    book.pool_loaded(&loaded(1, Some((100, GENESIS))));
+    apply(&mut book, 1, &[sync(1, 7), sync(9, 3), created(factory(), 2)]);
+    let id = book.proven(&address(1)).expect("it was loaded");
+    let whole = account(&book);
+    let differs = |what: &str, change: &dyn Fn(&mut PoolBook)| {
+        let mut other = book.clone();
+        change(&mut other);
+        assert_ne!(account(&other), whole, "{what}");
+    };
+    let meta = |change: &dyn Fn(&mut PoolMeta)| {
+        let mut meta = book.table.meta(id).expect("it is there").clone();
+        change(&mut meta);
+        let (reserves, mut table) = (book.table.reserves(id), PoolTable::default());
+        table.insert(meta, true);
+        for (other, meta, held) in book.table.iter().skip(1) {
+            table.insert(meta.clone(), true);
+            table.set_reserves(other, held);
+        }
+        table.set_reserves(id, reserves);
+        table
+    };
+    differs("address", &|book| book.table = meta(&|meta| meta.address = address(8)));
+    differs("factory", &|book| book.table = meta(&|meta| meta.factory = address(8)));
+    differs("token0", &|book| book.table = meta(&|meta| meta.token0 = address(8)));
+    differs("token1", &|book| book.table = meta(&|meta| meta.token1 = address(8)));
+    differs("fee", &|book| book.table = meta(&|meta| meta.fee_ppm += 1));
+    differs("reserve0", &|book| {
+        book.table.set_reserves(id, Some(Reserves { reserve0: 8, ..reserves(7) }));
+    });
+    differs("reserve1", &|book| {
+        book.table.set_reserves(id, Some(Reserves { reserve1: 8, ..reserves(7) }));
+    });
+    differs("whether it is quoted", &|book| book.table.set_admitted(id, false));
+    differs("base", &|book| book.base = Some(hash(9, 9)));
+    differs("number of an undo record", &|book| book.records[0].block.number += 1);
+    differs("hash of an undo record", &|book| book.records[0].block.hash = hash(9, 9));
+    differs("parent of an undo record", &|book| book.records[0].block.parent_hash = hash(9, 9));
+    assert_eq!(book.records[0].touches.len(), 3);
+    for touch in 0..3 {
+        differs("address of a change", &|book| changed(book)[touch].address = address(8));
+        differs("creation", &|book| changed(book)[touch].created ^= true);
+        differs("what was before", &|book| {
+            let before = &mut changed(book)[touch].before;
+            *before = match before {
+                Some(_) => None,
+                None => Some(Sighting { reserves: reserves(1), number: 1 }),
+            };
+        });
+    }
+    differs("reserve0 before", &|book| {
+        let before = &mut changed(book)[0].before;
+        before.as_mut().expect("it was loaded").reserves.reserve0 += 1;
+    });
+    differs("reserve1 before", &|book| {
+        let before = &mut changed(book)[0].before;
+        before.as_mut().expect("it was loaded").reserves.reserve1 += 1;
+    });
+    differs("age of what was before", &|book| {
+        let before = &mut changed(book)[0].before;
+        before.as_mut().expect("it was loaded").number += 1;
+    });
+    differs("order", &|book| changed(book).reverse());
+}
+
 #[test]
 fn a_sync_of_an_unknown_contract_changes_nothing_until_it_is_proven() {
     let mut book = book();

@@ -65,6 +65,48 @@ fn either_side_of_a_pool_may_be_the_quote() {
 }
 
 #[test]
+fn no_price_can_change_without_changing_the_digest() {
+    let mut oracle = oracle();
+    let events = [
+        market_loaded(),
+        pool_of(1, ETHER, 7),
+        pool_of(2, ETHER, 9),
+        plain_block(1, vec![]),
+        plain_block(2, vec![]),
+    ];
+    run(&mut oracle, events);
+    let place = oracle.prices.place(token(1));
+    let price = *oracle.prices.at(place).expect("it has pools");
+    let with = |change: &dyn Fn(&mut TokenPrice)| {
+        let mut other = price;
+        change(&mut other);
+        Some(other)
+    };
+    let changes = [
+        None,
+        with(&|price| price.price.mantissa += U256::from(1)),
+        with(&|price| price.price.quote = token(2)),
+        with(&|price| price.source = pool(9)),
+        with(&|price| price.changed_at += 1),
+    ];
+    let whole = oracle.digest();
+    for changed in changes {
+        for table in 0..3 {
+            let mut other = oracle.clone();
+            match table {
+                0 => other.prices.set(place, changed),
+                1 => other.history[0].set(place, changed),
+                _ => other.history[1].set(place, changed),
+            }
+            assert_ne!(other.digest(), whole, "{changed:?} in table {table}");
+        }
+    }
+    let mut other = oracle.clone();
+    other.base = other.prices.clone();
+    assert_ne!(other.digest(), whole, "the prices below the oldest undo record");
+}
+
+#[test]
 fn pools_count_by_what_they_hold_of_the_quote() {
     // Prices 1 and 2, weights 3 and 1: 5/4.
     let pools = vec![pool_of(1, 3 * ETHER, 3 * ETHER), pool_of(2, ETHER, ETHER / 2)];

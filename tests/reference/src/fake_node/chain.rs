@@ -15,6 +15,8 @@ use super::encode::encode;
 pub struct Chain {
     blocks: HashMap<B256, Arc<Stored>>,
     canonical: BTreeMap<u64, B256>,
+    /// Reserves after the blocks that were forgotten.
+    forgotten: HashMap<Address, (U256, U256)>,
 }
 
 /// A block with its answers, written once.
@@ -157,7 +159,17 @@ impl Chain {
             }
             at = block.block.parent_hash();
         }
-        None
+        self.forgotten.get(&pair).copied()
+    }
+
+    /// Forgets the blocks that stand more than `kept` below the head, and keeps the reserves after them.
+    pub fn forget_old(&mut self, kept: u64) {
+        let Some(lowest) = self.head().map(|head| head.number.saturating_sub(kept)) else { return };
+        let above = self.canonical.split_off(&lowest);
+        for hash in std::mem::replace(&mut self.canonical, above).values() {
+            self.forgotten.extend(self.blocks[hash].synced.iter().map(|(pair, held)| (*pair, *held)));
+        }
+        self.blocks.retain(|_, block| block.number >= lowest);
     }
 
     /// Whether `factory` has said in `block` or its ancestors that it created `pair`.
@@ -366,6 +378,24 @@ mod tests {
         assert_eq!(first(&a2), Some(U256::from(20)));
         assert_eq!(first(&b2), Some(U256::from(10)), "the orphan's sync does not count");
         assert_eq!(chain.reserves_at(Address::ZERO, a2.hash()), None);
+    }
+
+    #[test]
+    fn reserves_of_forgotten_blocks_are_remembered() {
+        let pair = Address::repeat_byte(1);
+        let sync = |reserve| FakeTransaction::emitting(vec![FakeLog::sync(pair, reserve, 9)]);
+        let mut blocks = vec![BlockBuilder::first(1).transaction(sync(10)).build()];
+        for number in 2..6 {
+            let block = BlockBuilder::child_of(&blocks[number - 2]);
+            blocks.push(if number == 2 { block.transaction(sync(20)) } else { block }.build());
+        }
+        let mut chain = Chain::default();
+        blocks.iter().for_each(|block| drop(chain.add(block.clone())));
+        chain.forget_old(1);
+        assert_eq!(chain.canonical_hashes(), [blocks[3].hash(), blocks[4].hash()]);
+        assert!(chain.by_hash(blocks[2].hash()).is_none());
+        let held = chain.reserves_at(pair, blocks[4].hash()).map(|reserves| reserves.0);
+        assert_eq!(held, Some(U256::from(20)));
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Script {
     pub refusing: bool,
     /// The members of a batch answer come in reverse order.
     pub reversed_batches: bool,
+    /// Faults that have struck, by method.
+    pub struck: HashMap<String, u64>,
 }
 
 impl RpcErr {
@@ -112,6 +114,7 @@ impl Script {
                 faults.remove(0);
             }
         }
+        *self.struck.entry(method.to_owned()).or_default() += 1;
         Some(struck)
     }
 }
@@ -135,7 +138,7 @@ mod tests {
                 Some(Fault::DropConnection)
             ]
         );
-        assert_eq!(script.strike("other"), None);
+        assert_eq!((script.strike("other"), script.struck["m"]), (None, 4));
         script.mend("m");
         assert_eq!(script.strike("m"), None);
     }

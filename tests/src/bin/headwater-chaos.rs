@@ -1,0 +1,158 @@
+//! `headwater run` with a remote control: each line on stdin is a fault to be injected.
+//!
+//! `panic-before ACTOR`, `panic-after ACTOR`: once. `poison ACTOR`: its next message ends two incarnations.
+//! `slow ACTOR MS`: before each message, until it is 0 again. `slow-handler MS`: a subscriber of its own.
+
+#![expect(clippy::print_stderr, reason = "a process that is started by a proof")]
+
+use std::collections::HashMap;
+use std::io::BufRead;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use headwater_actor::{ActorControl, Fault};
+use headwater_bus::{BusConfig, EventHandler};
+use headwater_events::{BusEvent, Envelope};
+use headwater_supervisor::cli::{Cli, Command};
+use headwater_supervisor::{Failure, Hooks, commands};
+use headwater_telemetry::{LogFormat, init_tracing};
+use tracing::info;
+
+/// Events that the broadcast holds: few, so that whoever is slow lags.
+const BROADCAST: usize = 16;
+
+/// Bytes that the rings hold: few, so that what lags most is repaired from the journal, and the rings are soon full.
+const RING: usize = 4 << 20;
+
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let arguments = match cli.command {
+        Some(Command::Run(arguments)) => arguments,
+        _ => {
+            eprintln!("error: only `run` is known here");
+            return ExitCode::from(2);
+        }
+    };
+    match init_tracing(LogFormat::Json).map_err(Failure::usage).and_then(|()| run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(arguments: headwater_supervisor::cli::RunArgs) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::runtime)?;
+    runtime.block_on(async {
+        let remote = Remote::default();
+        let listening = remote.clone();
+        std::thread::spawn(move || listening.listen());
+        tokio::spawn(sample());
+        let (delays, started) = (remote.clone(), remote.clone());
+        let hooks = Hooks {
+            delays: Some(Arc::new(move |actor| delays.before_message(actor))),
+            poisons: None,
+            bus: BusConfig { capacity: BROADCAST, ring_bytes: RING, ..BusConfig::default() },
+            wired: Box::new(move |bot| bot.register("slow", Slow(remote))),
+            running: Box::new(move |running| {
+                started.lock().actors = running.actors().cloned().collect();
+                info!("under remote control");
+            }),
+        };
+        commands::run_with(arguments, hooks).await
+    })
+}
+
+/// What was asked for and has not happened yet.
+#[derive(Clone, Default)]
+struct Remote(Arc<Mutex<Asked>>);
+
+#[derive(Default)]
+struct Asked {
+    actors: Vec<ActorControl>,
+    /// Panics yet to come.
+    poison: HashMap<String, u32>,
+    slow: HashMap<String, Duration>,
+}
+
+/// The name under which the slow handler's pause is kept.
+const HANDLER: &str = "the slow handler";
+
+impl Remote {
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listen(&self) {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if let Err(error) = self.obey(&line) {
+                eprintln!("error: {line:?}: {error:#}");
+            }
+        }
+    }
+
+    fn obey(&self, line: &str) -> anyhow::Result<()> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut asked = self.lock();
+        match words[..] {
+            ["panic-before", actor] => asked.actor(actor)?.inject(Fault::PanicBefore),
+            ["panic-after", actor] => asked.actor(actor)?.inject(Fault::PanicAfter),
+            ["poison", actor] => drop(asked.poison.insert(actor.to_owned(), 2)),
+            ["slow", actor, millis] => {
+                asked.slow.insert(actor.to_owned(), Duration::from_millis(millis.parse()?));
+            }
+            ["slow-handler", millis] => {
+                asked.slow.insert(HANDLER.to_owned(), Duration::from_millis(millis.parse()?));
+            }
+            _ => bail!("no such fault"),
+        }
+        Ok(())
+    }
+
+    fn before_message(&self, actor: &str) -> Duration {
+        let mut asked = self.lock();
+        if let Some(left) = asked.poison.get_mut(actor).filter(|left| **left > 0) {
+            *left -= 1;
+            drop(asked);
+            panic!("injected poison");
+        }
+        asked.slow.get(actor).copied().unwrap_or_default()
+    }
+}
+
+impl Asked {
+    fn actor(&self, name: &str) -> anyhow::Result<&ActorControl> {
+        self.actors.iter().find(|actor| actor.name() == name).context("no such actor")
+    }
+}
+
+/// A subscriber that takes its time.
+struct Slow(Remote);
+
+impl EventHandler for Slow {
+    fn interested_in(&self, event: &BusEvent) -> bool {
+        event.is_source()
+    }
+
+    async fn handle(&mut self, _: &Envelope) -> anyhow::Result<()> {
+        let pause = self.0.lock().slow.get(HANDLER).copied().unwrap_or_default();
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// Tells what only the process itself can see.
+async fn sample() {
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+    loop {
+        ticks.tick().await;
+        info!(tasks = metrics.num_alive_tasks(), "sampled");
+    }
+}

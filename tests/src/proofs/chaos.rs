@@ -1,0 +1,315 @@
+//! The real process under faults of every kind at once, on a chain that does not wait; in the end it has to hold what the
+//! chain says, as if nothing had happened.
+
+mod chain;
+mod faults;
+mod judge;
+mod ledger;
+mod life;
+mod soak;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use self::chain::{BLOCK_TIME, Chain};
+use self::faults::{Kind, Track};
+use self::ledger::{Case, Ledger};
+use self::life::{Lives, Shown};
+pub use self::soak::SOAK;
+use crate::latency::config_text;
+use crate::proof::{Proof, ProofArgs, Report};
+
+/// Every fault at once.
+pub const CHAOS: Proof = Proof {
+    name: "chaos",
+    about: "the process under every kind of fault at 4 blocks a second: its state, its record and its results are the chain's",
+    full_duration: "12 min",
+    run,
+};
+
+const CHAIN_ID: u64 = 424_245;
+
+/// A kind has to have bitten so often in a full run.
+const BITES: usize = 20;
+
+/// Without `--minutes`.
+const MINUTES: u64 = 10;
+const SAMPLE: Duration = Duration::from_secs(12);
+/// Bites of all kinds in the sample.
+const SAMPLE_FLOOR: u64 = 8;
+
+/// Until a block that was announced after a fault is told by the process.
+const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
+
+fn run(args: &ProofArgs) -> anyhow::Result<Report> {
+    let plan = Plan::of(args)?;
+    let mut report = runtime()?.block_on(prove(&plan))?;
+    if plan.is_full && plan.planted.is_none() {
+        for bug in PLANTED {
+            report.lines.push(find_planted(&plan, bug)?);
+        }
+    }
+    Ok(report)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()
+}
+
+/// Bugs that the process can be told to have, and that have to be found.
+const PLANTED: [&str; 3] = ["no-lag-repair", "no-backfill", "no-rollback"];
+
+/// For how long a planted bug is looked for.
+const FOUND_WITHIN: Duration = Duration::from_secs(60);
+
+/// The same with a bug has to fail.
+fn find_planted(plan: &Plan, bug: &str) -> anyhow::Result<String> {
+    let plan = Plan { length: FOUND_WITHIN, planted: Some(bug.to_owned()), bites: 0, ..plan.clone() };
+    match runtime()?.block_on(prove(&plan)) {
+        Ok(report) => bail!("with {bug} planted it passes as well:\n{report}"),
+        Err(error) => {
+            let said = error.root_cause().to_string();
+            let (first, last) = (said.lines().next(), said.lines().last());
+            let reason = [first, last.filter(|last| Some(*last) != first)].into_iter().flatten();
+            Ok(format!("with {bug} planted it fails: {}", reason.collect::<Vec<_>>().join(" ")))
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+struct Plan {
+    seed: u64,
+    length: Duration,
+    kinds: Vec<Kind>,
+    /// Each kind has to have bitten so often.
+    bites: usize,
+    floor: u64,
+    /// The bug that the process is to have.
+    planted: Option<String>,
+    /// Whether every kind has the time to bite often enough.
+    is_full: bool,
+}
+
+impl Plan {
+    fn of(args: &ProofArgs) -> anyhow::Result<Self> {
+        let option = |name: &str| {
+            let place = args.rest.iter().position(|word| word == name)?;
+            args.rest.get(place + 1).cloned()
+        };
+        let minutes =
+            option("--minutes").map_or(Ok(MINUTES), |minutes| minutes.parse()).context("--minutes")?;
+        let length = if args.quick { SAMPLE } else { Duration::from_secs(60 * minutes) };
+        let is_full = !args.quick && minutes >= MINUTES;
+        Ok(Self {
+            seed: args.seed,
+            length,
+            kinds: Kind::ALL.to_vec(),
+            bites: if is_full { BITES } else { 0 },
+            floor: if is_full { (BITES * Kind::ALL.len()) as u64 } else { SAMPLE_FLOOR },
+            planted: option("--planted"),
+            is_full,
+        })
+    }
+}
+
+async fn prove(plan: &Plan) -> anyhow::Result<Report> {
+    let folder = tempfile::tempdir()?;
+    let stage = Stage::start(plan, folder.path()).await?;
+    let skipped = stage.kinds_that_cannot_be(plan);
+    let survived = async {
+        stage.rage(plan).await?;
+        stage.settle().await?;
+        judge::judge(&stage.chain(), &stage.lives)
+    };
+    let judged = survived.await.inspect_err(|_| keep(folder.path(), plan));
+    let ledger = stage.ledger();
+    let judged = judged.with_context(|| ledger.table())?;
+    ensure!(ledger.least(&plan.kinds, &skipped) >= plan.bites, "a kind bit too seldom:\n{}", ledger.table());
+    let mut lines = vec![ledger.table()];
+    lines.push(format!(
+        "{} canonical blocks on record, each once, of {} lives; {} reorganisations undid {} blocks, {} gaps filled",
+        judged.blocks,
+        stage.lives.count(),
+        judged.reorgs,
+        judged.undone,
+        judged.gaps
+    ));
+    lines.push(format!(
+        "{} findings, {} of them on their way when their block was undone, none behind that; {} edges conserved; {} panics, all \
+         injected",
+        judged.found, judged.crossed, judged.edges, judged.panics
+    ));
+    lines.push("pools, prices and undo records equal a plain fold of the chain".to_owned());
+    Ok(Report {
+        checked: ledger.bites(),
+        floor: plan.floor,
+        skipped: skipped.len() as u64,
+        seed: plan.seed,
+        lines,
+    })
+}
+
+/// What a failed run leaves is worth looking at.
+fn keep(folder: &Path, plan: &Plan) {
+    if plan.planted.is_some() {
+        return;
+    }
+    let kept = std::env::temp_dir().join(format!("headwater-chaos-{}", plan.seed));
+    let _ = fs::remove_dir_all(&kept);
+    let _ = std::process::Command::new("cp").arg("-r").arg(folder).arg(&kept).status();
+}
+
+/// The chain, the process, and what was done to them.
+struct Stage {
+    chain: Mutex<Chain>,
+    lives: Lives,
+    ledger: Mutex<Ledger>,
+    /// Held by whoever makes branches.
+    branching: tokio::sync::Mutex<()>,
+    /// Held by all whose faults keep a process from starting; by whoever starts one, alone.
+    calm: tokio::sync::RwLock<()>,
+}
+
+impl Stage {
+    async fn start(plan: &Plan, folder: &Path) -> anyhow::Result<Self> {
+        let chain = Chain::start(CHAIN_ID, plan.seed).await?;
+        let lives = Lives::new(folder, plan.planted.as_deref())?;
+        fs::write(lives.config(), configuration(&chain, &lives))?;
+        let stage = Self {
+            chain: Mutex::new(chain),
+            lives,
+            ledger: Mutex::default(),
+            branching: tokio::sync::Mutex::default(),
+            calm: tokio::sync::RwLock::default(),
+        };
+        stage.lives.start()?;
+        stage.started(0).await?;
+        Ok(stage)
+    }
+
+    fn chain(&self) -> MutexGuard<'_, Chain> {
+        self.chain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kinds_that_cannot_be(&self, plan: &Plan) -> Vec<Kind> {
+        let can_be = |kind: Kind| kind != Kind::FullDisk || self.lives.disk.can_be_full();
+        plan.kinds.iter().copied().filter(|kind| !can_be(*kind)).collect()
+    }
+
+    /// Faults of three tracks side by side while the chain grows.
+    async fn rage(&self, plan: &Plan) -> anyhow::Result<()> {
+        let end = Instant::now() + plan.length;
+        let raging = async {
+            tokio::try_join!(
+                self.work(plan, Track::Connection, end),
+                self.work(plan, Track::Blocks, end),
+                self.work(plan, Track::Process, end),
+            )
+        };
+        tokio::select! {
+            raged = raging => raged.map(|_| ()),
+            () = self.grow() => bail!("the chain does not end"),
+        }
+    }
+
+    async fn grow(&self) {
+        let mut ticks = interval(BLOCK_TIME);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.chain().grow();
+        }
+    }
+
+    /// One fault of a track after the other, those that bit least before the others.
+    async fn work(&self, plan: &Plan, track: Track, end: Instant) -> anyhow::Result<()> {
+        let mut random = ChaCha8Rng::seed_from_u64(plan.seed ^ (track as u64 + 1).wrapping_mul(0x9e37_79b9));
+        let skipped = self.kinds_that_cannot_be(plan);
+        let kinds: Vec<Kind> = plan
+            .kinds
+            .iter()
+            .copied()
+            .filter(|kind| kind.track() == track && !skipped.contains(kind))
+            .collect();
+        while Instant::now() < end && !kinds.is_empty() {
+            let counts: BTreeMap<Kind, usize> =
+                kinds.iter().map(|kind| (*kind, self.ledger().turns(*kind))).collect();
+            let least = counts.values().min().copied().unwrap_or_default();
+            let next: Vec<Kind> = kinds.iter().copied().filter(|kind| counts[kind] == least).collect();
+            let kind = next.choose(&mut random).copied().context("there is a kind")?;
+            self.case(kind, &mut random).await.with_context(|| kind.name())?;
+            sleep(Duration::from_millis(random.random_range(0..100))).await;
+        }
+        Ok(())
+    }
+
+    /// One fault from its injection to its repair.
+    async fn case(&self, kind: Kind, random: &mut ChaCha8Rng) -> anyhow::Result<()> {
+        let (struck, repaired) = if kind.ends_the_process() {
+            let _alone = self.calm.write().await;
+            let struck = self.strike(kind, random).await?;
+            (struck, self.until_caught_up(Instant::now()).await?)
+        } else {
+            let with_others = self.calm.read().await;
+            let struck = self.strike(kind, random).await?;
+            drop(with_others);
+            (struck, self.until_caught_up(Instant::now()).await?)
+        };
+        let took = struck.bit.map(|bit| repaired.saturating_duration_since(bit));
+        let detected = struck.detected || (struck.bit.is_some() && kind.is_noticed_silently());
+        self.ledger().note(kind, Case { bit: struck.bit.is_some(), detected, repaired: took });
+        Ok(())
+    }
+
+    /// Waits until a canonical block that was announced since then was told.
+    async fn until_caught_up(&self, since: Instant) -> anyhow::Result<Instant> {
+        let told = |shown: &Shown| {
+            let announced = self.chain().announced_since(since);
+            announced.iter().filter_map(|hash| shown.blocks.get(hash)).min().copied()
+        };
+        let told = self.lives.until_alive(REPAIRED_WITHIN, told).await?;
+        told.with_context(|| format!("it does not recover:\n{}", self.lives.last_words()))
+    }
+
+    /// Everything is as it should be for a while; then the process ends in good order.
+    async fn settle(&self) -> anyhow::Result<()> {
+        for _ in 0..CALM {
+            sleep(BLOCK_TIME).await;
+            self.chain().grow();
+        }
+        let head = self.chain().head();
+        let told = self.lives.until_alive(REPAIRED_WITHIN, |shown| shown.blocks.get(&head).copied()).await?;
+        ensure!(told.is_some(), "the last block is not told:\n{}", self.lives.last_words());
+        self.lives.interrupt(REPAIRED_WITHIN).await
+    }
+}
+
+/// Blocks without faults at the end.
+const CALM: usize = 4;
+
+/// Sizes that are small, so that what is slow lags; times that fit four blocks a second.
+fn configuration(chain: &Chain, lives: &Lives) -> String {
+    let urls = [chain.wires[0].ws_url(), chain.wires[1].ws_url()];
+    format!(
+        "[node]\nurls = {urls:?}\nchain_id = {CHAIN_ID}\nmax_message_bytes = {}\nrequest_timeout_ms = 1000\n\
+         connect_timeout_ms = 1000\n[ingest]\nblock_time_ms = {}\ncomplete_within_ms = 1000\nreconnect_max_ms = 2000\n\
+         [state]\nmailbox = 4\n[oracle]\nmailbox = 4\n{}",
+        16 << 20,
+        BLOCK_TIME.as_millis(),
+        config_text(&lives.journal())
+    )
+}

@@ -1,0 +1,201 @@
+//! One life under every fault that does not end it, looked at from outside: what it holds must not grow.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use tokio::time::{Instant, interval};
+
+use super::{Plan, Stage, judge, keep, runtime};
+use crate::proof::{Proof, ProofArgs, Report};
+
+/// Half an hour of chaos.
+pub const SOAK: Proof = Proof {
+    name: "soak",
+    about: "half an hour of chaos in one life: memory grows by less than 1 MiB an hour, tasks and descriptors do not",
+    full_duration: "31 min",
+    run,
+};
+
+/// Without `--minutes`.
+const MINUTES: u64 = 30;
+const SAMPLE: Duration = Duration::from_secs(8);
+const EVERY: Duration = Duration::from_secs(1);
+/// Of the whole time; the rings and the histories fill meanwhile.
+const WARM_UP: f64 = 1.0 / 3.0;
+/// Samples of which the median is one point of the fit, so that neighbours do not repeat each other.
+const WINDOW: usize = 20;
+/// MiB an hour.
+const MOST_GROWTH: f64 = 1.0;
+/// Tasks and descriptors that the medians of the first and the last third may lie apart.
+const MOST_APART: f64 = 2.0;
+
+fn run(args: &ProofArgs) -> anyhow::Result<Report> {
+    let mut plan = Plan::of(args)?;
+    if !args.quick && !args.rest.iter().any(|word| word == "--minutes") {
+        plan.length = Duration::from_secs(60 * MINUTES);
+    }
+    if args.quick {
+        plan.length = SAMPLE;
+    }
+    plan.kinds.retain(|kind| !kind.ends_the_process());
+    runtime()?.block_on(soak(&plan, args.quick))
+}
+
+async fn soak(plan: &Plan, is_sample: bool) -> anyhow::Result<Report> {
+    let folder = tempfile::tempdir()?;
+    let stage = Stage::start(plan, folder.path()).await?;
+    let process = stage.lives.id().context("nobody lives")?;
+    let mut samples = Vec::new();
+    let raged = tokio::select! {
+        raged = stage.rage(plan) => raged,
+        sampled = watch(&stage, process, &mut samples) => sampled,
+    };
+    raged.inspect_err(|_| keep(folder.path(), plan))?;
+    stage.settle().await?;
+    judge::judge(&stage.chain(), &stage.lives).inspect_err(|_| keep(folder.path(), plan))?;
+    ensure!(stage.lives.count() == 1, "it did not live through");
+    let seen = Seen::of(&samples).context("too few samples")?;
+    let mut lines = vec![stage.ledger().table()];
+    lines.extend(seen.lines());
+    let report = Report {
+        checked: samples.len() as u64,
+        floor: plan.length.as_secs() * 9 / 10,
+        skipped: 0,
+        seed: plan.seed,
+        lines,
+    };
+    if !is_sample {
+        seen.judge().with_context(|| report.to_string())?;
+    }
+    Ok(report)
+}
+
+/// What the process held at a moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Sample {
+    hours: f64,
+    resident_mib: f64,
+    descriptors: f64,
+    tasks: f64,
+}
+
+async fn watch(stage: &Stage, process: u32, samples: &mut Vec<Sample>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let mut ticks = interval(EVERY);
+    loop {
+        ticks.tick().await;
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        let kib: f64 = resident.trim().trim_end_matches("kB").trim().parse()?;
+        let Some(tasks) = stage.lives.shown().tasks else { continue };
+        samples.push(Sample {
+            hours: began.elapsed().as_secs_f64() / 3_600.0,
+            resident_mib: kib / 1_024.0,
+            descriptors: fs::read_dir(format!("/proc/{process}/fd"))?.count() as f64,
+            tasks: tasks as f64,
+        });
+    }
+}
+
+/// What the samples behind the warm-up say.
+#[derive(Debug)]
+struct Seen {
+    /// MiB an hour, and between what the true slope lies with 95 % (Sen 1968).
+    growth: (f64, f64, f64),
+    resident: (f64, f64),
+    /// Medians of the first and the last third.
+    descriptors: (f64, f64),
+    tasks: (f64, f64),
+}
+
+impl Seen {
+    fn of(samples: &[Sample]) -> Option<Self> {
+        let warm = &samples[(samples.len() as f64 * WARM_UP) as usize..];
+        let window = WINDOW.min(warm.len() / 4).max(1);
+        let points: Vec<(f64, f64)> = warm
+            .chunks_exact(window)
+            .map(|chunk| (median(chunk, |one| one.hours), median(chunk, |one| one.resident_mib)))
+            .collect();
+        let third = (warm.len() / 3).max(1);
+        let thirds = |value: fn(&Sample) -> f64| {
+            Some((median(warm.get(..third)?, value), median(warm.get(warm.len() - third..)?, value)))
+        };
+        Some(Self {
+            growth: theil_sen(&points)?,
+            resident: thirds(|one| one.resident_mib)?,
+            descriptors: thirds(|one| one.descriptors)?,
+            tasks: thirds(|one| one.tasks)?,
+        })
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let (slope, low, high) = self.growth;
+        let pair = |(first, last): (f64, f64)| format!("{first:.1} and {last:.1}");
+        vec![
+            format!(
+                "resident memory grows by {slope:.2} MiB an hour (Theil–Sen over medians of {WINDOW} s, 95 % interval {low:.2} to {high:.2})"
+            ),
+            format!(
+                "medians of the first and the last third behind the warm-up: {} MiB",
+                pair(self.resident)
+            ),
+            format!("descriptors {}, tasks {}", pair(self.descriptors), pair(self.tasks)),
+        ]
+    }
+
+    fn judge(&self) -> anyhow::Result<()> {
+        let (slope, ..) = self.growth;
+        ensure!(slope < MOST_GROWTH, "memory grows by {slope:.2} MiB an hour");
+        for (what, (first, last)) in [("descriptors", self.descriptors), ("tasks", self.tasks)] {
+            ensure!(last - first <= MOST_APART, "{what} grow from {first} to {last}");
+        }
+        Ok(())
+    }
+}
+
+fn median(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
+    let mut values: Vec<f64> = samples.iter().map(value).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// The median of the slopes between all pairs of points, and the ends of its 95 % interval by their ranks (P. K. Sen,
+/// Estimates of the regression coefficient based on Kendall's tau, 1968).
+fn theil_sen(points: &[(f64, f64)]) -> Option<(f64, f64, f64)> {
+    let mut slopes = Vec::new();
+    for (index, (x, y)) in points.iter().enumerate() {
+        slopes.extend(points[index + 1..].iter().map(|(later, other)| (other - y) / (later - x)));
+    }
+    slopes.sort_by(f64::total_cmp);
+    let (count, pairs) = (points.len() as f64, slopes.len() as f64);
+    let spread = 1.96 * (count * (count - 1.0) * (2.0 * count + 5.0) / 18.0).sqrt();
+    let at = |rank: f64| slopes.get((rank.max(0.0) as usize).min(slopes.len().checked_sub(1)?)).copied();
+    Some((at(pairs / 2.0)?, at((pairs - spread) / 2.0)?, at((pairs + spread) / 2.0)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(growth: f64, more_tasks: f64) -> Vec<Sample> {
+        let sample = |second: u32| {
+            let hours = f64::from(second) / 3_600.0;
+            let spike = if second.is_multiple_of(7) { 30.0 } else { 0.0 };
+            let noise = f64::from(second * 7_919 % 13) / 100.0;
+            let tasks = 20.0 + more_tasks * hours;
+            Sample { hours, resident_mib: 50.0 + growth * hours + spike + noise, descriptors: 30.0, tasks }
+        };
+        (0..1_800).map(sample).collect()
+    }
+
+    #[test]
+    fn growth_is_seen_through_spikes() {
+        assert!(Seen::of(&samples(0.0, 0.0)).is_some_and(|seen| seen.judge().is_ok()));
+        assert!(Seen::of(&samples(3.0, 0.0)).is_some_and(|seen| seen.judge().is_err()));
+        assert!(Seen::of(&samples(0.0, 20.0)).is_some_and(|seen| seen.judge().is_err()));
+        let (slope, low, high) =
+            theil_sen(&[(0.0, 0.0), (1.0, 2.0), (2.0, 4.0), (3.0, 6.0), (4.0, 90.0)]).expect("points");
+        assert!(low <= slope && slope <= high && slope == 2.0, "{low} {slope} {high}");
+    }
+}

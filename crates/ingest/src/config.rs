@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer};
 #[serde(default, deny_unknown_fields)]
 pub struct IngestConfig {
     /// `"matched"` (default): the logs of a block are believed when their bloom equals the header's and their indices
-    /// have no hole; they are asked for again until they do. `"assumed"`: they are believed as they come, and graded by
+    /// have no hole; they are asked for again until they do. `"proven"`: the receipts are fetched instead and believed when
+    /// they hash to the header's receipts root, which takes a node that serves `eth_getBlockReceipts`. `"assumed"`: they are believed as they come, and graded by
     /// what holds; for chains whose headers carry no bloom.
     #[serde(deserialize_with = "completeness")]
     pub completeness: Grade,
@@ -62,11 +63,9 @@ fn completeness<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Grade, D::
     match String::deserialize(deserializer)?.as_str() {
         "matched" => Ok(Grade::Matched),
         "assumed" => Ok(Grade::Assumed),
-        "proven" => Err(D::Error::custom(
-            "completeness \"proven\" is not supported by this version; use \"matched\" or \"assumed\"",
-        )),
+        "proven" => Ok(Grade::Proven),
         other => Err(D::Error::custom(format_args!(
-            "unknown completeness {other:?}; expected \"matched\" or \"assumed\""
+            "unknown completeness {other:?}; expected \"proven\", \"matched\" or \"assumed\""
         ))),
     }
 }
@@ -83,16 +82,17 @@ mod tests {
     fn nothing_is_a_configuration() {
         assert_eq!(parse(""), Ok(IngestConfig::default()));
         assert_eq!(parse("completeness = \"matched\""), Ok(IngestConfig::default()));
-        let assumed = parse("completeness = \"assumed\"").expect("it is supported");
-        assert_eq!(assumed.completeness, Grade::Assumed);
+        for grade in [Grade::Assumed, Grade::Matched, Grade::Proven] {
+            let text = format!("completeness = \"{}\"", grade.as_str());
+            assert_eq!(parse(&text).map(|config| config.completeness), Ok(grade));
+        }
     }
 
     #[test]
     fn unknown_keys_unknown_grades_and_zeros_are_refused() {
         for (text, words) in [
             ("completness = \"matched\"", "unknown field"),
-            ("completeness = \"proven\"", "use \"matched\" or \"assumed\""),
-            ("completeness = \"perfect\"", "unknown completeness \"perfect\""),
+            ("completeness = \"perfect\"", "expected \"proven\", \"matched\" or \"assumed\""),
             ("head_timeout_ms = 0", "nonzero"),
         ] {
             let error = parse(text).expect_err(text);

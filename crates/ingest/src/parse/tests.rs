@@ -50,6 +50,7 @@ mod plain {
                 beneficiary: address(&block["miner"]),
                 logs_bloom: Bloom::from_slice(&bytes(&block["logsBloom"])),
             },
+            receipts_root: block.get("receiptsRoot").filter(|root| !root.is_null()).map(hash),
             transactions: list.iter().map(transaction).collect(),
         }
     }
@@ -129,6 +130,7 @@ prop_compose! {
             gas,
             logs,
             success: true,
+            kind: 0,
         }
     }
 }

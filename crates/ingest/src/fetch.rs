@@ -152,7 +152,10 @@ impl Fetcher {
         };
         match match_logs(&block.header, block.transactions.len(), logs, bloom) {
             Ok(()) => Ok(Grade::Matched),
-            Err(_) if self.least == Grade::Assumed => Ok(Grade::Assumed),
+            // A chain without blooms: nothing in the header speaks for any logs, or against them.
+            Err(Incomplete::Bloom { .. }) if self.least == Grade::Assumed && bloom_is_absent(block) => {
+                Ok(Grade::Assumed)
+            }
             Err(reason) => Err(reason),
         }
     }
@@ -334,6 +337,10 @@ pub fn prove_receipts(block: &ParsedBlock, receipts: &ParsedReceipts, root: B256
         }
     }
     Ok(())
+}
+
+fn bloom_is_absent(block: &ParsedBlock) -> bool {
+    block.header.logs_bloom.is_zero()
 }
 
 fn match_indices(transactions: usize, logs: &[Log]) -> Result<(), Incomplete> {

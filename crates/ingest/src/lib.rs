@@ -10,6 +10,7 @@ mod error;
 mod fetch;
 mod outbox;
 mod parse;
+mod pushed;
 mod receipts;
 
 pub use actor::{IngestStatus, LiveIngest, ReplayIngest, ReplayStatus, Start};

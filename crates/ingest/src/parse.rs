@@ -71,6 +71,33 @@ pub fn parse_block(text: &[u8]) -> Result<ParsedBlock, ParseError> {
     parsed.map_err(|fault| fault.into_error("block"))
 }
 
+/// Parses an announced header.
+///
+/// # Errors
+///
+/// As [`parse_block`].
+pub(crate) fn parse_header(text: &[u8]) -> Result<Header, ParseError> {
+    let mut cursor = Cursor::new(text);
+    let parsed = header(&mut cursor).and_then(|header| cursor.end().map(|()| header));
+    parsed.map(|parts| parts.header).map_err(|fault| fault.into_error("header"))
+}
+
+/// A log that the node pushed, or takes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PushedLog {
+    Added { block: B256, log: Log },
+    Removed { block: B256, log_index: u32 },
+}
+
+/// Parses a log of a subscription.
+///
+/// # Errors
+///
+/// As [`parse_block`].
+pub(crate) fn parse_pushed_log(text: &[u8]) -> Result<PushedLog, ParseError> {
+    pushed_log(text).map_err(|fault| fault.into_error("log"))
+}
+
 /// Parses the answer to `eth_getLogs({blockHash})`, all logs of the block `hash`.
 ///
 /// # Errors
@@ -156,6 +183,18 @@ fn link(cursor: &mut Cursor<'_>) -> Parsed<Link> {
 }
 
 fn block(cursor: &mut Cursor<'_>) -> Parsed<ParsedBlock> {
+    let HeaderParts { header, receipts_root, transactions } = header(cursor)?;
+    Ok(ParsedBlock { header, receipts_root, transactions: need!(cursor, transactions, "transactions") })
+}
+
+/// A header, and the transactions where they stand beside it.
+struct HeaderParts {
+    header: Header,
+    receipts_root: Option<B256>,
+    transactions: Option<Vec<Transaction>>,
+}
+
+fn header(cursor: &mut Cursor<'_>) -> Parsed<HeaderParts> {
     let (mut number, mut hash, mut parent_hash, mut timestamp) = (None, None, None, None);
     let (mut base_fee, mut gas_used, mut gas_limit) = (None, None, None);
     let (mut beneficiary, mut bloom, mut receipts_root, mut list) = (None, None, None, None);
@@ -184,8 +223,7 @@ fn block(cursor: &mut Cursor<'_>) -> Parsed<ParsedBlock> {
         beneficiary: Address::new(need!(cursor, beneficiary, "miner")),
         logs_bloom: Bloom::new(need!(cursor, bloom, "logsBloom")),
     };
-    let receipts_root = receipts_root.flatten().map(B256::new);
-    Ok(ParsedBlock { header, receipts_root, transactions: need!(cursor, list, "transactions") })
+    Ok(HeaderParts { header, receipts_root: receipts_root.flatten().map(B256::new), transactions: list })
 }
 
 fn transactions(cursor: &mut Cursor<'_>) -> Parsed<Vec<Transaction>> {
@@ -335,6 +373,29 @@ fn log<'a>(
         transaction_index: need!(cursor, transaction_index, "transactionIndex"),
         log_index: need!(cursor, log_index, "logIndex"),
     })
+}
+
+fn pushed_log(text: &[u8]) -> Parsed<PushedLog> {
+    let (mut block_hash, mut log_index, mut is_removed) = (None, None, false);
+    let mut cursor = Cursor::new(text);
+    cursor.object(|cursor, key| match key {
+        b"blockHash" => fill!(cursor, block_hash, "blockHash", hex::fixed(cursor)),
+        b"logIndex" => fill!(cursor, log_index, "logIndex", hex::index(cursor)),
+        b"removed" => {
+            is_removed = cursor.peek() == Some(b't');
+            cursor.skip()
+        }
+        _ => cursor.skip(),
+    })?;
+    cursor.end()?;
+    let block = B256::new(need!(cursor, block_hash, "blockHash"));
+    if is_removed {
+        return Ok(PushedLog::Removed { block, log_index: need!(cursor, log_index, "logIndex") });
+    }
+    let (mut pool, mut layout) = (DataPool::for_text(text.len()), Layout::default());
+    let mut log = log(&mut Cursor::new(text), &mut layout, block, &mut pool)?;
+    pool.deal([&mut log.data].into_iter());
+    Ok(PushedLog::Added { block, log })
 }
 
 fn receipts<'a>(cursor: &mut Cursor<'a>, block_hash: B256) -> Parsed<ParsedReceipts> {

@@ -148,6 +148,19 @@ impl FakeNode {
         self.shared.change(|state| state.announce(hash));
     }
 
+    /// Pushes only the head of a known block.
+    ///
+    /// # Panics
+    /// Where the block is not known.
+    pub fn announce_head(&self, hash: B256) {
+        self.shared.change(|state| state.announce_head(hash));
+    }
+
+    /// Pushes a log, as it is, to the subscribers whose filter takes it.
+    pub fn push_log(&self, log: &Value) {
+        self.shared.change(|state| state.push_log(log));
+    }
+
     /// Adds a block and announces it.
     pub fn push_block(&self, block: FakeBlock) {
         let hash = block.hash();

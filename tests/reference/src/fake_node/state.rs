@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Calls;
 use super::answer::{Answer, Known};
-use super::chain::{Chain, LogFilter, Stored};
+use super::chain::{Chain, LogFilter, Stored, StoredLog};
 use super::encode::encode;
 use super::script::{Fault, RpcErr, Script};
 use super::server::{Mark, Outgoing};
@@ -146,6 +146,17 @@ impl Connection {
 
 impl State {
     pub(super) fn announce(&mut self, hash: B256) {
+        self.announce_head(hash);
+        let block = self.chain.by_hash(hash).expect("an announced block is known").clone();
+        if self.script.pushes_nothing() {
+            return;
+        }
+        for connection in self.connections.values() {
+            connection.push_logs(&block, false);
+        }
+    }
+
+    pub(super) fn announce_head(&mut self, hash: B256) {
         let block = self.chain.by_hash(hash).expect("an announced block is known").clone();
         if self.script.pushes_nothing() {
             return;
@@ -160,7 +171,23 @@ impl State {
                     );
                 }
             }
-            connection.push_logs(&block, false);
+        }
+    }
+
+    /// Pushes a log as it is to those whose filter takes it.
+    pub(super) fn push_log(&mut self, log: &Value) {
+        if self.script.pushes_nothing() {
+            return;
+        }
+        let log = StoredLog::new(log);
+        for connection in self.connections.values() {
+            for subscription in &connection.subscriptions {
+                if let Kind::Logs(filter) = &subscription.kind
+                    && filter.takes(&log)
+                {
+                    connection.push(subscription, &log.json, None);
+                }
+            }
         }
     }
 

@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::parse::{parse_block, parse_logs};
 
+mod assumed;
+
 /// Longer than anything here takes: what exceeds it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -330,20 +332,6 @@ async fn an_incomplete_block_is_never_published_as_complete() {
     }
     rig.node.push_block(blocks[1].clone());
     rig.says("+102").await;
-}
-
-#[tokio::test]
-async fn assumed_logs_are_taken_as_they_come_and_graded_by_what_holds() {
-    let mut rig = Rig::new().await;
-    rig.config.completeness = Grade::Assumed;
-    let blocks = rig.blocks(&rig.first.clone(), 2, "");
-    let _running = rig.follow().await;
-    rig.node.inject("eth_getLogs", Fault::FirstItems(3), Times::Next(1));
-    for (block, expected) in blocks.into_iter().zip([(3, Grade::Assumed), (4, Grade::Matched)]) {
-        rig.node.push_block(block);
-        let BusEvent::NewBlock(block) = rig.next().await else { panic!("a block is expected") };
-        assert_eq!((block.logs.len(), block.grade), expected);
-    }
 }
 
 #[tokio::test]

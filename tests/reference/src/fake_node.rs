@@ -41,7 +41,7 @@ pub use block::{
 };
 pub use chain::{Chain, LogFilter, Stored, StoredLog};
 pub use encode::encode;
-pub use heads::{Announcing, HeadFault};
+pub use heads::{Announcing, HeadFault, LogFault};
 pub use script::{Fault, RpcErr, Script, Times};
 pub use state::Asked;
 pub use v2::{V2Pair, V2Token, V2World, address_word, string, word};
@@ -159,6 +159,11 @@ impl FakeNode {
     /// Pushes a log, as it is, to the subscribers whose filter takes it.
     pub fn push_log(&self, log: &Value) {
         self.shared.change(|state| state.push_log(log));
+    }
+
+    /// From now on the logs of announced blocks are pushed with this fault, or without one.
+    pub fn distort_logs(&self, fault: Option<LogFault>) {
+        self.shared.change(|state| state.script.log_fault = fault);
     }
 
     /// Adds a block and announces it.

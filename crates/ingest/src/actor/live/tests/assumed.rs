@@ -273,9 +273,9 @@ async fn an_assumed_block_that_is_reorganised_away_is_undone_once() {
     pushing.rig.node.add_block(new.clone());
     pushing.rig.node.add_block(next.clone());
     pushing.rig.node.announce_head(next.hash());
-    pushing.rig.node.mend("eth_getLogs");
-    // Either it was verified just before, or it was gone; nobody says so.
+    // It was never verified; and what is below it has nothing to do with that.
     pushing.rig.says("-101a").await;
+    pushing.rig.node.mend("eth_getLogs");
     pushing.rig.until_published("+102b").await;
     assert_eq!(pushing.status().refuted, 0);
 }

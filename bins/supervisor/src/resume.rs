@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use headwater_events::{BusEvent, Header, RunId};
+use headwater_events::{BusEvent, Grade, Header, RunId};
 use headwater_ingest::{Canonical, Link};
 use headwater_journal::{DESCRIPTION, Journal, JournalConfig, Recording, Snapshots, describe};
 use headwater_market::ResolvedMarket;
@@ -103,6 +103,9 @@ fn published(recording: &Recording, from: u64) -> anyhow::Result<Canonical> {
             BusEvent::NewBlock(block) => {
                 let Header { number, hash, parent_hash, .. } = block.header;
                 chain.extend(Link { number, hash, parent_hash });
+                if block.grade == Grade::Assumed {
+                    chain.assume(block.logs.clone());
+                }
             }
             BusEvent::Reorg(reorg) if chain.is_published(reorg.ancestor_hash) => chain.undo(reorg),
             // Of blocks before `from`.

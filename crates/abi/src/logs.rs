@@ -30,6 +30,9 @@ pub const DEPOSIT: B256 = b256!("e1fffcc4923d04b559f4d29a8bfc6cda04eb5b0d3c46075
 /// `Withdrawal(address indexed src, uint256 wad)` (`WETH9.sol`).
 pub const WITHDRAWAL: B256 = b256!("7fcf532c15f0a6db0bd6d0e038bea71d30d808c7d98cb3bf7268a95bf5081b65");
 
+/// The first topics of all logs that are decoded here.
+pub const TOPICS: [B256; 8] = [TRANSFER, SYNC, SWAP, MINT, BURN, PAIR_CREATED, DEPOSIT, WITHDRAWAL];
+
 /// The action that a log tells of; `None` where its shape is nobody's that is known here.
 ///
 /// # Errors

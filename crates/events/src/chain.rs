@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct BlockEvent {
     /// The fields of the header that decisions need.
     pub header: Header,
-    /// All transactions, in their order in the block.
+    /// All transactions, in their order in the block; none where the logs are assumed.
     pub transactions: Vec<Transaction>,
-    /// All logs, by ascending log index.
+    /// All logs, by ascending log index; where they are assumed, only those that are decoded.
     pub logs: Vec<Log>,
     /// How sure we are that `logs` is complete.
     pub grade: Grade,
@@ -51,7 +51,8 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grade {
-    /// Logs pushed by the node under a topic filter; nothing in the header speaks for them.
+    /// Logs pushed by the node under a topic filter; nothing in the header speaks for them. They are verified before
+    /// the next block: if they were wrong, the block is undone and comes again, under the same hash.
     Assumed,
     /// The bloom of all the logs equals the header's, and their indices are contiguous from zero.
     Matched,
@@ -121,7 +122,8 @@ pub struct PendingTxEvent {
     pub transaction: Transaction,
 }
 
-/// Blocks that were canonical and no longer are. The blocks that replace them follow as `NewBlock`.
+/// Blocks that were canonical and no longer are. The blocks that replace them follow as `NewBlock`. One that was assumed and
+/// turned out to be otherwise is replaced by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReorgEvent {
     /// Height of the last block that both chains have in common.

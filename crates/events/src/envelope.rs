@@ -138,8 +138,8 @@ impl fmt::Debug for RunId {
 
 /// The block that something derived is true for.
 ///
-/// Two are the same moment of the chain when their hashes agree: the number repeats in a reorg, and the sequence
-/// number tells when we learnt of it.
+/// Two are the same moment of the chain when their hashes and the sequence numbers agree: the number repeats in a reorg, and
+/// a block that was undone can come again, with more that is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AsOf {
     /// Sequence number of the `NewBlock` event.
@@ -154,9 +154,9 @@ impl AsOf {
     /// Before any block was seen.
     pub const GENESIS: Self = Self { seq: 0, number: 0, hash: B256::ZERO };
 
-    /// Whether both speak of the same block.
+    /// Whether both speak of the same block, as it was published the same time.
     pub fn same_block(&self, other: &Self) -> bool {
-        self.hash == other.hash
+        self.hash == other.hash && self.seq == other.seq
     }
 }
 

@@ -17,7 +17,8 @@ pub struct Executor {
     head: Option<AsOf>,
     /// The greatest sequence number of anything that was heard of, handled or still waiting.
     newest: u64,
-    orphaned: VecDeque<BlockHash>,
+    /// Blocks that were undone, with the event that undid them: what comes after it may have the same hash.
+    orphaned: VecDeque<(BlockHash, u64)>,
     counted: Counted,
 }
 
@@ -82,8 +83,6 @@ impl Executor {
     pub fn apply(&mut self, seq: u64, event: &BusEvent) {
         match event {
             BusEvent::NewBlock(block) => {
-                // A block can become canonical again.
-                self.orphaned.retain(|hash| *hash != block.header.hash);
                 self.move_to(AsOf { seq, number: block.header.number, hash: block.header.hash });
             }
             BusEvent::Reorg(reorg) => self.roll_back(seq, reorg),
@@ -111,7 +110,7 @@ impl Executor {
     /// Judges the findings of a set as far as that can be done without a simulation, in their order.
     pub fn receive(&mut self, set: &OpportunitySet, circumstances: Circumstances) -> Vec<Next> {
         // A set of a block proves the block, even where the executor has been restarted since.
-        if self.head.is_none_or(|head| head.seq < set.as_of.seq) && !self.orphaned.contains(&set.as_of.hash) {
+        if self.head.is_none_or(|head| head.seq < set.as_of.seq) && !self.is_orphaned(&set.as_of) {
             self.move_to(set.as_of);
         }
         self.counted.sets += 1;
@@ -144,7 +143,7 @@ impl Executor {
         if !circumstances.has_state {
             return Next::Judged(Verdict::Unsimulated);
         }
-        if self.orphaned.contains(&finding.as_of.hash) {
+        if self.is_orphaned(&finding.as_of) {
             return refused(Refusal::Orphaned);
         }
         if !self.is_head(&finding.as_of) {
@@ -187,6 +186,11 @@ impl Executor {
         Counted { head: self.head, ..self.counted }
     }
 
+    /// Whether a block was undone since it was published. It can become canonical again, as another event.
+    fn is_orphaned(&self, as_of: &AsOf) -> bool {
+        self.orphaned.iter().any(|(hash, undone_at)| *hash == as_of.hash && as_of.seq < *undone_at)
+    }
+
     fn is_head(&self, as_of: &AsOf) -> bool {
         self.head.is_some_and(|head| head.same_block(as_of) && self.newest <= head.seq)
     }
@@ -197,7 +201,7 @@ impl Executor {
     }
 
     fn roll_back(&mut self, seq: u64, reorg: &ReorgEvent) {
-        self.orphaned.extend(&reorg.undone);
+        self.orphaned.extend(reorg.undone.iter().map(|hash| (*hash, seq)));
         let excess = self.orphaned.len().saturating_sub(ORPHANS);
         self.orphaned.drain(..excess);
         self.move_to(AsOf { seq, number: reorg.ancestor_number, hash: reorg.ancestor_hash });

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use alloy_primitives::{BlockHash, BlockNumber};
-use headwater_events::{ReorgEvent, SourceGap};
+use headwater_events::{Log, ReorgEvent, SourceGap};
 
 /// Where in the chain a block belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +28,8 @@ const LONGEST_WAY: usize = 8192;
 pub struct Canonical {
     /// What was published, oldest first; never empty once it was begun.
     chain: VecDeque<Link>,
+    /// The logs that the head was published with, as long as they are not verified.
+    assumed: Option<Vec<Log>>,
     announced: Announced,
     /// From the head that is being placed downwards, as far as its ancestors are known.
     branch: Vec<Link>,
@@ -195,12 +197,45 @@ impl Canonical {
 
     /// Undoes the blocks that `reorg` names.
     pub fn undo(&mut self, reorg: &ReorgEvent) {
+        self.assumed = None;
         self.chain.truncate(self.chain.len().saturating_sub(reorg.depth()));
         debug_assert_eq!(self.chain.back().map(|link| link.hash), Some(reorg.ancestor_hash));
     }
 
+    /// Notes that the head was published with these logs, which have to be verified before anything is put on top of it.
+    pub fn assume(&mut self, logs: Vec<Log>) {
+        self.assumed = Some(logs);
+    }
+
+    /// The head and the logs that it was published with, if they are not verified.
+    pub fn assumed(&self) -> Option<(Link, &[Log])> {
+        Some((*self.head()?, self.assumed.as_deref()?))
+    }
+
+    /// Notes that the logs of the head are what they were assumed to be.
+    pub fn confirm(&mut self) {
+        self.assumed = None;
+    }
+
+    /// What takes back a head whose logs are not what they were assumed to be: it is undone, and comes again. `None` where
+    /// nothing was assumed.
+    pub fn refute(&mut self) -> Option<ReorgEvent> {
+        let (Link { number, hash, parent_hash }, _) = self.assumed()?;
+        let reorg = ReorgEvent {
+            ancestor_number: number.saturating_sub(1),
+            ancestor_hash: parent_hash,
+            undone: vec![hash],
+            old_head: hash,
+            new_head: hash,
+        };
+        self.chain.pop_back();
+        self.assumed = None;
+        Some(reorg)
+    }
+
     /// Makes a published block the head.
     pub fn extend(&mut self, link: Link) {
+        self.assumed = None;
         debug_assert!(self.chain.back().is_none_or(|head| head.hash == link.parent_hash));
         if self.chain.len() == REMEMBERED {
             self.chain.pop_front();

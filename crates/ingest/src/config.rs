@@ -10,10 +10,17 @@ use serde::{Deserialize, Deserializer};
 #[serde(default, deny_unknown_fields)]
 pub struct IngestConfig {
     /// `"matched"` (default): the logs of a block are believed when their bloom equals the header's and their indices
-    /// have no hole; they are asked for again until they do. `"assumed"`: they are believed as they come, and graded by
-    /// what holds; for chains whose headers carry no bloom.
+    /// have no hole; they are asked for again until they do. `"proven"`: the receipts are fetched instead and believed when
+    /// they hash to the header's receipts root, which takes a node that serves `eth_getBlockReceipts`. `"assumed"`: a block is
+    /// published as soon as its head and the logs that the node pushes beside it are there, without its transactions and
+    /// with no other logs than those that are decoded; they are verified by what `"matched"` fetches, before the next
+    /// block, and a block that was wrong is undone and published anew. On a chain whose headers carry no bloom the logs
+    /// are taken as `eth_getLogs` gives them.
     #[serde(deserialize_with = "completeness")]
     pub completeness: Grade,
+    /// Milliseconds without a further pushed log after which those of a block are taken for all, where completeness is
+    /// `"assumed"`: a node does not say which is the last. Default 2.
+    pub assumed_after_ms: NonZeroU64,
     /// Milliseconds within which the node must give a block that it announced, with all its logs. Default 2,000.
     pub complete_within_ms: NonZeroU64,
     /// Most milliseconds without a new head until the node is asked for it, and the other endpoints with it; less where
@@ -34,6 +41,7 @@ impl Default for IngestConfig {
     fn default() -> Self {
         Self {
             completeness: Grade::Matched,
+            assumed_after_ms: const { NonZeroU64::new(2).expect("not zero") },
             complete_within_ms: const { NonZeroU64::new(2_000).expect("not zero") },
             head_timeout_ms: const { NonZeroU64::new(30_000).expect("not zero") },
             block_time_ms: None,
@@ -45,6 +53,10 @@ impl Default for IngestConfig {
 }
 
 impl IngestConfig {
+    pub(crate) fn assumed_after(&self) -> Duration {
+        Duration::from_millis(self.assumed_after_ms.get())
+    }
+
     pub(crate) fn complete_within(&self) -> Duration {
         Duration::from_millis(self.complete_within_ms.get())
     }
@@ -62,11 +74,9 @@ fn completeness<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Grade, D::
     match String::deserialize(deserializer)?.as_str() {
         "matched" => Ok(Grade::Matched),
         "assumed" => Ok(Grade::Assumed),
-        "proven" => Err(D::Error::custom(
-            "completeness \"proven\" is not supported by this version; use \"matched\" or \"assumed\"",
-        )),
+        "proven" => Ok(Grade::Proven),
         other => Err(D::Error::custom(format_args!(
-            "unknown completeness {other:?}; expected \"matched\" or \"assumed\""
+            "unknown completeness {other:?}; expected \"proven\", \"matched\" or \"assumed\""
         ))),
     }
 }
@@ -83,16 +93,17 @@ mod tests {
     fn nothing_is_a_configuration() {
         assert_eq!(parse(""), Ok(IngestConfig::default()));
         assert_eq!(parse("completeness = \"matched\""), Ok(IngestConfig::default()));
-        let assumed = parse("completeness = \"assumed\"").expect("it is supported");
-        assert_eq!(assumed.completeness, Grade::Assumed);
+        for grade in [Grade::Assumed, Grade::Matched, Grade::Proven] {
+            let text = format!("completeness = \"{}\"", grade.as_str());
+            assert_eq!(parse(&text).map(|config| config.completeness), Ok(grade));
+        }
     }
 
     #[test]
     fn unknown_keys_unknown_grades_and_zeros_are_refused() {
         for (text, words) in [
             ("completness = \"matched\"", "unknown field"),
-            ("completeness = \"proven\"", "use \"matched\" or \"assumed\""),
-            ("completeness = \"perfect\"", "unknown completeness \"perfect\""),
+            ("completeness = \"perfect\"", "expected \"proven\", \"matched\" or \"assumed\""),
             ("head_timeout_ms = 0", "nonzero"),
         ] {
             let error = parse(text).expect_err(text);

@@ -145,7 +145,7 @@ impl FetchError {
     }
 }
 
-/// Why logs are not the logs of their block.
+/// Why logs, or receipts, are not those of their block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Incomplete {
     /// Their bloom is not the header's.
@@ -154,6 +154,15 @@ pub enum Incomplete {
         /// How many there are.
         logs: usize,
     },
+    /// The receipts do not hash to the header's receipts root.
+    #[error("{receipts} receipts, and their root is not the header's")]
+    Receipts {
+        /// How many there are.
+        receipts: usize,
+    },
+    /// The node does not tell the header's receipts root, so that nothing can be proven.
+    #[error("the header has no receiptsRoot; set [ingest] completeness to \"matched\" for this node")]
+    NoReceiptsRoot,
     /// Their indices do not count up from zero.
     #[error("a log with index {found} where {expected} comes next")]
     Index {

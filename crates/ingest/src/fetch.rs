@@ -17,10 +17,14 @@ use tracing::debug;
 use crate::bloom::BloomBuilder;
 use crate::canonical::Link;
 use crate::error::{FetchError, Incomplete};
-use crate::parse::{ParseError, ParsedBlock, Part, parse_block, parse_link, parse_part};
+use crate::parse::{
+    ParseError, ParsedBlock, ParsedReceipts, Part, parse_block, parse_link, parse_part, parse_receipts,
+};
+use crate::receipts::receipts_root;
 
 const GET_BLOCK: &str = "eth_getBlockByHash";
 const GET_LOGS: &str = "eth_getLogs";
+const GET_RECEIPTS: &str = "eth_getBlockReceipts";
 
 /// The pause after the first answer that was not complete; each one after it is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -30,7 +34,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const FIRST_LIMITED_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_LIMITED_PAUSE: Duration = Duration::from_secs(2);
 
-/// Fetches blocks and judges whether their logs are complete.
+/// Fetches blocks and judges whether their logs are complete: by `eth_getLogs` and the header's bloom, or, where they have
+/// to be proven, by `eth_getBlockReceipts` and the header's receipts root.
 #[derive(Debug)]
 pub struct Fetcher {
     least: Grade,
@@ -53,9 +58,23 @@ pub struct Fetched {
 /// What one round of requests gave.
 struct Answers {
     block: Option<(ParsedBlock, Instant)>,
-    logs: Option<(BloomedLogs, Instant)>,
+    logs: Option<(Evidence, Instant)>,
     /// Whether the node said that it is asked too often.
     limited: bool,
+}
+
+/// The logs of a block, with what is compared with its header.
+enum Evidence {
+    Bloom(BloomedLogs),
+    Root(ParsedReceipts, B256),
+}
+
+impl Evidence {
+    fn into_logs(self) -> Vec<Log> {
+        match self {
+            Self::Bloom((logs, _)) | Self::Root(ParsedReceipts { logs, .. }, _) => logs,
+        }
+    }
 }
 
 /// The pause from one question to the next.
@@ -97,20 +116,18 @@ impl Fetcher {
             let pause = pauses.next(answers.limited);
             block = block.or(answers.block);
             let failure = match (block.take(), answers.logs) {
-                (Some((parsed, at)), Some(((logs, bloom), logs_at))) => {
-                    match self.grade(&parsed, &logs, &bloom) {
-                        Ok(grade) => {
-                            let ParsedBlock { header, transactions } = parsed;
-                            let block = BlockEvent { header, transactions, logs, grade };
-                            return Ok(Fetched { block, received_at: at.max(logs_at), retries });
-                        }
-                        Err(reason) => {
-                            block = Some((parsed, at));
-                            let Link { number, hash, .. } = *link;
-                            FetchError::Incomplete { number, hash, after: begun.elapsed(), reason }
-                        }
+                (Some((parsed, at)), Some((evidence, logs_at))) => match self.grade(&parsed, &evidence) {
+                    Ok(grade) => {
+                        let ParsedBlock { header, transactions, .. } = parsed;
+                        let block = BlockEvent { header, transactions, logs: evidence.into_logs(), grade };
+                        return Ok(Fetched { block, received_at: at.max(logs_at), retries });
                     }
-                }
+                    Err(reason) => {
+                        block = Some((parsed, at));
+                        let Link { number, hash, .. } = *link;
+                        FetchError::Incomplete { number, hash, after: begun.elapsed(), reason }
+                    }
+                },
                 (known, _) => {
                     block = known;
                     FetchError::Unavailable { number: link.number, hash: link.hash, after: begun.elapsed() }
@@ -126,10 +143,19 @@ impl Fetcher {
     }
 
     /// The grade that the logs reach, if it suffices.
-    fn grade(&self, block: &ParsedBlock, logs: &[Log], bloom: &Bloom) -> Result<Grade, Incomplete> {
+    fn grade(&self, block: &ParsedBlock, evidence: &Evidence) -> Result<Grade, Incomplete> {
+        let (logs, bloom) = match evidence {
+            Evidence::Root(receipts, root) => {
+                return prove_receipts(block, receipts, *root).map(|()| Grade::Proven);
+            }
+            Evidence::Bloom((logs, bloom)) => (logs, bloom),
+        };
         match match_logs(&block.header, block.transactions.len(), logs, bloom) {
             Ok(()) => Ok(Grade::Matched),
-            Err(_) if self.least == Grade::Assumed => Ok(Grade::Assumed),
+            // A chain without blooms: nothing in the header speaks for any logs, or against them.
+            Err(Incomplete::Bloom { .. }) if self.least == Grade::Assumed && bloom_is_absent(block) => {
+                Ok(Grade::Assumed)
+            }
             Err(reason) => Err(reason),
         }
     }
@@ -156,13 +182,24 @@ impl Fetcher {
             Ok((Some((parsed, reply.received_at)), false))
         };
         let logs = async {
-            let filter = json!({ "blockHash": link.hash });
-            let reply = match answer(node.request(GET_LOGS, [filter]).await, link)? {
+            let asked = match self.least {
+                Grade::Proven => node.request(GET_RECEIPTS, [link.hash]).await,
+                _ => node.request(GET_LOGS, [json!({ "blockHash": link.hash })]).await,
+            };
+            let reply = match answer(asked, link)? {
                 Answered::With(reply) => reply,
                 Answered::NotYet { limited } => return Ok((None, limited)),
             };
-            let logs = self.read_logs(&reply.raw, link.hash).await.map_err(malformed(link, GET_LOGS))?;
-            Ok((Some((logs, reply.received_at)), false))
+            let evidence = match self.least {
+                Grade::Proven => {
+                    read_receipts(reply.raw, link.hash).await.map_err(malformed(link, GET_RECEIPTS))?
+                }
+                _ => {
+                    let logs = self.read_logs(&reply.raw, link.hash).await;
+                    Evidence::Bloom(logs.map_err(malformed(link, GET_LOGS))?)
+                }
+            };
+            Ok((Some((evidence, reply.received_at)), false))
         };
         let (block, logs) = join(block, logs).await;
         let ((block, block_limited), (logs, logs_limited)) = (block?, logs?);
@@ -185,6 +222,16 @@ impl Fetcher {
         }
         read_part(text, Part::Whole, hash, ours)
     }
+}
+
+async fn read_receipts(text: Bytes, hash: B256) -> Result<Evidence, ParseError> {
+    let length = text.len();
+    let read = move || {
+        let receipts = parse_receipts(&text, hash)?;
+        let root = receipts_root(&receipts);
+        Ok(Evidence::Root(receipts, root))
+    };
+    aside(length, read).await
 }
 
 /// Shorter answers are parsed where they are received.
@@ -263,6 +310,40 @@ pub fn match_logs(
     logs: &[Log],
     bloom: &Bloom,
 ) -> Result<(), Incomplete> {
+    match_indices(transactions, logs)?;
+    if *bloom == header.logs_bloom { Ok(()) } else { Err(Incomplete::Bloom { logs: logs.len() }) }
+}
+
+/// Whether the receipts, of whose trie `root` is the root, are the receipts of the block. The trie says nothing of the
+/// indices of logs and transactions; they have to be what their places make them.
+///
+/// # Errors
+///
+/// What speaks against it.
+pub fn prove_receipts(block: &ParsedBlock, receipts: &ParsedReceipts, root: B256) -> Result<(), Incomplete> {
+    let ParsedReceipts { receipts, logs } = receipts;
+    if root != block.receipts_root.ok_or(Incomplete::NoReceiptsRoot)? {
+        return Err(Incomplete::Receipts { receipts: receipts.len() });
+    }
+    match_indices(block.transactions.len(), logs)?;
+    for (place, receipt) in receipts.iter().enumerate() {
+        for log in &logs[receipt.logs.clone()] {
+            if log.transaction_index as usize != place {
+                return Err(Incomplete::Transaction {
+                    log: log.log_index,
+                    transaction: log.transaction_index,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bloom_is_absent(block: &ParsedBlock) -> bool {
+    block.header.logs_bloom.is_zero()
+}
+
+fn match_indices(transactions: usize, logs: &[Log]) -> Result<(), Incomplete> {
     let mut transaction = 0;
     for (expected, log) in (0..).zip(logs) {
         if log.log_index != expected {
@@ -273,7 +354,7 @@ pub fn match_logs(
         }
         transaction = log.transaction_index;
     }
-    if *bloom == header.logs_bloom { Ok(()) } else { Err(Incomplete::Bloom { logs: logs.len() }) }
+    Ok(())
 }
 
 /// An answer, if it is one.

@@ -10,11 +10,17 @@ mod error;
 mod fetch;
 mod outbox;
 mod parse;
+mod pushed;
+mod receipts;
 
 pub use actor::{IngestStatus, LiveIngest, ReplayIngest, ReplayStatus, Start};
 pub use bloom::BloomBuilder;
 pub use canonical::{Advance, Canonical, CanonicalError, Link, Run, Step};
 pub use config::IngestConfig;
 pub use error::{FetchError, Incomplete, IngestError};
-pub use fetch::{Fetched, Fetcher, match_logs};
-pub use parse::{ParseError, ParsedBlock, parse_block, parse_link, parse_logs};
+pub use fetch::{Fetched, Fetcher, match_logs, prove_receipts};
+pub use parse::{
+    Outcome, ParseError, ParsedBlock, ParsedReceipts, Receipt, parse_block, parse_link, parse_logs,
+    parse_receipts,
+};
+pub use receipts::receipts_root;

@@ -21,8 +21,43 @@ pub use json::ParseError;
 pub struct ParsedBlock {
     /// The header.
     pub header: Header,
+    /// Root of the trie of the receipts; absent where the node does not tell it.
+    pub receipts_root: Option<B256>,
     /// The transactions.
     pub transactions: Vec<Transaction>,
+}
+
+/// What `eth_getBlockReceipts` tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsedReceipts {
+    /// In the order of the transactions.
+    pub receipts: Vec<Receipt>,
+    /// The logs of them all, in their order.
+    pub logs: Vec<Log>,
+}
+
+/// What the receipts trie says of a transaction (yellow paper, section 4.3.1; EIP-658; EIP-2718).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Type of the transaction (EIP-2718); 0 for one of before.
+    pub kind: u8,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Gas used by it and those before it.
+    pub cumulative_gas_used: u64,
+    /// Bloom of its logs, as the node tells it.
+    pub logs_bloom: Bloom,
+    /// Which of the block's logs are its.
+    pub logs: Range<usize>,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Whether it succeeded (EIP-658).
+    Status(bool),
+    /// The state behind it, before Byzantium.
+    Root(B256),
 }
 
 /// Parses a block with its whole transactions.
@@ -36,6 +71,33 @@ pub fn parse_block(text: &[u8]) -> Result<ParsedBlock, ParseError> {
     parsed.map_err(|fault| fault.into_error("block"))
 }
 
+/// Parses an announced header.
+///
+/// # Errors
+///
+/// As [`parse_block`].
+pub(crate) fn parse_header(text: &[u8]) -> Result<Header, ParseError> {
+    let mut cursor = Cursor::new(text);
+    let parsed = header(&mut cursor).and_then(|header| cursor.end().map(|()| header));
+    parsed.map(|parts| parts.header).map_err(|fault| fault.into_error("header"))
+}
+
+/// A log that the node pushed, or takes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PushedLog {
+    Added { block: B256, log: Log },
+    Removed { block: B256, log_index: u32 },
+}
+
+/// Parses a log of a subscription.
+///
+/// # Errors
+///
+/// As [`parse_block`].
+pub(crate) fn parse_pushed_log(text: &[u8]) -> Result<PushedLog, ParseError> {
+    pushed_log(text).map_err(|fault| fault.into_error("log"))
+}
+
 /// Parses the answer to `eth_getLogs({blockHash})`, all logs of the block `hash`.
 ///
 /// # Errors
@@ -43,6 +105,17 @@ pub fn parse_block(text: &[u8]) -> Result<ParsedBlock, ParseError> {
 /// As [`parse_block`]; a log of another block, or one marked as removed, is an error as well.
 pub fn parse_logs(text: &[u8], hash: B256) -> Result<Vec<Log>, ParseError> {
     parse_part(text, Part::Whole, hash)
+}
+
+/// Parses the answer to `eth_getBlockReceipts`, all receipts of the block `hash`.
+///
+/// # Errors
+///
+/// As [`parse_logs`].
+pub fn parse_receipts(text: &[u8], hash: B256) -> Result<ParsedReceipts, ParseError> {
+    let mut cursor = Cursor::new(text);
+    let parsed = receipts(&mut cursor, hash).and_then(|receipts| cursor.end().map(|()| receipts));
+    parsed.map_err(|fault| fault.into_error("receipts"))
 }
 
 /// Which part of a list a text is.
@@ -110,9 +183,21 @@ fn link(cursor: &mut Cursor<'_>) -> Parsed<Link> {
 }
 
 fn block(cursor: &mut Cursor<'_>) -> Parsed<ParsedBlock> {
+    let HeaderParts { header, receipts_root, transactions } = header(cursor)?;
+    Ok(ParsedBlock { header, receipts_root, transactions: need!(cursor, transactions, "transactions") })
+}
+
+/// A header, and the transactions where they stand beside it.
+struct HeaderParts {
+    header: Header,
+    receipts_root: Option<B256>,
+    transactions: Option<Vec<Transaction>>,
+}
+
+fn header(cursor: &mut Cursor<'_>) -> Parsed<HeaderParts> {
     let (mut number, mut hash, mut parent_hash, mut timestamp) = (None, None, None, None);
     let (mut base_fee, mut gas_used, mut gas_limit) = (None, None, None);
-    let (mut beneficiary, mut bloom, mut list) = (None, None, None);
+    let (mut beneficiary, mut bloom, mut receipts_root, mut list) = (None, None, None, None);
     cursor.object(|cursor, key| match key {
         b"number" => fill!(cursor, number, "number", hex::quantity(cursor)),
         b"hash" => fill!(cursor, hash, "hash", hex::fixed(cursor)),
@@ -123,6 +208,7 @@ fn block(cursor: &mut Cursor<'_>) -> Parsed<ParsedBlock> {
         b"gasLimit" => fill!(cursor, gas_limit, "gasLimit", hex::quantity(cursor)),
         b"miner" => fill!(cursor, beneficiary, "miner", hex::fixed(cursor)),
         b"logsBloom" => fill!(cursor, bloom, "logsBloom", hex::fixed(cursor)),
+        b"receiptsRoot" => fill!(cursor, receipts_root, "receiptsRoot", optional(cursor, hex::fixed)),
         b"transactions" => fill!(cursor, list, "transactions", transactions(cursor)),
         _ => cursor.skip(),
     })?;
@@ -137,7 +223,7 @@ fn block(cursor: &mut Cursor<'_>) -> Parsed<ParsedBlock> {
         beneficiary: Address::new(need!(cursor, beneficiary, "miner")),
         logs_bloom: Bloom::new(need!(cursor, bloom, "logsBloom")),
     };
-    Ok(ParsedBlock { header, transactions: need!(cursor, list, "transactions") })
+    Ok(HeaderParts { header, receipts_root: receipts_root.flatten().map(B256::new), transactions: list })
 }
 
 fn transactions(cursor: &mut Cursor<'_>) -> Parsed<Vec<Transaction>> {
@@ -286,6 +372,127 @@ fn log<'a>(
         data: Bytes::new(),
         transaction_index: need!(cursor, transaction_index, "transactionIndex"),
         log_index: need!(cursor, log_index, "logIndex"),
+    })
+}
+
+fn pushed_log(text: &[u8]) -> Parsed<PushedLog> {
+    let (mut block_hash, mut log_index, mut is_removed) = (None, None, false);
+    let mut cursor = Cursor::new(text);
+    cursor.object(|cursor, key| match key {
+        b"blockHash" => fill!(cursor, block_hash, "blockHash", hex::fixed(cursor)),
+        b"logIndex" => fill!(cursor, log_index, "logIndex", hex::index(cursor)),
+        b"removed" => {
+            is_removed = cursor.peek() == Some(b't');
+            cursor.skip()
+        }
+        _ => cursor.skip(),
+    })?;
+    cursor.end()?;
+    let block = B256::new(need!(cursor, block_hash, "blockHash"));
+    if is_removed {
+        return Ok(PushedLog::Removed { block, log_index: need!(cursor, log_index, "logIndex") });
+    }
+    let (mut pool, mut layout) = (DataPool::for_text(text.len()), Layout::default());
+    let mut log = log(&mut Cursor::new(text), &mut layout, block, &mut pool)?;
+    pool.deal([&mut log.data].into_iter());
+    Ok(PushedLog::Added { block, log })
+}
+
+fn receipts<'a>(cursor: &mut Cursor<'a>, block_hash: B256) -> Parsed<ParsedReceipts> {
+    let mut list = Vec::with_capacity(cursor.length() / TEXT_PER_TRANSACTION);
+    let mut logs = ReceiptLogs {
+        block_hash,
+        list: Vec::with_capacity(cursor.length() / TEXT_PER_LOG),
+        layout: Layout::default(),
+        pool: DataPool::for_text(cursor.length()),
+    };
+    let mut layout = Layout::default();
+    cursor.list(|cursor| {
+        list.push(receipt(cursor, &mut layout, &mut logs)?);
+        Ok(())
+    })?;
+    let ReceiptLogs { list: mut logs, pool, .. } = logs;
+    pool.deal(logs.iter_mut().map(|log| &mut log.data));
+    Ok(ParsedReceipts { receipts: list, logs })
+}
+
+/// The logs of one receipt after the other.
+struct ReceiptLogs<'a> {
+    block_hash: B256,
+    list: Vec<Log>,
+    layout: Layout<'a, LogField>,
+    pool: DataPool,
+}
+
+impl<'a> ReceiptLogs<'a> {
+    fn read(&mut self, cursor: &mut Cursor<'a>) -> Parsed<Range<usize>> {
+        let start = self.list.len();
+        cursor.list(|cursor| {
+            self.list.push(log(cursor, &mut self.layout, self.block_hash, &mut self.pool)?);
+            Ok(())
+        })?;
+        Ok(start..self.list.len())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum ReceiptField {
+    Type,
+    Status,
+    Root,
+    CumulativeGasUsed,
+    LogsBloom,
+    Logs,
+    BlockHash,
+    Other,
+}
+
+impl ReceiptField {
+    fn named(key: &[u8]) -> Self {
+        match key {
+            b"type" => Self::Type,
+            b"status" => Self::Status,
+            b"root" => Self::Root,
+            b"cumulativeGasUsed" => Self::CumulativeGasUsed,
+            b"logsBloom" => Self::LogsBloom,
+            b"logs" => Self::Logs,
+            b"blockHash" => Self::BlockHash,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn receipt<'a>(
+    cursor: &mut Cursor<'a>,
+    layout: &mut Layout<'a, ReceiptField>,
+    of_block: &mut ReceiptLogs<'a>,
+) -> Parsed<Receipt> {
+    let (mut kind, mut status, mut root, mut gas) = (None, None, None, None);
+    let (mut bloom, mut logs, mut block_hash) = (None, None, None);
+    cursor.alike(layout, ReceiptField::named, |cursor, field| match field {
+        ReceiptField::Type => fill!(cursor, kind, "type", hex::byte(cursor)),
+        ReceiptField::Status => fill!(cursor, status, "status", optional(cursor, hex::bit)),
+        ReceiptField::Root => fill!(cursor, root, "root", optional(cursor, hex::fixed)),
+        ReceiptField::CumulativeGasUsed => fill!(cursor, gas, "cumulativeGasUsed", hex::quantity(cursor)),
+        ReceiptField::LogsBloom => fill!(cursor, bloom, "logsBloom", hex::fixed(cursor)),
+        ReceiptField::Logs => fill!(cursor, logs, "logs", of_block.read(cursor)),
+        ReceiptField::BlockHash => fill!(cursor, block_hash, "blockHash", hex::fixed(cursor)),
+        ReceiptField::Other => cursor.skip(),
+    })?;
+    if B256::new(need!(cursor, block_hash, "blockHash")) != of_block.block_hash {
+        return cursor.fault("another block's").map_err(|fault| fault.in_field("blockHash"));
+    }
+    let outcome = match (status.flatten(), root.flatten()) {
+        (Some(status), _) => Outcome::Status(status),
+        (None, Some(root)) => Outcome::Root(B256::new(root)),
+        (None, None) => return cursor.fault("it is missing").map_err(|fault| fault.in_field("status")),
+    };
+    Ok(Receipt {
+        kind: kind.unwrap_or(0),
+        outcome,
+        cumulative_gas_used: need!(cursor, gas, "cumulativeGasUsed"),
+        logs_bloom: Bloom::new(need!(cursor, bloom, "logsBloom")),
+        logs: need!(cursor, logs, "logs"),
     })
 }
 

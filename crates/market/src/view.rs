@@ -168,6 +168,9 @@ mod tests {
             WholeView::new(snapshot(market, None), Arc::new(prices), Arc::new(decoded), Touched::All)
         };
         assert!(view(3, 3, 3).is_ok());
+        // The same block as it was published again.
+        let again = AsOf { seq: 9, ..as_of(3) };
+        assert!(!again.same_block(&as_of(3)));
         for (market, prices, decoded) in [(2, 3, 3), (3, 2, 3), (3, 3, 2)] {
             assert!(view(market, prices, decoded).is_err(), "{market} {prices} {decoded}");
         }

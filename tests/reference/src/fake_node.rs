@@ -42,7 +42,7 @@ pub use block::{
 };
 pub use chain::{Chain, LogFilter, Stored, StoredLog};
 pub use encode::encode;
-pub use heads::{Announcing, HeadFault};
+pub use heads::{Announcing, HeadFault, LogFault};
 pub use script::{Fault, RpcErr, Script, Times};
 pub use state::Asked;
 pub use v2::{V2Pair, V2Token, V2World, address_word, string, word};
@@ -153,6 +153,24 @@ impl FakeNode {
     /// Where the block is not known.
     pub fn announce(&self, hash: B256) {
         self.shared.change(|state| state.announce(hash));
+    }
+
+    /// Pushes only the head of a known block.
+    ///
+    /// # Panics
+    /// Where the block is not known.
+    pub fn announce_head(&self, hash: B256) {
+        self.shared.change(|state| state.announce_head(hash));
+    }
+
+    /// Pushes a log, as it is, to the subscribers whose filter takes it.
+    pub fn push_log(&self, log: &Value) {
+        self.shared.change(|state| state.push_log(log));
+    }
+
+    /// From now on the logs of announced blocks are pushed with this fault, or without one.
+    pub fn distort_logs(&self, fault: Option<LogFault>) {
+        self.shared.change(|state| state.script.log_fault = fault);
     }
 
     /// Adds a block and announces it.

@@ -8,6 +8,7 @@ pub mod fake_node;
 pub mod journal;
 pub mod market;
 pub mod rebuild;
+pub mod receipts;
 pub mod rpc;
 pub mod scratch;
 pub mod snapshot;

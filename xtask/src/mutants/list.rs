@@ -35,6 +35,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "",
     },
     Mutant {
+        name: "assumed-logs-believed",
+        file: "crates/ingest/src/actor/live.rs",
+        original: "    block.logs.iter().filter(|log| is_pushed(log)).eq(assumed)",
+        broken: "    assumed.iter().all(|log| is_pushed(log) && block.logs.contains(log))",
+        package: "headwater-ingest",
+        tests: "assumed",
+    },
+    Mutant {
+        name: "typed-receipt-taken-for-a-plain-one",
+        file: "crates/ingest/src/receipts.rs",
+        original: "    if receipt.kind > 0 {",
+        broken: "    if receipt.kind > 1 {",
+        package: "headwater-ingest",
+        tests: "receipts",
+    },
+    Mutant {
         name: "only-the-silent-node-is-asked",
         file: "crates/ingest/src/actor/live/watchdog.rs",
         original: "if head > pulse.head => return Look::OtherAhead(standby),",
@@ -221,8 +237,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "orphan-acted-upon",
         file: "crates/executor/src/executor.rs",
-        original: "if self.orphaned.contains(&finding.as_of.hash) {",
-        broken: "if self.orphaned.is_empty() && self.orphaned.contains(&finding.as_of.hash) {",
+        original: "if self.is_orphaned(&finding.as_of) {",
+        broken: "if self.orphaned.is_empty() && self.is_orphaned(&finding.as_of) {",
         package: "headwater-executor",
         tests: "",
     },

@@ -122,6 +122,17 @@ fn a_block_that_becomes_canonical_again_is_no_longer_orphaned() {
     check(&mut executor, finding(as_of(2, 4)), LIVE, Next::Simulate);
 }
 
+/// As when its logs were assumed and turned out to be others: the hash is the same.
+#[test]
+fn what_was_found_in_a_block_before_it_was_undone_is_refused_when_it_has_come_again() {
+    let mut executor = executor();
+    executor.apply(3, &reorg(1, &[2]));
+    check(&mut executor, finding(as_of(2, 2)), LIVE, refused(Refusal::Orphaned));
+    executor.apply(4, &block(2, 2));
+    check(&mut executor, finding(as_of(2, 2)), LIVE, refused(Refusal::Orphaned));
+    check(&mut executor, finding(as_of(2, 4)), LIVE, Next::Simulate);
+}
+
 #[test]
 fn only_the_newest_orphans_are_remembered() {
     let mut executor = executor();

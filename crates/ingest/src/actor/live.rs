@@ -1,5 +1,8 @@
+mod beside;
 mod watchdog;
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -7,13 +10,14 @@ use alloy_primitives::{BlockHash, BlockNumber};
 use futures_util::future::try_join_all;
 use headwater_actor::{ActorHandle, RestartPolicy, Source, StopSignal, System};
 use headwater_bus::SourcePublisher;
-use headwater_events::{BusEvent, Reconnected};
+use headwater_events::{BlockEvent, BusEvent, Grade, Log, Reconnected, SourceGap};
 use headwater_node::{Node, NodeConfig, NodeError, Notification, Subscription};
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use self::beside::PushedLogs;
 use self::watchdog::{Pulse, Standby, Verdict, Watchdog, Watched, block_time_of};
 use crate::block_time::BlockTime;
 use crate::canonical::{Advance, Canonical, Link, Run, Step};
@@ -23,6 +27,7 @@ use crate::error::{FetchError, IngestError};
 use crate::fetch::{Fetched, Fetcher, fetch_head, fetch_link, fetch_link_at};
 use crate::outbox::Outbox;
 use crate::parse::parse_link;
+use crate::pushed::is_pushed;
 
 /// Where following the chain begins.
 #[derive(Clone, Debug)]
@@ -63,6 +68,10 @@ pub struct IngestStatus {
     pub missed_heads: u64,
     /// Answers that were not complete and were asked for again.
     pub retries: u64,
+    /// Blocks published as `assumed`.
+    pub assumed: u64,
+    /// Of these, such that had other logs than were assumed: undone, and published anew.
+    pub refuted: u64,
     /// Connections that were left because the node had fallen silent.
     pub silences: u64,
     /// Times that no endpoint had anything new.
@@ -104,7 +113,7 @@ impl LiveIngest {
         let pace =
             [config.reconnect_min_ms, config.reconnect_max_ms].map(|ms| Duration::from_millis(ms.get()));
         let follower = Follower {
-            fetcher: Fetcher::new(config.completeness, config.complete_within()),
+            fetcher: Arc::new(Fetcher::new(config.completeness, config.complete_within())),
             config: config.clone(),
             node: node.clone(),
             limit,
@@ -185,7 +194,7 @@ struct Follower {
     config: IngestConfig,
     node: NodeConfig,
     limit: Option<u64>,
-    fetcher: Fetcher,
+    fetcher: Arc<Fetcher>,
     canonical: Canonical,
     /// Whether an earlier run published before us: then its end was an outage.
     is_continued: bool,
@@ -206,6 +215,8 @@ struct Follower {
 struct Session {
     node: Node,
     heads: Subscription,
+    /// Where blocks may be assumed.
+    logs: Option<PushedLogs>,
     stop: StopSignal,
     /// Whether blocks that are not announced are a gap: not those from before the first connection.
     gaps_count: bool,
@@ -214,6 +225,13 @@ struct Session {
     in_doubt: bool,
     /// Whether another endpoint was followed before, and this one has not shown yet that it agrees.
     may_disagree: bool,
+}
+
+/// A connection on which the heads, and the logs if need be, are pushed.
+struct Line {
+    node: Node,
+    heads: Subscription,
+    logs: Option<PushedLogs>,
 }
 
 impl Session {
@@ -248,12 +266,13 @@ impl Follower {
                 connected = self.connect() => connected,
             };
             let outcome = match connected {
-                Ok((node, heads, endpoint)) => {
+                Ok((Line { node, heads, logs }, endpoint)) => {
                     let gaps_count = self.status.epoch > 0 || self.is_continued;
                     let may_disagree = self.status.epoch > 0 && endpoint != self.status.endpoint;
                     let stop = stop.clone();
+                    let (orphaned, in_doubt) = (0, false);
                     let session =
-                        Session { node, heads, stop, gaps_count, orphaned: 0, in_doubt: false, may_disagree };
+                        Session { node, heads, logs, stop, gaps_count, orphaned, in_doubt, may_disagree };
                     self.follow(session, endpoint, observe).await
                 }
                 Err(error) => Err(error.into()),
@@ -275,10 +294,10 @@ impl Follower {
     /// The connection that is open already, or the first endpoint that answers, is on the right chain and takes a
     /// subscription. Before the first connection each is tried once; after it they are tried until one will do, or all
     /// are on another chain.
-    async fn connect(&mut self) -> Result<(Node, Subscription, u32), NodeError> {
+    async fn connect(&mut self) -> Result<(Line, u32), NodeError> {
         if let Some(Standby { index, node }) = self.standby.take() {
-            match node.subscribe("newHeads", ()).await {
-                Ok(heads) => return Ok((node, heads, index as u32)),
+            match subscribe(&self.config, node).await {
+                Ok(line) => return Ok((line, index as u32)),
                 Err(error) => self.pass_over(index, &error),
             }
         }
@@ -288,7 +307,7 @@ impl Follower {
             let (index, due) = next.ok_or(NodeError::NoEndpoint)?;
             sleep_until(due).await;
             let error = match self.dial(index).await {
-                Ok((node, heads)) => return Ok((node, heads, index as u32)),
+                Ok(line) => return Ok((line, index as u32)),
                 Err(error) => error,
             };
             self.pass_over(index, &error);
@@ -307,20 +326,20 @@ impl Follower {
     }
 
     /// Connecting, the chain id and the subscription together may take as long as connecting.
-    async fn dial(&mut self, index: usize) -> Result<(Node, Subscription), NodeError> {
+    async fn dial(&mut self, index: usize) -> Result<Line, NodeError> {
         self.endpoints().tried(index, Instant::now());
         let (endpoint, limits) = (&self.node.urls[index], self.node.limits());
+        let config = &self.config;
         let attempt = async {
             let (node, chain_id) = Node::connect_to_chain(endpoint, &limits, self.node.chain_id).await?;
-            let heads = node.subscribe("newHeads", ()).await?;
-            Ok((node, heads, chain_id))
+            Ok((subscribe(config, node).await?, chain_id))
         };
         let after = limits.connect_timeout;
         let too_late = |_| Err(NodeError::ConnectTimeout { endpoint: endpoint.to_string(), after });
-        let (node, heads, chain_id) = timeout(after, attempt).await.unwrap_or_else(too_late)?;
+        let (line, chain_id) = timeout(after, attempt).await.unwrap_or_else(too_late)?;
         // Whatever the first node was on, the others have to be on as well.
         self.node.chain_id.get_or_insert(chain_id);
-        Ok((node, heads))
+        Ok(line)
     }
 
     fn pass_over(&self, index: usize, error: &NodeError) {
@@ -479,9 +498,9 @@ impl Follower {
         first: &Notification,
         observe: &(dyn Fn(IngestStatus) + Send + Sync),
     ) -> Result<(), Halt> {
-        let mut heads = vec![self.take_head(first)];
+        let mut heads = vec![self.take_head(session, first)];
         while let Some(head) = session.heads.try_recv() {
-            heads.push(self.take_head(&head));
+            heads.push(self.take_head(session, &head));
         }
         let is_new = |head: &&Link| !self.canonical.is_published(head.hash);
         let newest = heads.iter().flatten().rfind(is_new).copied();
@@ -497,7 +516,10 @@ impl Follower {
         Ok(())
     }
 
-    fn take_head(&mut self, head: &Notification) -> Option<Link> {
+    fn take_head(&mut self, session: &mut Session, head: &Notification) -> Option<Link> {
+        if let Some(logs) = &mut session.logs {
+            logs.announced(head);
+        }
         if head.missed > 0 {
             warn!(
                 missed = head.missed,
@@ -584,7 +606,7 @@ impl Follower {
         let mut child = head.number;
         let advance = loop {
             match step {
-                Step::Known => return Ok(()),
+                Step::Known => return self.verify(session, observe).await,
                 Step::Advance(advance) => break advance,
                 Step::Fetch(hash) => {
                     let node = session.node.clone();
@@ -621,10 +643,16 @@ impl Follower {
             self.canonical.undo(&reorg);
             self.publish(BusEvent::Reorg(reorg)).await?;
         }
+        self.verify(session, observe).await?;
         for run in self.canonical.runs(&advance.path, self.width) {
             #[cfg(feature = "planted-bugs")]
             if run.gap.is_some() && session.gaps_count && headwater_events::is_planted("no-backfill") {
                 run.links.into_iter().for_each(|link| self.canonical.extend(link));
+                continue;
+            }
+            if let (Some(_), None, [link]) = (&session.logs, &run.gap, &run.links[..]) {
+                self.fetch_or_assume(session, *link, observe).await?;
+                self.worked(session);
                 continue;
             }
             let node = session.node.clone();
@@ -636,11 +664,108 @@ impl Follower {
             });
             let fetched = session.or_stop(try_join_all(fetches)).await?;
             self.publish_run(run, fetched, session.gaps_count, observe).await?;
-            session.orphaned = 0;
-            self.width = (self.width * 2).min(self.config.backfill_batch());
-            self.endpoints().worked(self.status.endpoint as usize);
+            self.worked(session);
         }
         Ok(())
+    }
+
+    fn worked(&mut self, session: &mut Session) {
+        session.orphaned = 0;
+        self.width = (self.width * 2).min(self.config.backfill_batch());
+        self.endpoints().worked(self.status.endpoint as usize);
+    }
+
+    /// Publishes an announced block by whichever is there first: what the node is asked for, or what it pushes. In the
+    /// second case the answer verifies it.
+    async fn fetch_or_assume(
+        &mut self,
+        session: &mut Session,
+        link: Link,
+        observe: &(dyn Fn(IngestStatus) + Send + Sync),
+    ) -> Result<(), Halt> {
+        let (node, fetcher) = (session.node.clone(), Arc::clone(&self.fetcher));
+        let mut fetch = pin!(fetcher.fetch(&node, &link));
+        let assumed = async {
+            match &mut session.logs {
+                Some(logs) => logs.assumed(link.hash).await,
+                None => pending().await,
+            }
+        };
+        let assumed = tokio::select! {
+            biased;
+            () = session.stop.stopped() => return Err(Halt::Ended),
+            fetched = &mut fetch => {
+                self.accept(link, fetched?);
+                return self.publish_accepted(observe).await;
+            }
+            assumed = assumed => assumed,
+        };
+        self.assume(link, assumed);
+        self.publish_accepted(observe).await?;
+        let fetched = session.or_stop(fetch).await?;
+        self.settle(fetched, observe).await
+    }
+
+    /// Verifies the head, if it was published as assumed: before anything is put on top of it, and whoever published it.
+    async fn verify(
+        &mut self,
+        session: &mut Session,
+        observe: &(dyn Fn(IngestStatus) + Send + Sync),
+    ) -> Result<(), Halt> {
+        let Some((link, _)) = self.canonical.assumed() else { return Ok(()) };
+        let (node, fetcher) = (session.node.clone(), Arc::clone(&self.fetcher));
+        let fetched = session.or_stop(fetcher.fetch(&node, &link)).await?;
+        self.settle(fetched, observe).await
+    }
+
+    /// Compares the assumed head with what was fetched. Where they differ it is undone and published anew.
+    async fn settle(
+        &mut self,
+        fetched: Fetched,
+        observe: &(dyn Fn(IngestStatus) + Send + Sync),
+    ) -> Result<(), Halt> {
+        beat(&self.pulse);
+        let Some((link, assumed)) = self.canonical.assumed() else { return Ok(()) };
+        if is_all_of(assumed, &fetched.block) {
+            self.canonical.confirm();
+        } else if let Some(reorg) = self.canonical.refute() {
+            warn!(number = link.number, hash = %link.hash, "other logs were pushed than the block has");
+            self.status.refuted += 1;
+            self.status.undone += 1;
+            let gap = SourceGap { from: link.number, to: link.number, filled: 1 };
+            self.outbox.accept(BusEvent::Reorg(reorg), None);
+            self.outbox.accept(BusEvent::SourceGap(gap), None);
+            self.accept(link, fetched);
+        }
+        self.publish_accepted(observe).await
+    }
+
+    /// Makes an assumed block the head.
+    fn assume(&mut self, link: Link, assumed: Fetched) {
+        let logs = assumed.block.logs.clone();
+        self.accept(link, assumed);
+        self.canonical.assume(logs);
+        self.status.assumed += 1;
+    }
+
+    /// Makes a block the head; it will be published, whatever happens to the actor.
+    fn accept(&mut self, link: Link, Fetched { block, received_at, retries }: Fetched) {
+        self.canonical.extend(link);
+        self.block_time.observe(link.number, block.header.timestamp);
+        let block_time = self.block_time();
+        self.pulse.send_modify(|pulse| {
+            (pulse.at, pulse.head, pulse.block_time) = (Instant::now(), link.number, block_time);
+        });
+        self.status.head = Some((link.number, link.hash));
+        self.status.blocks += 1;
+        self.status.retries += retries;
+        self.outbox.accept(BusEvent::NewBlock(block), Some(received_at));
+    }
+
+    async fn publish_accepted(&mut self, observe: &(dyn Fn(IngestStatus) + Send + Sync)) -> Result<(), Halt> {
+        self.outbox.flush().await?;
+        observe(self.status.clone());
+        self.end_if_done()
     }
 
     async fn publish_run(
@@ -660,20 +785,9 @@ impl Follower {
             self.status.unannounced += gap.filled;
             self.publish(BusEvent::SourceGap(gap)).await?;
         }
-        for (link, Fetched { block, received_at, retries }) in run.links.into_iter().zip(fetched) {
-            self.canonical.extend(link);
-            self.block_time.observe(link.number, block.header.timestamp);
-            let block_time = self.block_time();
-            self.pulse.send_modify(|pulse| {
-                (pulse.at, pulse.head, pulse.block_time) = (Instant::now(), link.number, block_time);
-            });
-            self.status.head = Some((link.number, link.hash));
-            self.status.blocks += 1;
-            self.status.retries += retries;
-            self.outbox.accept(BusEvent::NewBlock(block), Some(received_at));
-            self.outbox.flush().await?;
-            observe(self.status.clone());
-            self.end_if_done()?;
+        for (link, fetched) in run.links.into_iter().zip(fetched) {
+            self.accept(link, fetched);
+            self.publish_accepted(observe).await?;
         }
         Ok(())
     }
@@ -686,6 +800,8 @@ impl Follower {
 
     fn end_if_done(&self) -> Result<(), Halt> {
         match self.limit {
+            // What is assumed may still be undone.
+            _ if self.canonical.assumed().is_some() => Ok(()),
             Some(limit) if self.status.canonical_blocks() >= limit => Err(Halt::Ended),
             _ => Ok(()),
         }
@@ -698,6 +814,21 @@ async fn is_canonical(session: &mut Session, head: &Link) -> Result<bool, Halt> 
     let node = session.node.clone();
     let there = session.or_stop(fetch_link_at(&node, head.number)).await?;
     Ok(there.is_some_and(|there| there.hash == head.hash))
+}
+
+/// The logs first: those of the first announced head have to be among them.
+async fn subscribe(config: &IngestConfig, node: Node) -> Result<Line, NodeError> {
+    let logs = match config.completeness {
+        Grade::Assumed => Some(PushedLogs::subscribe(&node, config.assumed_after()).await?),
+        Grade::Matched | Grade::Proven => None,
+    };
+    let heads = node.subscribe("newHeads", ()).await?;
+    Ok(Line { node, heads, logs })
+}
+
+/// Whether the logs are all those of the block that would be pushed.
+fn is_all_of(assumed: &[Log], block: &BlockEvent) -> bool {
+    block.logs.iter().filter(|log| is_pushed(log)).eq(assumed)
 }
 
 /// Something new came of the node.

@@ -296,3 +296,46 @@ fn what_is_published_adds_up_to_the_chain_of_the_last_head() {
         assert_eq!(chain, expected, "seed {seed}: {heads:?}");
     }
 }
+
+#[test]
+fn an_assumed_head_is_confirmed_undone_by_itself_or_with_its_branch() {
+    let links = [1u8, 2, 3].map(|number| Link {
+        number: number.into(),
+        hash: BlockHash::repeat_byte(number),
+        parent_hash: BlockHash::repeat_byte(number - 1),
+    });
+    let assumed = || {
+        let mut canonical = Canonical::anchored(0, BlockHash::ZERO);
+        canonical.extend(links[0]);
+        canonical.extend(links[1]);
+        canonical.assume(Vec::new());
+        canonical
+    };
+    let mut confirmed = assumed();
+    confirmed.confirm();
+    assert_eq!(confirmed.refute(), None);
+    assert_eq!(confirmed.head(), Some(&links[1]));
+
+    let mut refuted = assumed();
+    let reorg = refuted.refute().expect("it was assumed");
+    assert_eq!((reorg.ancestor_number, reorg.ancestor_hash), (1, links[0].hash));
+    assert_eq!(
+        (reorg.undone, reorg.old_head, reorg.new_head),
+        (vec![links[1].hash], links[1].hash, links[1].hash)
+    );
+    assert_eq!((refuted.head(), refuted.assumed()), (Some(&links[0]), None));
+
+    let mut undone = assumed();
+    undone.undo(&ReorgEvent {
+        ancestor_number: 1,
+        ancestor_hash: links[0].hash,
+        undone: vec![links[1].hash],
+        old_head: links[1].hash,
+        new_head: links[2].hash,
+    });
+    assert_eq!((undone.head(), undone.assumed()), (Some(&links[0]), None));
+
+    let mut extended = assumed();
+    extended.extend(links[2]);
+    assert_eq!(extended.assumed(), None);
+}

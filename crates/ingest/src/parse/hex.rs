@@ -71,6 +71,22 @@ pub(super) fn index(cursor: &mut Cursor<'_>) -> Parsed<u32> {
     quantity(cursor)?.try_into().map_err(|_| Fault::new(at, "no 32-bit quantity"))
 }
 
+/// As [`quantity`], of at most 8 bits.
+pub(super) fn byte(cursor: &mut Cursor<'_>) -> Parsed<u8> {
+    let at = cursor.offset();
+    quantity(cursor)?.try_into().map_err(|_| Fault::new(at, "no 8-bit quantity"))
+}
+
+/// As [`quantity`]: 0 or 1.
+pub(super) fn bit(cursor: &mut Cursor<'_>) -> Parsed<bool> {
+    let at = cursor.offset();
+    match quantity(cursor)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Fault::new(at, "neither 0 nor 1")),
+    }
+}
+
 /// An unsigned integer of at most 256 bits.
 #[inline]
 pub(super) fn wide_quantity(cursor: &mut Cursor<'_>) -> Parsed<U256> {

@@ -50,6 +50,7 @@ mod plain {
                 beneficiary: address(&block["miner"]),
                 logs_bloom: Bloom::from_slice(&bytes(&block["logsBloom"])),
             },
+            receipts_root: block.get("receiptsRoot").filter(|root| !root.is_null()).map(hash),
             transactions: list.iter().map(transaction).collect(),
         }
     }
@@ -129,6 +130,7 @@ prop_compose! {
             gas,
             logs,
             success: true,
+            kind: 0,
         }
     }
 }
@@ -149,6 +151,8 @@ proptest! {
     fn no_text_makes_it_panic(text in vec(any::<u8>(), 0..200)) {
         let _ = parse_block(&text);
         let _ = parse_logs(&text, B256::ZERO);
+        let _ = parse_header(&text);
+        let _ = parse_pushed_log(&text);
     }
 
     #[test]
@@ -188,6 +192,36 @@ fn a_text_cut_off_anywhere_is_an_error() {
     for length in 0..logs.len() {
         parse_logs(&logs.as_bytes()[..length], block.hash()).expect_err("they are cut off");
     }
+}
+
+#[test]
+fn a_pushed_log_says_of_which_block_it_is_and_whether_it_is_taken_back() {
+    let block = sample();
+    for log in block.logs() {
+        let text = encode(log).into_bytes();
+        let pushed = parse_pushed_log(&text).expect("it is whole");
+        assert_eq!(pushed, PushedLog::Added { block: block.hash(), log: plain::log(log) });
+        let mut removed = log.clone();
+        removed["removed"] = true.into();
+        let pushed = parse_pushed_log(encode(&removed).as_bytes()).expect("it is whole");
+        let log_index = plain::log(log).log_index;
+        assert_eq!(pushed, PushedLog::Removed { block: block.hash(), log_index });
+        for length in 0..text.len() {
+            parse_pushed_log(&text[..length]).expect_err("it is cut off");
+        }
+    }
+}
+
+#[test]
+fn an_announced_header_is_that_of_the_block() {
+    let block = sample();
+    let mut announced = block.block.clone();
+    announced.as_object_mut().expect("an object").remove("transactions");
+    let header = parse_header(encode(&announced).as_bytes()).expect("it is whole");
+    assert_eq!(header, plain::block(&block.block).header);
+    announced.as_object_mut().expect("an object").remove("logsBloom");
+    let error = parse_header(encode(&announced).as_bytes()).expect_err("a field is missing");
+    assert_eq!(error.path, "header.logsBloom");
 }
 
 #[track_caller]

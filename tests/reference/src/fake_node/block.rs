@@ -4,6 +4,8 @@ use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::receipts::receipts_root;
+
 /// A block with its receipts, as a node would show them: quantities and data are `0x` strings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FakeBlock {
@@ -32,6 +34,8 @@ pub struct FakeTransaction {
     pub logs: Vec<FakeLog>,
     /// Whether it succeeded.
     pub success: bool,
+    /// Its type (EIP-2718).
+    pub kind: u8,
 }
 
 /// A log to be emitted.
@@ -45,7 +49,7 @@ pub struct FakeLog {
     pub data: Bytes,
 }
 
-/// Builds a block whose bloom, indices and back references agree with each other.
+/// Builds a block whose bloom, receipts root, indices and back references agree with each other.
 #[derive(Debug, Clone)]
 pub struct BlockBuilder {
     number: u64,
@@ -68,6 +72,7 @@ impl Default for FakeTransaction {
             gas: 300_000,
             logs: Vec::new(),
             success: true,
+            kind: 0,
         }
     }
 }
@@ -168,7 +173,8 @@ impl BlockBuilder {
         }
         let mut block = self.header_json(gas_used);
         block["transactions"] = Value::from(transactions);
-        FakeBlock { block, receipts }.with_log_indices().with_logs_bloom().rehashed(self.salt)
+        let block = FakeBlock { block, receipts }.with_log_indices().with_logs_bloom();
+        block.with_receipts_root().rehashed(self.salt)
     }
 
     fn header_json(&self, gas_used: u64) -> Value {
@@ -183,7 +189,6 @@ impl BlockBuilder {
             "miner": Address::repeat_byte(0xc0),
             "mixHash": B256::repeat_byte(0x01),
             "nonce": "0x0000000000000000",
-            "receiptsRoot": B256::repeat_byte(0x02),
             "sha3Uncles": "0x1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347",
             "size": "0x400",
             "stateRoot": B256::repeat_byte(0x03),
@@ -208,7 +213,7 @@ impl BlockBuilder {
             "to": transaction.to,
             "transactionIndex": hex_quantity(index as u64),
             "value": transaction.value,
-            "type": "0x0",
+            "type": hex_quantity(transaction.kind.into()),
             "chainId": "0x1",
             "v": "0x25",
             "r": B256::repeat_byte(0x11),
@@ -243,7 +248,7 @@ impl BlockBuilder {
             "to": transaction.to,
             "transactionHash": hash,
             "transactionIndex": place,
-            "type": "0x0",
+            "type": hex_quantity(transaction.kind.into()),
         })
     }
 
@@ -325,6 +330,12 @@ impl FakeBlock {
             receipt["logsBloom"] = hex::encode_prefixed(bloom).into();
         }
         self.block["logsBloom"] = hex::encode_prefixed(logs_bloom(self.logs())).into();
+        self
+    }
+
+    /// The header's receipts root from the receipts that are there.
+    pub fn with_receipts_root(mut self) -> Self {
+        self.block["receiptsRoot"] = json!(receipts_root(&self.receipts));
         self
     }
 

@@ -216,7 +216,7 @@ impl Stored {
 }
 
 impl StoredLog {
-    fn new(log: &Value) -> Self {
+    pub(super) fn new(log: &Value) -> Self {
         let mut removed = log.clone();
         removed["removed"] = true.into();
         Self {

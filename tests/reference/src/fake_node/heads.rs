@@ -26,6 +26,42 @@ pub enum HeadFault {
     Late,
 }
 
+/// What is wrong with the logs that are pushed beside a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFault {
+    /// Each comes twice.
+    Twice,
+    /// The last comes first.
+    Reversed,
+    /// They come before the head.
+    BeforeHead,
+    /// The first does not come at all.
+    Missing,
+    /// Those of the parent come once more, in front.
+    OfParent,
+    /// The first is taken back, and comes again behind the others.
+    TakenBack,
+}
+
+impl LogFault {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Twice, Self::Reversed, Self::BeforeHead, Self::Missing, Self::OfParent, Self::TakenBack];
+
+    /// What is pushed of these logs; `parent` has those of the block below, and `removed` how they are taken back.
+    pub(super) fn distort<T: Clone>(self, logs: &[T], removed: &[T], parent: &[T]) -> Vec<T> {
+        let all = logs.iter().cloned();
+        match self {
+            Self::Twice => logs.iter().flat_map(|log| [log.clone(), log.clone()]).collect(),
+            Self::Reversed => all.rev().collect(),
+            Self::BeforeHead => all.collect(),
+            Self::Missing => all.skip(1).collect(),
+            Self::OfParent => parent.iter().cloned().chain(all).collect(),
+            Self::TakenBack => all.chain(removed.first().cloned()).chain(logs.first().cloned()).collect(),
+        }
+    }
+}
+
 impl Announcing {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Geth, Self::Reth, Self::Anvil];
@@ -70,6 +106,22 @@ mod tests {
         let heads = [1, 2, 3, 4, 5].map(B256::repeat_byte);
         let expected: Vec<B256> = expected.iter().copied().map(B256::repeat_byte).collect();
         assert_eq!(fault.distort(&heads, Some(B256::repeat_byte(9))), expected, "{fault:?}");
+    }
+
+    #[test]
+    fn logs_come_out_as_each_fault_says() {
+        let expected = [
+            vec![1, 1, 2, 2, 3, 3],
+            vec![3, 2, 1],
+            vec![1, 2, 3],
+            vec![2, 3],
+            vec![8, 9, 1, 2, 3],
+            vec![1, 2, 3, -1, 1],
+        ];
+        for (fault, expected) in LogFault::ALL.into_iter().zip(expected) {
+            assert_eq!(fault.distort(&[1, 2, 3], &[-1, -2, -3], &[8, 9]), expected, "{fault:?}");
+            assert!(fault.distort::<i32>(&[], &[], &[]).is_empty(), "{fault:?}");
+        }
     }
 
     #[test]

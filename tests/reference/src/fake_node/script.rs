@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::heads::LogFault;
+
 /// What happens to a request instead of, or before, its right answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
@@ -60,6 +62,8 @@ pub struct Script {
     pub half_open: bool,
     /// New connections are taken and dropped at once.
     pub refusing: bool,
+    /// What is wrong with the logs that are pushed.
+    pub log_fault: Option<LogFault>,
     /// The members of a batch answer come in reverse order.
     pub reversed_batches: bool,
     /// Faults that have struck, by method.

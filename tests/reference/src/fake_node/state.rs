@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::Calls;
 use super::answer::{Answer, Known};
-use super::chain::{Chain, LogFilter, Stored};
+use super::chain::{Chain, LogFilter, Stored, StoredLog};
 use super::encode::encode;
+use super::heads::LogFault;
 use super::script::{Fault, RpcErr, Script};
 use super::server::{Mark, Outgoing};
 
@@ -147,6 +148,29 @@ impl Connection {
 impl State {
     pub(super) fn announce(&mut self, hash: B256) {
         let block = self.chain.by_hash(hash).expect("an announced block is known").clone();
+        if self.script.log_fault == Some(LogFault::BeforeHead) {
+            self.push_logs(&block);
+            return self.announce_head(hash);
+        }
+        self.announce_head(hash);
+        self.push_logs(&block);
+    }
+
+    fn push_logs(&self, block: &Stored) {
+        if self.script.pushes_nothing() {
+            return;
+        }
+        let Some(fault) = self.script.log_fault else {
+            return self.connections.values().for_each(|connection| connection.push_logs(block, false));
+        };
+        let parent = self.chain.by_hash(block.block.parent_hash());
+        for connection in self.connections.values() {
+            connection.push_faulty_logs(block, parent.map(|parent| &**parent), fault);
+        }
+    }
+
+    pub(super) fn announce_head(&mut self, hash: B256) {
+        let block = self.chain.by_hash(hash).expect("an announced block is known").clone();
         if self.script.pushes_nothing() {
             return;
         }
@@ -160,7 +184,23 @@ impl State {
                     );
                 }
             }
-            connection.push_logs(&block, false);
+        }
+    }
+
+    /// Pushes a log as it is to those whose filter takes it.
+    pub(super) fn push_log(&mut self, log: &Value) {
+        if self.script.pushes_nothing() {
+            return;
+        }
+        let log = StoredLog::new(log);
+        for connection in self.connections.values() {
+            for subscription in &connection.subscriptions {
+                if let Kind::Logs(filter) = &subscription.kind
+                    && filter.takes(&log)
+                {
+                    connection.push(subscription, &log.json, None);
+                }
+            }
         }
     }
 
@@ -277,6 +317,22 @@ impl Connection {
                 let text = if removed { &log.removed_json } else { &log.json };
                 let mark = (!removed).then_some(Mark { block: block.hash, what: "logs" });
                 self.push(subscription, text, mark);
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn push_faulty_logs(&self, block: &Stored, parent: Option<&Stored>, fault: LogFault) {
+        for subscription in &self.subscriptions {
+            let Kind::Logs(filter) = &subscription.kind else { continue };
+            let taken = |block: &Stored, text: fn(&StoredLog) -> &Bytes| -> Vec<Bytes> {
+                block.logs.iter().filter(|log| filter.takes(log)).map(|log| text(log).clone()).collect()
+            };
+            let (logs, removed) = (taken(block, |log| &log.json), taken(block, |log| &log.removed_json));
+            let of_parent = parent.map(|parent| taken(parent, |log| &log.json)).unwrap_or_default();
+            for text in fault.distort(&logs, &removed, &of_parent) {
+                self.push(subscription, &text, None);
             }
         }
     }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, keccak256};
 use anyhow::{Context, bail, ensure};
 use headwater_bus::EventHandler;
-use headwater_events::{AsOf, BlockEvent, BusEvent, Envelope, ReorgEvent, SourceGap, TokenVerdict};
-use headwater_reference::fake_node::{FakeBlock, V2Pair, bytes};
+use headwater_events::{AsOf, BlockEvent, BusEvent, Envelope, Grade, ReorgEvent, SourceGap, TokenVerdict};
+use headwater_reference::fake_node::{FakeBlock, V2Pair, bytes, quantity};
 use headwater_reference::scratch::Known;
 use tokio::sync::watch;
 
@@ -22,6 +22,8 @@ pub(super) struct Heard {
     /// Not judged yet.
     events: Vec<Envelope>,
     head: Option<AsOf>,
+    /// How many logs the head came with, where they are assumed.
+    assumed_logs: Option<usize>,
     /// Tokens with the event that judged them, and whether they are refused.
     tokens: BTreeMap<Address, (u64, bool)>,
     pools: BTreeMap<Address, u64>,
@@ -35,6 +37,8 @@ pub(super) struct Told {
     /// Numbers of the blocks that a gap promised.
     promised: Vec<u64>,
     undone: BTreeSet<B256>,
+    /// Whether the head is assumed, and has all logs that are decoded.
+    assumed: Option<bool>,
     totals: Totals,
 }
 
@@ -46,6 +50,10 @@ pub(super) struct Totals {
     pub unannounced: u64,
     /// Blocks that were published again after they had been undone.
     pub came_back: u64,
+    /// Blocks published before they were verified.
+    pub assumed: u64,
+    /// Of these, such that lacked a log, and were undone and published anew for it.
+    pub refuted: u64,
 }
 
 /// What had been learnt when a block was published.
@@ -54,6 +62,23 @@ pub(super) struct Learnt {
     pub as_of: AsOf,
     refused: BTreeSet<Address>,
     pools: BTreeSet<Address>,
+}
+
+/// The events that the bot says it decodes.
+const DECODED: [&str; 8] = [
+    "Transfer(address,address,uint256)",
+    "Sync(uint112,uint112)",
+    "Swap(address,uint256,uint256,uint256,uint256,address)",
+    "Mint(address,uint256,uint256)",
+    "Burn(address,uint256,uint256,address)",
+    "PairCreated(address,address,address,uint256)",
+    "Deposit(address,uint256)",
+    "Withdrawal(address,uint256)",
+];
+
+fn decoded_logs(block: &FakeBlock) -> Vec<&serde_json::Value> {
+    let decoded = DECODED.map(|signature| serde_json::json!(keccak256(signature)));
+    block.logs().into_iter().filter(|log| decoded.contains(&log["topics"][0])).collect()
 }
 
 impl Teller {
@@ -65,6 +90,7 @@ impl Teller {
             next_seq: None,
             promised: Vec::new(),
             undone: BTreeSet::new(),
+            assumed: None,
             totals: Totals::default(),
         };
         (Self(heard), told)
@@ -85,7 +111,8 @@ impl Heard {
         }
         let seq = envelope.seq;
         match &envelope.event {
-            BusEvent::NewBlock(BlockEvent { header, .. }) => {
+            BusEvent::NewBlock(BlockEvent { header, logs, grade, .. }) => {
+                self.assumed_logs = (*grade == Grade::Assumed).then_some(logs.len());
                 self.head = Some(AsOf { seq, number: header.number, hash: header.hash });
             }
             BusEvent::Reorg(_) => self.head = None,
@@ -101,9 +128,11 @@ impl Heard {
         self.events.push(envelope.clone());
     }
 
-    /// Whether the last thing that was told of the chain is this block.
-    pub(super) fn stands_on(&self, block: B256) -> bool {
-        self.head.is_some_and(|head| head.hash == block)
+    /// Whether the last thing that was told of the chain is this block, with all its logs: if they are assumed, those that
+    /// are decoded.
+    pub(super) fn stands_on(&self, block: &FakeBlock) -> bool {
+        let is_whole = self.assumed_logs.is_none_or(|logs| logs == decoded_logs(block).len());
+        self.head.is_some_and(|head| head.hash == block.hash()) && is_whole
     }
 
     /// Of these tokens and pools those that nothing was learnt about yet.
@@ -184,7 +213,16 @@ impl Told {
             made.number() == number && number == below + 1 && made.parent_hash() == parent,
             "block {number} does not stand on {below} ({parent})"
         );
-        let logs = made.logs();
+        ensure!(self.assumed != Some(false), "block {number} stands on one whose logs are not whole");
+        self.assumed = None;
+        let mut logs = made.logs();
+        if block.grade == Grade::Assumed {
+            self.totals.assumed += 1;
+            let decoded = decoded_logs(made);
+            self.assumed = Some(decoded.len() == block.logs.len());
+            let indices: BTreeSet<u64> = block.logs.iter().map(|log| log.log_index.into()).collect();
+            logs = decoded.into_iter().filter(|log| indices.contains(&quantity(&log["logIndex"]))).collect();
+        }
         ensure!(
             logs.len() == block.logs.len(),
             "block {number} has {} logs, not {}",
@@ -216,6 +254,13 @@ impl Told {
         let undone: Vec<B256> = self.chain.drain(at + 1..).rev().map(|(_, hash)| hash).collect();
         ensure!(undone == reorg.undone, "{undone:?} are undone, and not {:?}", reorg.undone);
         ensure!(undone.first() == Some(&reorg.old_head), "{} was not the head", reorg.old_head);
+        if reorg.old_head == reorg.new_head {
+            ensure!(self.assumed == Some(false), "{} is undone for nothing", reorg.old_head);
+            self.assumed = None;
+            self.totals.refuted += 1;
+            return Ok(());
+        }
+        self.assumed = None;
         let parting = history.common_ancestor(reorg.old_head, reorg.new_head);
         let parting = parting.context("a head that nobody made")?;
         ensure!(

@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::parse::{parse_block, parse_logs};
 
+mod assumed;
+
 /// Longer than anything here takes: what exceeds it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -333,17 +335,45 @@ async fn an_incomplete_block_is_never_published_as_complete() {
 }
 
 #[tokio::test]
-async fn assumed_logs_are_taken_as_they_come_and_graded_by_what_holds() {
+async fn proven_blocks_are_those_whose_receipts_hash_to_the_root() {
     let mut rig = Rig::new().await;
-    rig.config.completeness = Grade::Assumed;
-    let blocks = rig.blocks(&rig.first.clone(), 2, "");
-    let _running = rig.follow().await;
-    rig.node.inject("eth_getLogs", Fault::FirstItems(3), Times::Next(1));
-    for (block, expected) in blocks.into_iter().zip([(3, Grade::Assumed), (4, Grade::Matched)]) {
+    rig.config.completeness = Grade::Proven;
+    let blocks = rig.blocks(&rig.first.clone(), 3, "");
+    let mut changed = blocks[0].receipts.clone();
+    changed[1]["cumulativeGasUsed"] = "0x1".into();
+    let (_system, handle) = rig.follow().await;
+    for fault in [
+        Fault::Result(serde_json::Value::Null),
+        Fault::FirstItems(0),
+        Fault::FirstItems(1),
+        Fault::Result(changed.into()),
+    ] {
+        rig.node.inject("eth_getBlockReceipts", fault, Times::Next(1));
+    }
+    for block in blocks {
+        let logs = serde_json::Value::Array(block.logs().into_iter().cloned().collect()).to_string();
+        let expected = parse_logs(logs.as_bytes(), block.hash()).expect("they are whole");
         rig.node.push_block(block);
         let BusEvent::NewBlock(block) = rig.next().await else { panic!("a block is expected") };
-        assert_eq!((block.logs.len(), block.grade), expected);
+        assert_eq!((block.logs, block.grade), (expected, Grade::Proven));
     }
+    assert_eq!(handle.observed().map(|status| status.retries), Some(4));
+    assert_eq!((rig.node.requests("eth_getBlockReceipts"), rig.node.requests("eth_getLogs")), (7, 0));
+}
+
+#[tokio::test]
+async fn receipts_that_never_hash_to_the_root_are_never_published() {
+    let mut rig = Rig::new().await;
+    rig.config.completeness = Grade::Proven;
+    rig.config.complete_within_ms = const { NonZeroU64::new(20).expect("not zero") };
+    let blocks = rig.blocks(&rig.first.clone(), 1, "");
+    let _running = rig.follow().await;
+    rig.node.inject("eth_getBlockReceipts", Fault::FirstItems(1), Times::Always);
+    rig.node.push_block(blocks[0].clone());
+    // The present head is asked for three times, and then a new connection made.
+    rig.says("again2").await;
+    rig.node.mend("eth_getBlockReceipts");
+    rig.until_published("+101").await;
 }
 
 #[tokio::test]

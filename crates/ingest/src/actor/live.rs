@@ -115,6 +115,7 @@ impl LiveIngest {
             endpoints: Arc::new(std::sync::Mutex::new(Endpoints::new(node.urls.len(), pace[0], pace[1]))),
             standby: None,
             refused: None,
+            genesis: None,
             block_time: BlockTime::default(),
             pulse: watch::Sender::new(Pulse::beginning()),
             width: config.backfill_batch(),
@@ -196,6 +197,8 @@ struct Follower {
     standby: Option<Standby>,
     /// Why no incarnation can go on: every endpoint is on another chain.
     refused: Option<NodeError>,
+    /// The first block of the chain, once a node gave it.
+    genesis: Option<BlockHash>,
     block_time: BlockTime,
     pulse: watch::Sender<Pulse>,
     /// Blocks that are fetched together: fewer after a connection that did not bear so many.
@@ -277,7 +280,11 @@ impl Follower {
     /// are on another chain.
     async fn connect(&mut self) -> Result<(Node, Subscription, u32), NodeError> {
         if let Some(Standby { index, node }) = self.standby.take() {
-            match node.subscribe("newHeads", ()).await {
+            let heads = match self.ensure_same_chain(&node).await {
+                Ok(()) => node.subscribe("newHeads", ()).await,
+                Err(error) => Err(error),
+            };
+            match heads {
                 Ok(heads) => return Ok((node, heads, index as u32)),
                 Err(error) => self.pass_over(index, &error),
             }
@@ -309,9 +316,11 @@ impl Follower {
     /// Connecting, the chain id and the subscription together may take as long as connecting.
     async fn dial(&mut self, index: usize) -> Result<(Node, Subscription), NodeError> {
         self.endpoints().tried(index, Instant::now());
-        let (endpoint, limits) = (&self.node.urls[index], self.node.limits());
+        let (endpoint, limits) = (self.node.urls[index].clone(), self.node.limits());
+        let expected = self.node.chain_id;
         let attempt = async {
-            let (node, chain_id) = Node::connect_to_chain(endpoint, &limits, self.node.chain_id).await?;
+            let (node, chain_id) = Node::connect_to_chain(&endpoint, &limits, expected).await?;
+            self.ensure_same_chain(&node).await?;
             let heads = node.subscribe("newHeads", ()).await?;
             Ok((node, heads, chain_id))
         };
@@ -323,9 +332,20 @@ impl Follower {
         Ok((node, heads))
     }
 
+    /// Two chains may share a chain id, as those of a development node before and after its restart. A node that does not
+    /// give its first block is believed.
+    async fn ensure_same_chain(&mut self, node: &Node) -> Result<(), NodeError> {
+        let Ok(Some(Link { hash: actual, .. })) = fetch_link_at(node, 0).await else { return Ok(()) };
+        let expected = *self.genesis.get_or_insert(actual);
+        if expected == actual {
+            return Ok(());
+        }
+        Err(NodeError::AnotherGenesis { endpoint: node.endpoint().to_string(), expected, actual })
+    }
+
     fn pass_over(&self, index: usize, error: &NodeError) {
         warn!(endpoint = %self.node.urls[index], %error, "node passed over");
-        self.endpoints().failed(index, matches!(error, NodeError::WrongChain { .. }));
+        self.endpoints().failed(index, error.is_another_chain());
     }
 
     fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {

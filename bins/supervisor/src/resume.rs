@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use headwater_events::{BusEvent, Header, RunId};
 use headwater_ingest::{Canonical, Link};
 use headwater_journal::{DESCRIPTION, Journal, JournalConfig, Recording};
-use headwater_market::ResolvedMarket;
+use headwater_market::{HORIZON, ResolvedMarket};
 use tracing::{info, warn};
 
 /// Among so many events at the end of a record stand, as a rule, as many blocks as the chain is remembered for.
@@ -95,8 +95,25 @@ fn open(
 /// The chain at the end of a record, as its events from `from` on tell it.
 fn published(recording: &Recording, from: u64) -> anyhow::Result<Canonical> {
     let mut chain = Canonical::unanchored();
+    // Of a part of the record it cannot be said how far back the state knew; of the whole of it, nothing comes before.
+    let mut undoable = if from == recording.first_seq() { 0 } else { HORIZON };
     for record in recording.records(from) {
-        match &record?.envelope.event {
+        let record = record?;
+        match &record.envelope.event {
+            BusEvent::NewBlock(_) => undoable = (undoable + 1).min(HORIZON),
+            BusEvent::Reorg(reorg) => {
+                // Whoever folds the record fails here, as the run did that ended with it.
+                let left = undoable.checked_sub(reorg.depth());
+                undoable = left.with_context(|| {
+                    format!(
+                        "it ends with a reorganisation of {} blocks, more than can be undone",
+                        reorg.depth()
+                    )
+                })?;
+            }
+            _ => {}
+        }
+        match &record.envelope.event {
             BusEvent::MarketLoaded(loaded) if chain.head().is_none() => {
                 chain = Canonical::anchored(loaded.number, loaded.hash);
             }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -72,6 +72,14 @@ impl Process {
         let told = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status()?;
         ensure!(told.success(), "kill -INT: {told}");
         Ok(())
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.0.try_wait()?)
     }
 
     /// Waits for its end.

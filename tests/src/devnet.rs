@@ -145,7 +145,7 @@ impl Devnet {
         let anvil = Anvil::spawn(&artifacts.anvil()?, &arguments)?;
         let accounts = anvil.rpc().call("eth_accounts", json!([]))?;
         let addresses = Addresses::derive();
-        let devnet = Self { artifacts, anvil, addresses, accounts, old_states: old_states };
+        let devnet = Self { artifacts, anvil, addresses, accounts, old_states };
         devnet.deploy()?;
         Ok(devnet)
     }

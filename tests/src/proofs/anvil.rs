@@ -37,7 +37,7 @@ use crate::replayed::runtime;
 pub const ANVIL: Proof = Proof {
     name: "anvil",
     about: "anvil reorganised in every way it knows and restarted with other histories: its chain, reserves and findings",
-    full_duration: "6 min",
+    full_duration: "5 min",
     run,
 };
 

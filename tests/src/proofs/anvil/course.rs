@@ -100,12 +100,14 @@ impl Course {
         deeds: &mut Deeds,
     ) -> anyhow::Result<()> {
         let depth = self.choose_depth(misdeed);
-        match misdeed {
-            Misdeed::Reverted => self.make_room(depth)?,
-            Misdeed::RestartHigher => self.make_room(2)?,
-            _ => {}
-        }
-        self.grow_by(depth.saturating_sub(self.height()?))?;
+        let above = match misdeed {
+            Misdeed::Reverted => depth,
+            Misdeed::RestartHigher => 2,
+            _ => 0,
+        };
+        self.make_room(above + 1)?;
+        // The last block is traded in: where empty blocks are replaced by empty ones, they may be the same again.
+        self.grow_by(depth.saturating_sub(self.height()?).max(1))?;
         let is_awaited = misdeed.is_restart() || self.random.random_range(0..5) > 0;
         let old = self.devnet.head()?;
         let before = if is_awaited { following.until_written(old.hash)? } else { 0 };
@@ -130,11 +132,13 @@ impl Course {
     /// Every third is as deep as can be, or nearly.
     fn choose_depth(&mut self, misdeed: Misdeed) -> u64 {
         let deepest = match misdeed {
+            // There has to be room above it.
             Misdeed::Reverted | Misdeed::RestartHigher => self.deepest / 2,
             _ => self.deepest,
         };
-        match self.random.random_range(0..3) {
-            0 => self.random.random_range(deepest - deepest / 8..=deepest),
+        match self.random.random_range(0..6) {
+            0 => deepest,
+            1 => self.random.random_range(deepest - deepest / 8..=deepest),
             _ => self.random.random_range(1..=deepest / 2),
         }
     }

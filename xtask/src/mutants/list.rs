@@ -115,6 +115,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "",
     },
     Mutant {
+        name: "reader-begins-between-two-locks",
+        file: "crates/bus/src/lane.rs",
+        original: "        let mut state = self.0.lock();\n        let receiver = state.sender.as_ref()?.subscribe();\n        let next = Arc::new(AtomicU64::new(state.ring.next()));",
+        broken: "        let next = Arc::new(AtomicU64::new(self.next_position()));\n        let mut state = self.0.lock();\n        let receiver = state.sender.as_ref()?.subscribe();",
+        package: "headwater-bus",
+        tests: "schedules",
+    },
+    Mutant {
+        name: "message-dies-with-its-reader",
+        file: "crates/bus/src/mailbox.rs",
+        original: "            self.take(parcel);\n        }\n        while",
+        broken: "            tokio::task::yield_now().await;\n            self.take(parcel);\n        }\n        while",
+        package: "headwater-bus",
+        tests: "schedules",
+    },
+    Mutant {
         name: "unrecorded-event-evicted",
         file: "crates/bus/src/ring.rs",
         original: "self.bytes > self.capacity && self.first <= recorded && self.events.len() > 1",

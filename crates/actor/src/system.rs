@@ -480,3 +480,6 @@ impl ActorControl {
         }
     }
 }
+
+#[cfg(test)]
+mod schedules;

@@ -131,6 +131,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "schedules",
     },
     Mutant {
+        name: "failed-message-taken-for-handled",
+        file: "crates/actor/src/system.rs",
+        original: "        self.component.handle(message).await?;\n",
+        broken: "        let handled = self.component.handle(message).await;\n        self.inbox.complete();\n        handled?;\n",
+        package: "headwater-actor",
+        tests: "schedules_of_deaths",
+    },
+    Mutant {
+        name: "another-chain-followed",
+        file: "crates/ingest/src/actor/live.rs",
+        original: "        if expected == actual {\n            return Ok(());",
+        broken: "        if expected != BlockHash::ZERO {\n            return Ok(());",
+        package: "headwater-ingest",
+        tests: "another_first_block",
+    },
+    Mutant {
         name: "unrecorded-event-evicted",
         file: "crates/bus/src/ring.rs",
         original: "self.bytes > self.capacity && self.first <= recorded && self.events.len() > 1",

@@ -1,6 +1,7 @@
 //! The one integration binary.
 
 mod actors;
+mod anvil;
 mod architecture;
 mod burst;
 mod chaos;

@@ -12,6 +12,7 @@ mod trader;
 
 use std::io::Write as _;
 use std::num::NonZeroU64;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -40,14 +41,30 @@ pub const BLOCK_SECONDS: u64 = 12;
 /// Where a transaction's deadline is of no interest.
 const NEVER: U256 = U256::MAX;
 
+/// What a chain begins with: two that differ in it have no block in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Genesis {
+    /// As the node says it.
+    pub chain_id: u64,
+    /// Seconds since 1970 of the first block.
+    pub timestamp: u64,
+}
+
+impl Default for Genesis {
+    fn default() -> Self {
+        Self { chain_id: CHAIN_ID, timestamp: GENESIS_TIMESTAMP }
+    }
+}
+
 /// A running devnet; gone when dropped.
 #[derive(Debug)]
 pub struct Devnet {
+    artifacts: Artifacts,
     anvil: Anvil,
     addresses: Addresses,
     accounts: Vec<Address>,
     /// Where anvil keeps the states of blocks beyond the last 500.
-    _old_states: tempfile::TempDir,
+    old_states: tempfile::TempDir,
 }
 
 /// How fast a live devnet goes.
@@ -57,6 +74,19 @@ pub struct Pace {
     pub block_time: Duration,
     /// Every so many turns, the last one, two or three blocks are replaced instead of one being added.
     pub reorg_every: Option<NonZeroU64>,
+}
+
+/// Ether for tokens, through one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purchase {
+    /// One of anvil's unlocked accounts.
+    pub from: Address,
+    /// The exchange's.
+    pub router: Address,
+    /// What is bought.
+    pub token: Address,
+    /// What is paid.
+    pub wei: u128,
 }
 
 /// What mining answers.
@@ -111,22 +141,28 @@ impl Devnet {
     pub fn start() -> anyhow::Result<Self> {
         let artifacts = Artifacts::install()?;
         let old_states = artifacts.temporary_directory()?;
-        let arguments = [
-            "--no-mining",
-            "--order=fifo",
-            "--balance=1000000",
-            "--base-fee=1000000000",
-            "--gas-limit=30000000",
-            &format!("--chain-id={CHAIN_ID}"),
-            &format!("--timestamp={GENESIS_TIMESTAMP}"),
-            "--cache-path",
-            old_states.path().to_str().context("a temporary directory with an odd name")?,
-        ];
-        let anvil = Anvil::spawn(&artifacts.anvil()?, &arguments.map(str::to_owned))?;
+        let arguments = arguments(Genesis::default(), old_states.path())?;
+        let anvil = Anvil::spawn(&artifacts.anvil()?, &arguments)?;
         let accounts = anvil.rpc().call("eth_accounts", json!([]))?;
-        let devnet = Self { anvil, addresses: Addresses::derive(), accounts, _old_states: old_states };
-        deployment::deploy(&devnet, &artifacts).context("deploying the devnet's contracts")?;
+        let addresses = Addresses::derive();
+        let devnet = Self { artifacts, anvil, addresses, accounts, old_states };
+        devnet.deploy()?;
         Ok(devnet)
+    }
+
+    /// Ends the node and starts another at the same address. With the same genesis the blocks of the deployment are the same
+    /// again, and everything after them is gone; with another one everything is.
+    ///
+    /// # Errors
+    /// As [`Devnet::start`].
+    pub fn restart(&mut self, genesis: Genesis) -> anyhow::Result<()> {
+        let arguments = arguments(genesis, self.old_states.path())?;
+        self.anvil.restart(&self.artifacts.anvil()?, &arguments)?;
+        self.deploy()
+    }
+
+    fn deploy(&self) -> anyhow::Result<()> {
+        deployment::deploy(self, &self.artifacts).context("deploying the devnet's contracts")
     }
 
     /// For judges and requests of the test's own.
@@ -196,15 +232,62 @@ impl Devnet {
     /// # Errors
     /// Fewer blocks than `depth` since the contracts were deployed, or a node that does not answer.
     pub fn reorg(&self, depth: u64, trader: &mut Trader) -> anyhow::Result<Head> {
-        self.rpc().call::<Value>("anvil_rollback", json!([depth]))?;
-        // Another timestamp, so that even a block without transactions is another block.
+        self.roll_back(depth)?;
         trader.trade(self)?;
-        let mut head = self.mine_after(BLOCK_SECONDS + 1)?;
+        let mut head = self.mine_another()?;
         for _ in 0..depth {
             trader.trade(self)?;
             head = self.mine()?;
         }
         Ok(head)
+    }
+
+    /// Replaces the last `depth` blocks by as many others through `anvil_reorg`, which announces the new ones itself. They are
+    /// empty but for the `purchases`: of each, the number is the block that it goes into, counted from 0.
+    ///
+    /// # Errors
+    /// Fewer blocks than `depth`, or a node that does not answer.
+    pub fn reorg_in_place(&self, depth: u64, purchases: &[(Purchase, u64)]) -> anyhow::Result<Head> {
+        let pairs: Vec<Value> =
+            purchases.iter().map(|(purchase, block)| json!([self.transaction_of(purchase), block])).collect();
+        self.rpc().call::<Value>("anvil_reorg", json!([depth, pairs]))?;
+        self.head()
+    }
+
+    /// Takes back the last `depth` blocks; announces nothing.
+    ///
+    /// # Errors
+    /// Fewer blocks than `depth`, or a node that does not answer.
+    pub fn roll_back(&self, depth: u64) -> anyhow::Result<()> {
+        self.rpc().call::<Value>("anvil_rollback", json!([depth]))?;
+        Ok(())
+    }
+
+    /// `evm_snapshot`: what [`Devnet::revert`] goes back to.
+    ///
+    /// # Errors
+    /// A node that does not answer.
+    pub fn snapshot(&self) -> anyhow::Result<U256> {
+        self.rpc().call("evm_snapshot", json!([]))
+    }
+
+    /// `evm_revert`: the blocks since the snapshot are gone; announces nothing.
+    ///
+    /// # Errors
+    /// A node that does not have the snapshot, or does not answer.
+    pub fn revert(&self, snapshot: U256) -> anyhow::Result<()> {
+        let is_done: bool = self.rpc().call("evm_revert", json!([snapshot]))?;
+        ensure!(is_done, "the node has no snapshot {snapshot}");
+        Ok(())
+    }
+
+    /// As [`Devnet::mine`], a second later: another block than the one that was mined at this height before, even without
+    /// transactions.
+    ///
+    /// # Errors
+    /// A node that does not answer.
+    pub fn mine_another(&self) -> anyhow::Result<Head> {
+        self.mine_after(BLOCK_SECONDS + 1)
     }
 
     /// Trades and mines at a steady pace for as long as `go_on` says so of each new head: the devnet live. A block that is late
@@ -250,6 +333,23 @@ impl Devnet {
             from,
             json!({ "to": to, "value": value, "data": Bytes::from(data), "gas": hex(gas) }),
         )
+    }
+
+    fn transaction_of(&self, purchase: &Purchase) -> Value {
+        let buy = Router::swapExactETHForTokensCall {
+            amountOutMin: U256::ZERO,
+            path: vec![self.addresses.weth, purchase.token],
+            to: purchase.from,
+            deadline: NEVER,
+        };
+        json!({
+            "from": purchase.from,
+            "to": purchase.router,
+            "value": U256::from(purchase.wei),
+            "data": Bytes::from(buy.abi_encode()),
+            "gas": hex(300_000),
+            "gasPrice": hex(1_000_000_000_000),
+        })
     }
 
     fn create(&self, from: Address, code: Bytes) -> anyhow::Result<B256> {
@@ -298,6 +398,22 @@ impl Devnet {
         let answers = self.rpc().batch(&questions)?;
         answers.into_iter().map(|answer| decode::<C>(answer)).collect()
     }
+}
+
+fn arguments(genesis: Genesis, old_states: &Path) -> anyhow::Result<Vec<String>> {
+    let old_states = old_states.to_str().context("a temporary directory with an odd name")?;
+    let arguments = [
+        "--no-mining",
+        "--order=fifo",
+        "--balance=1000000",
+        "--base-fee=1000000000",
+        "--gas-limit=30000000",
+        &format!("--chain-id={}", genesis.chain_id),
+        &format!("--timestamp={}", genesis.timestamp),
+        "--cache-path",
+        old_states,
+    ];
+    Ok(arguments.map(str::to_owned).to_vec())
 }
 
 /// `None` where there is no contract.

@@ -234,6 +234,19 @@ enum Line {
 
 impl Results {
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        let (results, is_complete) = Self::read(text)?;
+        ensure!(is_complete, "no summary");
+        Ok(results)
+    }
+
+    /// Of a bot that is still at work; the end of a line may be missing.
+    pub(crate) fn so_far(text: &str) -> anyhow::Result<Self> {
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        Ok(Self::read(whole)?.0)
+    }
+
+    /// Says whether a summary was among the lines.
+    fn read(text: &str) -> anyhow::Result<(Self, bool)> {
         let mut results = Self::default();
         let mut is_complete = false;
         for line in text.lines() {
@@ -250,8 +263,7 @@ impl Results {
                 }
             }
         }
-        ensure!(is_complete, "no summary");
-        Ok(results)
+        Ok((results, is_complete))
     }
 
     /// The blocks and the findings alone, of results that may begin and end anywhere.

@@ -60,6 +60,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::disk_full::DISK_FULL,
     crate::proofs::journal_damage::JOURNAL_DAMAGE,
     crate::proofs::silence::SILENCE,
+    crate::proofs::anvil::ANVIL,
 ];
 
 /// By name.

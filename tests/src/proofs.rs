@@ -1,6 +1,7 @@
 //! What the proofs do, each in a module of its own.
 
 pub mod actors;
+pub mod anvil;
 pub mod burst;
 pub mod chaos;
 pub mod disk_full;

@@ -110,6 +110,14 @@ impl Process {
         Ok(())
     }
 
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.0.try_wait()?)
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

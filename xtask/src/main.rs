@@ -99,11 +99,16 @@ fn test(arguments: &[String]) -> anyhow::Result<()> {
         runner.env("HEADWATER_OFFLINE", "1");
     }
     let tests = succeed(&mut runner);
+    let schedules = succeed(&mut cargo(&SCHEDULES));
     // nextest does not run the examples in the documentation.
     let examples = succeed(&mut cargo(&["test", "--quiet", "--workspace", "--doc"]));
     report_skips(&skips, offline)?;
-    tests.and(examples)
+    tests.and(schedules).and(examples)
 }
+
+/// The tests in which shuttle decides who goes on; in a build of their own, as its locks work nowhere else.
+const SCHEDULES: [&str; 8] =
+    ["test", "--quiet", "--package", "headwater-bus", "--features", "shuttle", "--lib", "schedules"];
 
 /// Parts that cannot run without data of the reader's own; they are counted, and fail nobody.
 const OPTIONAL: &str = "(HEADWATER_MAINNET is not set)";

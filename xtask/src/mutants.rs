@@ -89,6 +89,9 @@ struct Copy {
     target: PathBuf,
 }
 
+/// The tests that need shuttle.
+const SCHEDULES: &str = "schedules";
+
 impl Copy {
     /// What git knows of, and what is new and not ignored, as it is in the working tree.
     fn of_the_tree() -> anyhow::Result<Self> {
@@ -157,6 +160,9 @@ impl Copy {
         let mut command = cargo(&["test", "--quiet", "--package", package, "--lib", "--tests"]);
         if package == "headwater-tests" {
             command = cargo(&["test", "--quiet", "--package", package, "--test", "it"]);
+        }
+        if tests == SCHEDULES {
+            command = cargo(&["test", "--quiet", "--package", package, "--features", "shuttle", "--lib"]);
         }
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
         if !tests.is_empty() {

@@ -96,7 +96,8 @@ fn open(
 fn published(recording: &Recording, from: u64) -> anyhow::Result<Canonical> {
     let mut chain = Canonical::unanchored();
     for record in recording.records(from) {
-        match &record?.envelope.event {
+        let record = record?;
+        match &record.envelope.event {
             BusEvent::MarketLoaded(loaded) if chain.head().is_none() => {
                 chain = Canonical::anchored(loaded.number, loaded.hash);
             }

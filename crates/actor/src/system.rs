@@ -503,3 +503,6 @@ impl ActorControl {
         }
     }
 }
+
+#[cfg(test)]
+mod schedules;

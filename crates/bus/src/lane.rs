@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 
 use headwater_events::Envelope;
 use tokio::sync::{Notify, broadcast};
@@ -10,6 +10,7 @@ use crate::backlog::{Backlog, BacklogError};
 use crate::bus::Closed;
 use crate::edge::{DropReason, Edge};
 use crate::ring::Ring;
+use crate::sync::{AtomicU64, Mutex, MutexGuard, blocking};
 
 /// What a reader of the bus gets.
 #[derive(Clone, Debug)]
@@ -246,7 +247,7 @@ impl Reader {
     /// Events from `from` on; an error where the backlog does not have them, with the first that it has if it says so.
     async fn read_backlog(&self, from: u64) -> Result<Vec<Arc<Envelope>>, Option<u64>> {
         let backlog = Arc::clone(self.lane.0.backlog.as_ref().ok_or(None)?);
-        let read = tokio::task::spawn_blocking(move || backlog.read(from, REPAIR_BATCH)).await;
+        let read = blocking(move || backlog.read(from, REPAIR_BATCH)).await;
         match read {
             Ok(Ok(events)) if events.first().is_some_and(|first| first.seq == from) => Ok(events),
             Ok(Ok(_)) => Err(None),

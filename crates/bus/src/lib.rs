@@ -11,7 +11,10 @@ mod lane;
 mod mailbox;
 mod progress;
 mod ring;
+#[cfg(all(test, feature = "shuttle"))]
+mod schedules;
 mod snapshots;
+mod sync;
 mod timeline;
 
 pub use backlog::{Backlog, BacklogError, JournalHealth, Recorder};

@@ -2,13 +2,14 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use headwater_events::{DecodedBlock, OpportunitySet, ResyncRequest};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 
 use crate::bus::Closed;
 use crate::edge::{Channel, DropReason, Edge, OverflowPolicy, Topology};
+use crate::sync::AtomicU64;
 
 /// What a mailbox carries.
 pub trait Message: Send + Sync + 'static {

@@ -72,12 +72,8 @@ impl IngestError {
     /// Whether a new connection can help.
     pub fn is_mended_by_reconnecting(&self) -> bool {
         match self {
-            Self::Node(NodeError::WrongChain { .. } | NodeError::NoEndpoint) => false,
-            Self::Node(_)
-            | Self::Fetch(_)
-            | Self::Disconnected { .. }
-            | Self::Silent { .. }
-            | Self::Behind { .. } => true,
+            Self::Node(error) => !error.is_another_chain() && *error != NodeError::NoEndpoint,
+            Self::Fetch(_) | Self::Disconnected { .. } | Self::Silent { .. } | Self::Behind { .. } => true,
             Self::Canonical(error) => matches!(error, CanonicalError::Unconnected { .. }),
             Self::BusClosed(_) | Self::Journal(_) | Self::OutOfStep { .. } | Self::ReaderDied => false,
         }

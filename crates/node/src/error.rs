@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use alloy_primitives::B256;
 use serde::Deserialize;
 
 use crate::EndpointError;
@@ -41,6 +42,20 @@ pub enum NodeError {
         expected: u64,
         /// The chain id that the node gave.
         actual: u64,
+    },
+    /// The node has another first block than before: it follows another chain under the same chain id, as a development node
+    /// does that was restarted.
+    #[error(
+        "{endpoint} is on another chain than before: its first block is {actual}, not {expected}; run headwater again to begin \
+         with what is there now"
+    )]
+    AnotherGenesis {
+        /// The redacted endpoint.
+        endpoint: String,
+        /// Hash of the first block of the chain that was followed.
+        expected: B256,
+        /// Hash of the first block that the node has now.
+        actual: B256,
     },
     /// The connection died before the answer came. Whether the node acted on the request is unknown.
     #[error("{method}: connection lost: {reason}")]
@@ -137,11 +152,17 @@ impl NodeError {
             | Self::Endpoint(_)
             | Self::NoEndpoint
             | Self::WrongChain { .. }
+            | Self::AnotherGenesis { .. }
             | Self::TooLarge { .. }
             | Self::Decode { .. }
             | Self::Encode { .. }
             | Self::SubscriptionsUnsupported { .. } => false,
         }
+    }
+
+    /// Whether the node is on another chain than the one that is followed.
+    pub fn is_another_chain(&self) -> bool {
+        matches!(self, Self::WrongChain { .. } | Self::AnotherGenesis { .. })
     }
 
     /// Whether the connection is gone, so that a new one has to be made first.

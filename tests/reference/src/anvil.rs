@@ -36,10 +36,14 @@ impl Anvil {
     /// # Errors
     /// A binary that cannot be run, or one that is not listening within the deadline; its last words are in the error.
     pub fn spawn(binary: &Path, arguments: &[String]) -> anyhow::Result<Self> {
+        Self::spawn_at(binary, "0", arguments)
+    }
+
+    fn spawn_at(binary: &Path, port: &str, arguments: &[String]) -> anyhow::Result<Self> {
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "sh"])
             .arg(binary)
-            .args(["--host", "127.0.0.1", "--port", "0"])
+            .args(["--host", "127.0.0.1", "--port", port])
             .args(arguments)
             .process_group(0) // Ctrl-C is for the owner, who may still want to drain what it reads from here
             .stdin(Stdio::piped())
@@ -69,6 +73,23 @@ impl Anvil {
         Ok(anvil)
     }
 
+    /// Ends it and starts another in its place, on the same port: with nothing of its chain, unless the arguments say so.
+    ///
+    /// # Errors
+    /// As [`Anvil::spawn`].
+    pub fn restart(&mut self, binary: &Path, arguments: &[String]) -> anyhow::Result<()> {
+        self.end();
+        let port = self.authority.rsplit(':').next().unwrap_or("0").to_owned();
+        *self = Self::spawn_at(binary, &port, arguments)?;
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        drop(self.lifeline.take());
+        // The keeper ends with anvil; there is nobody left to tell if waiting for it fails.
+        let _ended = self.keeper.wait();
+    }
+
     /// For requests.
     pub fn rpc(&self) -> &Rpc {
         &self.rpc
@@ -87,9 +108,7 @@ impl Anvil {
 
 impl Drop for Anvil {
     fn drop(&mut self) {
-        drop(self.lifeline.take());
-        // The keeper ends with anvil; there is nobody left to tell if waiting for it fails.
-        let _ended = self.keeper.wait();
+        self.end();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The whole bot on a live chain: every block once, every finding worth what it says, none missing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let mut lines = vec![
         compare_chain(&devnet, first, &results)?,
         judge_losses(&results, &size)?,
-        search_again(&devnet, &results)?,
+        search_again(&devnet, &results)?.to_string(),
         judge_outcomes(&results)?,
     ];
     let sample = sample(&results, size.executions, args.seed);
@@ -91,7 +92,7 @@ fn follow(devnet: &Devnet, size: &Size, seed: u64) -> anyhow::Result<(u64, Resul
 }
 
 /// The blocks are the node's, from the first to its head.
-fn compare_chain(devnet: &Devnet, first: u64, results: &Results) -> anyhow::Result<String> {
+pub(super) fn compare_chain(devnet: &Devnet, first: u64, results: &Results) -> anyhow::Result<String> {
     let last = devnet.head()?.number;
     let questions: Vec<_> = (first..=last)
         .map(|number| ("eth_getBlockByNumber", json!([format!("{number:#x}"), false])))
@@ -135,13 +136,13 @@ fn judge_losses(results: &Results, size: &Size) -> anyhow::Result<String> {
 }
 
 /// The findings of each block are those of the exhaustive search on the reserves that the node tells.
-fn search_again(devnet: &Devnet, results: &Results) -> anyhow::Result<String> {
+pub(super) fn search_again(devnet: &Devnet, results: &Results) -> anyhow::Result<Searched> {
     let addresses = devnet.addresses();
     let factories: Vec<Address> = addresses.factories.iter().map(|exchange| exchange.address).collect();
     let tokens = ["USDC", "USDT", "DAI", "WBTC"].map(|symbol| addresses.token(symbol));
     let bases: Vec<Address> = std::iter::once(addresses.weth).chain(tokens).collect();
     let mut exhaustive = Exhaustive::default();
-    let (mut cycles, mut none) = (0, 0);
+    let mut searched = Searched::default();
     for block in &results.blocks {
         let found = results.found_in(block.hash);
         if !block.was_evaluated() {
@@ -151,12 +152,31 @@ fn search_again(devnet: &Devnet, results: &Results) -> anyhow::Result<String> {
         let pools = pools_at(devnet.rpc(), &factories, block.number)?;
         let here =
             exhaustive.compare(found, &pools, &bases).with_context(|| format!("block {}", block.number))?;
-        cycles += here;
-        none += u64::from(here == 0);
+        searched.blocks += 1;
+        searched.cycles += here;
+        searched.without += u64::from(here == 0);
     }
-    Ok(format!(
-        "{cycles} profitable cycles by exhaustive search on the node's reserves, all found, none invented; {none} blocks have none"
-    ))
+    Ok(searched)
+}
+
+/// What an exhaustive search found as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Searched {
+    pub(super) blocks: u64,
+    pub(super) cycles: u64,
+    /// Blocks without any.
+    pub(super) without: u64,
+}
+
+impl fmt::Display for Searched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { blocks, cycles, without } = self;
+        write!(
+            f,
+            "{cycles} profitable cycles by exhaustive search on the node's reserves in {blocks} blocks, all found, none \
+             invented; {without} blocks have none"
+        )
+    }
 }
 
 /// Whatever was simulated on its own block yields what it promised.

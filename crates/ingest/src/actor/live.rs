@@ -124,6 +124,7 @@ impl LiveIngest {
             endpoints: Arc::new(std::sync::Mutex::new(Endpoints::new(node.urls.len(), pace[0], pace[1]))),
             standby: None,
             refused: None,
+            genesis: None,
             block_time: BlockTime::default(),
             pulse: watch::Sender::new(Pulse::beginning()),
             width: config.backfill_batch(),
@@ -205,6 +206,8 @@ struct Follower {
     standby: Option<Standby>,
     /// Why no incarnation can go on: every endpoint is on another chain.
     refused: Option<NodeError>,
+    /// The first block of the chain, once a node gave it.
+    genesis: Option<BlockHash>,
     block_time: BlockTime,
     pulse: watch::Sender<Pulse>,
     /// Blocks that are fetched together: fewer after a connection that did not bear so many.
@@ -296,7 +299,11 @@ impl Follower {
     /// are on another chain.
     async fn connect(&mut self) -> Result<(Line, u32), NodeError> {
         if let Some(Standby { index, node }) = self.standby.take() {
-            match subscribe(&self.config, node).await {
+            let line = match self.ensure_same_chain(&node).await {
+                Ok(()) => subscribe(&self.config, node).await,
+                Err(error) => Err(error),
+            };
+            match line {
                 Ok(line) => return Ok((line, index as u32)),
                 Err(error) => self.pass_over(index, &error),
             }
@@ -328,11 +335,12 @@ impl Follower {
     /// Connecting, the chain id and the subscription together may take as long as connecting.
     async fn dial(&mut self, index: usize) -> Result<Line, NodeError> {
         self.endpoints().tried(index, Instant::now());
-        let (endpoint, limits) = (&self.node.urls[index], self.node.limits());
-        let config = &self.config;
+        let (endpoint, limits) = (self.node.urls[index].clone(), self.node.limits());
+        let expected = self.node.chain_id;
         let attempt = async {
-            let (node, chain_id) = Node::connect_to_chain(endpoint, &limits, self.node.chain_id).await?;
-            Ok((subscribe(config, node).await?, chain_id))
+            let (node, chain_id) = Node::connect_to_chain(&endpoint, &limits, expected).await?;
+            self.ensure_same_chain(&node).await?;
+            Ok((subscribe(&self.config, node).await?, chain_id))
         };
         let after = limits.connect_timeout;
         let too_late = |_| Err(NodeError::ConnectTimeout { endpoint: endpoint.to_string(), after });
@@ -342,9 +350,20 @@ impl Follower {
         Ok(line)
     }
 
+    /// Two chains may share a chain id, as those of a development node before and after its restart. A node that does not
+    /// give its first block is believed.
+    async fn ensure_same_chain(&mut self, node: &Node) -> Result<(), NodeError> {
+        let Ok(Some(Link { hash: actual, .. })) = fetch_link_at(node, 0).await else { return Ok(()) };
+        let expected = *self.genesis.get_or_insert(actual);
+        if expected == actual {
+            return Ok(());
+        }
+        Err(NodeError::AnotherGenesis { endpoint: node.endpoint().to_string(), expected, actual })
+    }
+
     fn pass_over(&self, index: usize, error: &NodeError) {
         warn!(endpoint = %self.node.urls[index], %error, "node passed over");
-        self.endpoints().failed(index, matches!(error, NodeError::WrongChain { .. }));
+        self.endpoints().failed(index, error.is_another_chain());
     }
 
     fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {

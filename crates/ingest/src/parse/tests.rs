@@ -162,8 +162,11 @@ proptest! {
         let at = at.index(text.len());
         text[at] = byte;
         if let Ok(parsed) = parse_block(&text) {
-            let value: Value = serde_json::from_slice(&text).expect("what we take is JSON");
-            prop_assert_eq!(parsed, plain::block(&value));
+            match serde_json::from_slice::<Value>(&text) {
+                Ok(value) => prop_assert_eq!(parsed, plain::block(&value)),
+                // In a text that is passed over, only the end of an escape is looked at, and not what it stands for.
+                Err(error) => prop_assert!(byte == b'\\', "what we take is no JSON: {error}"),
+            }
         }
     }
 }

@@ -89,7 +89,8 @@ impl Rig {
     async fn follow(&self) -> (System, ActorHandle<IngestStatus>) {
         let started = self.start(None).await;
         self.node.until_subscribed("newHeads", 1).await;
-        self.node.until_requested("eth_getBlockByNumber", 1).await;
+        // For the first block of its chain, and for its head.
+        self.node.until_requested("eth_getBlockByNumber", 2).await;
         started
     }
 
@@ -672,6 +673,27 @@ async fn another_chain_behind_the_address_halts_it_only_when_all_are_on_one() {
 }
 
 #[tokio::test]
+async fn another_first_block_behind_the_address_is_another_chain_however_high_it_is() {
+    for height in [2, 101] {
+        let mut rig = Rig::new().await;
+        rig.node.add_block(BlockBuilder::first(0).build());
+        rig.node.add_block(rig.first.clone());
+        let blocks = rig.blocks(&rig.first.clone(), 1, "");
+        let (_system, handle) = rig.follow().await;
+        rig.node.drop_connections();
+        rig.says("again2").await;
+        rig.node.push_block(blocks[0].clone());
+        rig.until_published("+101").await;
+        rig.node.add_block(BlockBuilder::first(0).salt(1).build());
+        rig.node.add_block(BlockBuilder::first(height).salt(1).build());
+        rig.node.drop_connections();
+        let exit = timeout(PATIENCE, handle.control().ended()).await.expect("it halts");
+        let Exit::Failed(message) = exit else { panic!("a failure is expected, got {exit:?}") };
+        assert!(message.contains("is on another chain than before"), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_that_is_far_behind_is_no_reorganisation() {
     let mut rig = Rig::new().await;
     let blocks = rig.blocks(&rig.first.clone(), 1, "");
@@ -680,7 +702,7 @@ async fn an_endpoint_that_is_far_behind_is_no_reorganisation() {
     rig.urls.push(url);
     let _running = rig.follow().await;
     rig.node.drop_connections();
-    timeout(PATIENCE, behind.until_requested("eth_getBlockByNumber", 1)).await.expect("it is tried");
+    timeout(PATIENCE, behind.until_requested("eth_getBlockByNumber", 2)).await.expect("it is tried");
     rig.node.add_block(blocks[0].clone());
     rig.until_published("+101").await;
 }

@@ -315,12 +315,12 @@ async fn ask(
             None => Node::connect_to_chain(endpoint, &limits, config.chain_id).await?.0,
         };
         let head = fetch_head(&node).await.ok().flatten().map(|head| head.number);
-        Ok((node, head))
+        Ok::<_, NodeError>((node, head))
     };
     match timeout(within, asking).await {
         Ok(Ok((node, head))) => Asked { standby: Some(Standby { index, node }), head },
         Ok(Err(error)) => {
-            let wrong_chain = matches!(error, NodeError::WrongChain { .. });
+            let wrong_chain = error.is_another_chain();
             if wrong_chain {
                 warn!(%endpoint, %error, "node passed over");
             } else {

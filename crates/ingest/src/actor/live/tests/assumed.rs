@@ -287,7 +287,7 @@ async fn it_does_not_end_on_a_block_that_is_not_verified() {
     let blocks = rig.blocks(&rig.first.clone(), 1, "");
     let (_system, handle) = rig.start(Some(1)).await;
     rig.node.until_subscribed("newHeads", 1).await;
-    rig.node.until_requested("eth_getBlockByNumber", 1).await;
+    rig.node.until_requested("eth_getBlockByNumber", 2).await;
     rig.node.delay("eth_getLogs", SLOW);
     rig.node.add_block(blocks[0].clone());
     rig.node.announce_head(blocks[0].hash());

@@ -199,6 +199,7 @@ fn another_chain(size: &Size, random: &mut ChaCha8Rng) -> anyhow::Result<Vec<Str
         course.restart(genesis)?;
         course.diverge(if turn % 2 == 0 { 1 } else { blocks + 4 })?;
         let Some(words) = words else {
+            following.until_said(&TOLD_ANEW)?;
             course.settle(&mut following)?;
             course.ensure_head(&following.finish()?)?;
             survived += 1;
@@ -225,6 +226,8 @@ fn another_chain(size: &Size, random: &mut ChaCha8Rng) -> anyhow::Result<Vec<Str
 const HORIZON: u64 = 64;
 
 const OTHER_GENESIS: &str = "is on another chain than before";
+/// What state and oracle say when the node has told what the pools hold.
+const TOLD_ANEW: [&str; 2] = ["the market is whole again", "there are prices again"];
 const OTHER_CHAIN_ID: &str = "is on chain 31338, not on chain 31337";
 
 fn begin_again(folder: &Path, course: &mut Course) -> anyhow::Result<()> {

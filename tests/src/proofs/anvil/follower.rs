@@ -55,6 +55,14 @@ impl Following {
         })
     }
 
+    /// Waits until it has said all of this.
+    pub(super) fn until_said(&mut self, words: &[&str]) -> anyhow::Result<()> {
+        self.until("it does not say what it should", |this| {
+            let said = this.said()?;
+            Ok(words.iter().all(|words| said.contains(words)).then_some(()))
+        })
+    }
+
     /// What it has written so far.
     pub(super) fn so_far(&self) -> anyhow::Result<Results> {
         Results::so_far(&self.written()?)

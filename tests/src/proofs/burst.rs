@@ -56,7 +56,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let quick = Load { pools: 500, touched: 200, shocked: 4, transactions: 200, logs: 1_500 };
     let size = match args.quick {
         true => Size { bursts: 9, most: f64::INFINITY, load: quick, ahead: 60, logs_ahead: 600 },
-        false => Size { bursts: 60, most: MOST, load, ahead: 600, logs_ahead: 600 },
+        false => Size { bursts: 60, most: MOST, load, ahead: 1_500, logs_ahead: 600 },
     };
     let floor = (2 * size.bursts + size.ahead) as u64;
     let mut report = Report { floor, seed: args.seed, ..Report::default() };

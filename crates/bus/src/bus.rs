@@ -30,13 +30,23 @@ pub struct BusConfig {
     pub first_seq: u64,
     /// Events that a broadcast holds before a slow reader is repaired from the ring.
     pub capacity: usize,
-    /// Bytes that each ring holds, approximately.
+    /// Bytes that the ring of source events holds, approximately; beyond it a reader is repaired from the journal. By
+    /// default 32 MiB, which are more than a hundred blocks of the mainnet.
     pub ring_bytes: usize,
+    /// Bytes that the ring of derived events holds, approximately. Nothing is behind it: what a handler that lags finds no
+    /// longer there, it never gets. By default 16 MiB, which are more than twenty thousand events.
+    pub derived_ring_bytes: usize,
 }
 
 impl Default for BusConfig {
     fn default() -> Self {
-        Self { run_id: RunId(0), first_seq: 1, capacity: 256, ring_bytes: 64 << 20 }
+        Self {
+            run_id: RunId(0),
+            first_seq: 1,
+            capacity: 256,
+            ring_bytes: 32 << 20,
+            derived_ring_bytes: 16 << 20,
+        }
     }
 }
 
@@ -81,7 +91,7 @@ impl EventBus {
         Self {
             run_id: config.run_id,
             source: Lane::new(config.first_seq, config.capacity, config.ring_bytes, backlog),
-            derived: Lane::new(1, config.capacity, config.ring_bytes, None),
+            derived: Lane::new(1, config.capacity, config.derived_ring_bytes, None),
             topology: topology.clone(),
             timeline: timeline.clone(),
             journal: recorder.as_ref().map(|recorder| recorder.health().clone()).unwrap_or_default(),
@@ -215,7 +225,7 @@ impl SourcePublisher {
         if is_block {
             bus.timeline.begin(seq, last_byte);
         }
-        bus.source.announce(seq, envelope);
+        bus.source.announce(seq, &envelope);
         if !past.is_empty() {
             // The readers were woken on this thread; they go first.
             tokio::task::yield_now().await;
@@ -270,7 +280,7 @@ impl DerivedPublisher {
                 event,
             });
             let (position, _) = self.bus.derived.remember(&envelope, u64::MAX)?;
-            self.bus.derived.announce(position, envelope);
+            self.bus.derived.announce(position, &envelope);
         }
         while causes.len() > REMEMBERED_CAUSES {
             causes.pop_first();

@@ -47,10 +47,11 @@ struct State {
     readers: Vec<Registration>,
 }
 
+/// What is broadcast. It does not hold the event: the ring does, which is bounded in bytes, and a broadcast only in number.
 #[derive(Clone)]
 struct Item {
     position: u64,
-    envelope: Arc<Envelope>,
+    envelope: Weak<Envelope>,
 }
 
 /// What the lane knows of a reader.
@@ -59,8 +60,12 @@ struct Registration {
     edge: Arc<Edge>,
 }
 
-/// Events fetched at once to repair a lag.
-const REPAIR_BATCH: usize = 256;
+/// Events fetched at once to repair a lag, at first and at most.
+const FIRST_BATCH: usize = 16;
+const GREATEST_BATCH: usize = 256;
+
+/// Bytes fetched at once, approximately: as much waits in a reader that is behind.
+const BATCH_BYTES: usize = 4 << 20;
 
 impl Lane {
     pub(crate) fn new(
@@ -97,7 +102,8 @@ impl Lane {
     }
 
     /// Broadcasts an event that is in the ring at `position`.
-    pub(crate) fn announce(&self, position: u64, envelope: Arc<Envelope>) {
+    pub(crate) fn announce(&self, position: u64, envelope: &Arc<Envelope>) {
+        let envelope = Arc::downgrade(envelope);
         if let Some(sender) = &self.0.lock().sender {
             // An error means that nobody listens, which is not a loss: the ring has it.
             let _ = sender.send(Item { position, envelope });
@@ -110,7 +116,8 @@ impl Lane {
         let receiver = state.sender.as_ref()?.subscribe();
         let next = Arc::new(AtomicU64::new(state.ring.next()));
         state.readers.push(Registration { next: Arc::downgrade(&next), edge: Arc::clone(&edge) });
-        Some(Reader { lane: self.clone(), receiver, next, repaired: VecDeque::new(), edge })
+        let (lane, repaired) = (self.clone(), VecDeque::new());
+        Some(Reader { lane, receiver, next, is_behind: false, repaired, batch: FIRST_BATCH, edge })
     }
 
     /// No more events. Readers get what was published, then the end.
@@ -156,7 +163,11 @@ pub(crate) struct Reader {
     receiver: broadcast::Receiver<Item>,
     /// Position of the event that comes next; shared, so that the lane can see who is behind.
     next: Arc<AtomicU64>,
+    /// Whether what comes next does not come by the broadcast.
+    is_behind: bool,
     repaired: VecDeque<Arc<Envelope>>,
+    /// Events that the next repair fetches.
+    batch: usize,
     edge: Arc<Edge>,
 }
 
@@ -167,22 +178,25 @@ impl Reader {
             if let Some(envelope) = self.repaired.pop_front() {
                 return Some(self.deliver(envelope));
             }
+            if self.is_behind {
+                if let Some(resync) = self.repair().await {
+                    return Some(Delivery::Resync(resync));
+                }
+                continue;
+            }
             match self.receiver.recv().await {
-                Ok(item) if item.position == self.position() => return Some(self.deliver(item.envelope)),
+                Ok(item) if item.position == self.position() => match item.envelope.upgrade() {
+                    Some(envelope) => return Some(self.deliver(envelope)),
+                    None => self.is_behind = true,
+                },
                 // Came by way of a repair already.
                 Ok(item) if item.position < self.position() => {}
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                    if let Some(resync) = self.repair().await {
-                        return Some(Delivery::Resync(resync));
-                    }
-                }
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => self.is_behind = true,
                 Err(broadcast::error::RecvError::Closed) => {
                     if self.lane.0.lock().ring.next() == self.position() {
                         return None;
                     }
-                    if let Some(resync) = self.repair().await {
-                        return Some(Delivery::Resync(resync));
-                    }
+                    self.is_behind = true;
                 }
             }
         }
@@ -203,7 +217,10 @@ impl Reader {
         if let Ok(item) = self.receiver.recv().await
             && item.position == self.position()
         {
-            self.repaired.push_back(item.envelope);
+            match item.envelope.upgrade() {
+                Some(envelope) => self.repaired.push_back(envelope),
+                None => self.is_behind = true,
+            }
         }
     }
 
@@ -230,24 +247,28 @@ impl Reader {
             let skipped = self.lane.next_position() - next;
             self.edge.process(skipped);
             self.advance(skipped);
+            self.is_behind = false;
             return None;
         }
-        let from_ring = self.lane.0.lock().ring.read(next, REPAIR_BATCH);
-        match from_ring {
-            Some(events) => self.repaired.extend(events),
-            None => match self.read_backlog(next).await {
-                Ok(events) => self.repaired.extend(events),
-                Err(kept_from) => return Some(self.give_up(next, kept_from)),
-            },
+        let from_ring = self.lane.0.lock().ring.read(next, self.batch);
+        let read = match from_ring {
+            Some(events) => Ok(events),
+            None => self.read_backlog(next).await,
+        };
+        self.is_behind = false;
+        match read {
+            Ok(events) => self.repaired.extend(events),
+            Err(kept_from) => return Some(self.give_up(next, kept_from)),
         }
+        self.batch = batch_behind(&self.repaired).unwrap_or(self.batch);
         debug!(reader = %self.edge.to, from = next, events = self.repaired.len(), "a lag is repaired");
         None
     }
 
     /// Events from `from` on; an error where the backlog does not have them, with the first that it has if it says so.
     async fn read_backlog(&self, from: u64) -> Result<Vec<Arc<Envelope>>, Option<u64>> {
-        let backlog = Arc::clone(self.lane.0.backlog.as_ref().ok_or(None)?);
-        let read = blocking(move || backlog.read(from, REPAIR_BATCH)).await;
+        let (backlog, limit) = (Arc::clone(self.lane.0.backlog.as_ref().ok_or(None)?), self.batch);
+        let read = blocking(move || backlog.read(from, limit)).await;
         match read {
             Ok(Ok(events)) if events.first().is_some_and(|first| first.seq == from) => Ok(events),
             Ok(Ok(_)) => Err(None),
@@ -273,6 +294,12 @@ impl Reader {
         self.advance(lost);
         Resync { from, to: oldest - 1 }
     }
+}
+
+/// How many events like these make a batch.
+fn batch_behind(events: &VecDeque<Arc<Envelope>>) -> Option<usize> {
+    let bytes: usize = events.iter().map(|envelope| envelope.event.weight()).sum();
+    Some((BATCH_BYTES * events.len()).checked_div(bytes)?.clamp(1, GREATEST_BATCH))
 }
 
 impl Drop for Reader {

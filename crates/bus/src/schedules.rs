@@ -127,10 +127,11 @@ fn a_lane(oldest: u64, closes_early: bool) -> u64 {
         async move {
             for seq in 1..=EVENTS {
                 let recorded = record.recorded.load(Ordering::Acquire);
-                let Ok((position, _)) = lane.remember(&envelope(seq), recorded) else { return };
-                record.append(envelope(seq));
+                let envelope = envelope(seq);
+                let Ok((position, _)) = lane.remember(&envelope, recorded) else { return };
+                record.append(Arc::clone(&envelope));
                 yield_now().await;
-                lane.announce(position, envelope(seq));
+                lane.announce(position, &envelope);
             }
             // What was announced is read without anything that comes after it.
             if thread_rng().gen_range(0..2) == 0 {

@@ -2,6 +2,8 @@ use alloy_primitives::{Address, B256, BlockHash, BlockNumber, Bloom, Bytes, TxHa
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
+use crate::envelope::of_vec;
+
 /// A canonical block with everything that the components read of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockEvent {
@@ -16,11 +18,11 @@ pub struct BlockEvent {
 }
 
 impl BlockEvent {
-    /// Approximate size in memory, in bytes.
-    pub fn weight(&self) -> usize {
-        size_of::<Self>()
-            + self.transactions.iter().map(Transaction::weight).sum::<usize>()
-            + self.logs.iter().map(|log| size_of::<Log>() + log.data.len()).sum::<usize>()
+    pub(crate) fn on_heap(&self) -> usize {
+        of_vec(&self.transactions)
+            + of_vec(&self.logs)
+            + self.transactions.iter().map(Transaction::on_heap).sum::<usize>()
+            + self.logs.iter().map(|log| log.data.len()).sum::<usize>()
     }
 }
 
@@ -91,9 +93,8 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Approximate size in memory, in bytes.
-    pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.input.len()
+    pub(crate) fn on_heap(&self) -> usize {
+        self.input.len()
     }
 }
 

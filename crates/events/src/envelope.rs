@@ -89,14 +89,47 @@ impl BusEvent {
         }
     }
 
-    /// Approximate size in memory, in bytes: what bounds the ring.
+    /// Approximate size in memory, in bytes, as it travels: in its shared envelope, with all that it holds on the heap. It
+    /// is what bounds the ring.
     pub fn weight(&self) -> usize {
+        SHARED + self.on_heap()
+    }
+
+    fn on_heap(&self) -> usize {
         match self {
-            Self::NewBlock(block) => block.weight(),
-            Self::NewPendingTx(pending) => pending.transaction.weight(),
-            Self::MarketResynced(resynced) => size_of::<Self>() + size_of_val(resynced.reserves.as_slice()),
-            _ => size_of::<Self>(),
+            Self::NewBlock(block) => block.on_heap(),
+            Self::NewPendingTx(pending) => pending.transaction.on_heap(),
+            Self::Reorg(reorg) => of_vec(&reorg.undone),
+            Self::TokenJudged(judged) => judged.verdict.on_heap(),
+            Self::MarketResynced(resynced) => of_vec(&resynced.reserves),
+            Self::OpportunityFound(found) => found.on_heap(),
+            Self::OutcomeRecorded(outcome) => outcome.on_heap(),
+            Self::HealthCheck(check) => of_origin(&check.component) + check.health.on_heap(),
+            Self::SourceGap(_)
+            | Self::Reconnected(_)
+            | Self::PoolLoaded(_)
+            | Self::MarketLoaded(_)
+            | Self::PriceUpdate(_)
+            | Self::LiquidityChange(_)
+            | Self::Shutdown => 0,
         }
+    }
+}
+
+/// Bytes of an event that holds nothing on the heap: in its envelope, beside the two counters of its owners, and in its
+/// place in the ring.
+const SHARED: usize = size_of::<Envelope>() + 2 * size_of::<usize>() + size_of::<usize>();
+
+/// Bytes of a vector on the heap, room for more included.
+pub(crate) fn of_vec<T>(vector: &Vec<T>) -> usize {
+    vector.capacity() * size_of::<T>()
+}
+
+/// Bytes of a name on the heap.
+pub(crate) fn of_origin(origin: &Origin) -> usize {
+    match origin {
+        Cow::Borrowed(_) => 0,
+        Cow::Owned(name) => name.capacity(),
     }
 }
 
@@ -170,4 +203,106 @@ impl fmt::Display for AsOf {
 pub trait Snapshot: Send + Sync + 'static {
     /// The block.
     fn as_of(&self) -> AsOf;
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{Address, Bytes, U256};
+
+    use super::*;
+    use crate::{
+        BlockEvent, Grade, Header, Kind, Log, OpportunityId, Plan, Refusal, SwapStep, Transaction, Verdict,
+    };
+
+    fn check(event: BusEvent, on_heap: usize) {
+        assert_eq!(event.weight(), BusEvent::Shutdown.weight() + on_heap, "{}", event.name());
+    }
+
+    /// A word of so many bytes.
+    fn word(length: usize) -> String {
+        let mut word = String::with_capacity(length);
+        word.extend(std::iter::repeat_n('a', length));
+        word
+    }
+
+    fn finding(hops: usize) -> Opportunity {
+        let step = || SwapStep {
+            pool: Address::ZERO,
+            token_in: Address::ZERO,
+            token_out: Address::ZERO,
+            amount_in: U256::ZERO,
+            amount_out: U256::ZERO,
+        };
+        Opportunity {
+            kind: Kind::Custom(word(7)),
+            as_of: AsOf::GENESIS,
+            path: vec![Address::ZERO; hops],
+            tokens: vec![Address::ZERO; hops + 1],
+            amount_in: U256::ZERO,
+            amount_out: U256::ZERO,
+            profit: U256::ZERO,
+            gas: 0,
+            net_profit_wei: None,
+            valid_until: 0,
+            plan: Plan::Swaps(std::iter::repeat_with(step).take(hops).collect()),
+        }
+    }
+
+    #[test]
+    fn an_event_that_holds_nothing_weighs_its_envelope() {
+        assert!(BusEvent::Shutdown.weight() > size_of::<Envelope>());
+    }
+
+    #[test]
+    fn a_finding_weighs_its_path_its_tokens_and_its_plan() {
+        let on_heap = |hops: usize| 20 * (2 * hops + 1) + hops * size_of::<SwapStep>() + 7;
+        check(BusEvent::OpportunityFound(finding(0)), 20 + 7);
+        check(BusEvent::OpportunityFound(finding(3)), on_heap(3));
+    }
+
+    #[test]
+    fn an_outcome_weighs_its_reason_and_a_name_of_its_own() {
+        let outcome = |detector: Origin, verdict| {
+            let opportunity = OpportunityId { as_of: AsOf::GENESIS, detector, index: 0 };
+            BusEvent::OutcomeRecorded(Outcome { opportunity, verdict, simulated: None })
+        };
+        check(outcome("arbitrage".into(), Verdict::WouldSend), 0);
+        check(outcome(word(9).into(), Verdict::Refused(Refusal::Reverted(word(1_000)))), 1_009);
+    }
+
+    #[test]
+    fn a_block_weighs_its_calldata_its_logs_and_the_room_behind_them() {
+        let header = Header {
+            number: 1,
+            hash: B256::ZERO,
+            parent_hash: B256::ZERO,
+            timestamp: 0,
+            base_fee_per_gas: None,
+            gas_used: 0,
+            gas_limit: 0,
+            beneficiary: Address::ZERO,
+            logs_bloom: Default::default(),
+        };
+        let data = Bytes::from_static(&[0; 64]);
+        let log = Log {
+            address: Address::ZERO,
+            topics: Default::default(),
+            data: data.clone(),
+            transaction_index: 0,
+            log_index: 0,
+        };
+        let transaction = Transaction {
+            hash: B256::ZERO,
+            from: Address::ZERO,
+            to: None,
+            value: U256::ZERO,
+            input: data,
+            nonce: 0,
+            gas_limit: 0,
+        };
+        let mut logs = Vec::with_capacity(5);
+        logs.extend([log.clone(), log]);
+        let block = BlockEvent { header, transactions: vec![transaction], logs, grade: Grade::Matched };
+        check(BusEvent::NewBlock(block), size_of::<Transaction>() + 64 + 5 * size_of::<Log>() + 2 * 64);
+    }
 }

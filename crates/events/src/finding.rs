@@ -3,6 +3,7 @@ use std::fmt;
 use alloy_primitives::{Address, BlockNumber, I256, U256};
 use serde::{Deserialize, Serialize};
 
+use crate::envelope::{of_origin, of_vec};
 use crate::{AsOf, Origin};
 
 /// What a detector found, with everything that is needed to act on it and nothing of when it was found.
@@ -31,6 +32,14 @@ pub struct Opportunity {
     pub valid_until: BlockNumber,
     /// How to act on it.
     pub plan: Plan,
+}
+
+impl Opportunity {
+    pub(crate) fn on_heap(&self) -> usize {
+        let kind = if let Kind::Custom(name) = &self.kind { name.capacity() } else { 0 };
+        let plan = if let Plan::Swaps(steps) = &self.plan { of_vec(steps) } else { 0 };
+        of_vec(&self.path) + of_vec(&self.tokens) + kind + plan
+    }
 }
 
 /// What sort of finding.
@@ -112,6 +121,16 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// What the simulation said, where one ran.
     pub simulated: Option<Simulated>,
+}
+
+impl Outcome {
+    pub(crate) fn on_heap(&self) -> usize {
+        let reason = match &self.verdict {
+            Verdict::Refused(Refusal::Reverted(words) | Refusal::SimulationFailed(words)) => words.capacity(),
+            _ => 0,
+        };
+        of_origin(&self.opportunity.detector) + reason
+    }
 }
 
 /// The executor's judgement.

@@ -74,6 +74,14 @@ pub enum TokenVerdict {
     Refused(String),
 }
 
+impl TokenVerdict {
+    pub(crate) fn on_heap(&self) -> usize {
+        match self {
+            Self::Accepted { symbol: words, .. } | Self::Refused(words) => words.capacity(),
+        }
+    }
+}
+
 /// The reserves of the tracked pools as of one block, asked after state or oracle had lost the market: who lost it takes it
 /// up again from here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,3 +26,12 @@ pub enum Health {
     /// Ended in good order.
     Stopped,
 }
+
+impl Health {
+    pub(crate) fn on_heap(&self) -> usize {
+        match self {
+            Self::Quarantined(reason) | Self::Failed(reason) => reason.capacity(),
+            Self::Running | Self::Restarted(_) | Self::Stopped => 0,
+        }
+    }
+}

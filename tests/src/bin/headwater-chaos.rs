@@ -58,7 +58,12 @@ fn run(arguments: headwater_supervisor::cli::RunArgs) -> Result<(), Failure> {
         let hooks = Hooks {
             delays: Some(Arc::new(move |actor| delays.before_message(actor))),
             poisons: None,
-            bus: BusConfig { capacity: BROADCAST, ring_bytes: RING, ..BusConfig::default() },
+            bus: BusConfig {
+                capacity: BROADCAST,
+                ring_bytes: RING,
+                derived_ring_bytes: RING,
+                ..BusConfig::default()
+            },
             wired: Box::new(move |bot| bot.register("slow", Slow(remote))),
             running: Box::new(move |running| {
                 started.lock().actors = running.actors().cloned().collect();

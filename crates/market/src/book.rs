@@ -351,8 +351,8 @@ impl PoolBook {
         }
         self.remember(Record { block, touches: Arc::new(touches) });
         applied.settle();
-        self.changed.extend_from_slice(&applied.touched);
-        self.changed.extend_from_slice(&applied.created);
+        self.note_changes(&applied.touched);
+        self.note_changes(&applied.created);
         Ok(applied)
     }
 
@@ -476,7 +476,7 @@ impl PoolBook {
         if let Some((reserve0, reserve1)) = loaded.reserves {
             self.take_loaded_reserves(id, loaded, Reserves { reserve0, reserve1 });
         }
-        self.changed.push(id);
+        self.note_changes(&[id]);
     }
 
     /// Takes a verdict: the pools of a refused token are not quoted.
@@ -488,7 +488,7 @@ impl PoolBook {
         }
         for id in self.pools_of.get(&judged.token).cloned().unwrap_or_default() {
             self.table.set_admitted(id, self.is_admissible(id));
-            self.changed.push(id);
+            self.note_changes(&[id]);
         }
     }
 
@@ -627,6 +627,13 @@ impl PoolBook {
             self.candidates.remove(&touch.address);
         }
         touches.extend(old);
+    }
+
+    /// While everything counts as changed, which may be as long as the market is lost, nothing has to be noted.
+    fn note_changes(&mut self, ids: &[PoolId]) {
+        if !self.all_changed {
+            self.changed.extend_from_slice(ids);
+        }
     }
 
     fn standing(&self, id: PoolId) -> Standing {

@@ -164,6 +164,9 @@ impl Lives {
         let mut command = self.disk.command(&beside_us("headwater-chaos")?);
         command.args(["run", "--config"]).arg(self.config()).arg("--ndjson").arg(self.results(life));
         command.env("RUST_LOG", "warn,headwater=info,headwater_ingest=debug,headwater_bus=debug");
+        // Whoever prints a backtrace keeps the debug information that it has read, for good: with panics that are injected all
+        // the time, that is a growth of the standard library's, of tens of MiB.
+        command.env("RUST_BACKTRACE", "0");
         if let Some(planted) = &self.planted {
             command.env("HEADWATER_PLANTED", planted);
         }

@@ -107,7 +107,12 @@ struct Seen {
     /// Medians of the first and the last third.
     descriptors: (f64, f64),
     tasks: (f64, f64),
+    /// Medians of resident memory over equal parts of the whole time, the warm-up included.
+    course: Vec<f64>,
 }
+
+/// Parts of the whole time that are told.
+const PARTS: usize = 15;
 
 impl Seen {
     fn of(samples: &[Sample]) -> Option<Self> {
@@ -126,12 +131,17 @@ impl Seen {
             resident: thirds(|one| one.resident_mib)?,
             descriptors: thirds(|one| one.descriptors)?,
             tasks: thirds(|one| one.tasks)?,
+            course: samples
+                .chunks(samples.len().div_ceil(PARTS))
+                .map(|chunk| median(chunk, |one| one.resident_mib))
+                .collect(),
         })
     }
 
     fn lines(&self) -> Vec<String> {
         let (slope, low, high) = self.growth;
         let pair = |(first, last): (f64, f64)| format!("{first:.1} and {last:.1}");
+        let course: Vec<_> = self.course.iter().map(|mib| format!("{mib:.1}")).collect();
         vec![
             format!(
                 "resident memory grows by {slope:.2} MiB an hour (Theil–Sen over medians of {WINDOW} s, 95 % interval {low:.2} to {high:.2})"
@@ -140,6 +150,7 @@ impl Seen {
                 "medians of the first and the last third behind the warm-up: {} MiB",
                 pair(self.resident)
             ),
+            format!("its course from the start on, in MiB: {}", course.join(" ")),
             format!("descriptors {}, tasks {}", pair(self.descriptors), pair(self.tasks)),
         ]
     }

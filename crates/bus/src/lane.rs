@@ -64,8 +64,9 @@ struct Registration {
 const FIRST_BATCH: usize = 16;
 const GREATEST_BATCH: usize = 256;
 
-/// Bytes fetched at once, approximately: as much waits in a reader that is behind.
-const BATCH_BYTES: usize = 4 << 20;
+/// Bytes fetched at once, approximately: as much waits in a reader that is behind. What a journal gives is decoded on any
+/// thread of a pool, and the system's allocator keeps the most that each of them ever needed.
+const BATCH_BYTES: usize = 1 << 20;
 
 impl Lane {
     pub(crate) fn new(

@@ -7,6 +7,10 @@ use headwater_supervisor::cli::{Cli, Command, LogFormat};
 use headwater_supervisor::{Failure, commands};
 use headwater_telemetry::init_tracing;
 
+/// The system's allocator keeps what each thread once needed: see the workspace's `Cargo.toml` for the measurement.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

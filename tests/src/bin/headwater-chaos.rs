@@ -21,6 +21,10 @@ use headwater_supervisor::{Failure, Hooks, commands};
 use headwater_telemetry::{LogFormat, init_tracing};
 use tracing::info;
 
+/// As that of the supervisor.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Events that the broadcast holds: few, so that whoever is slow lags.
 const BROADCAST: usize = 16;
 

@@ -116,6 +116,10 @@ fn seed(text: &str) -> Result<u64, std::num::ParseIntError> {
     if text == "random" { Ok(headwater_bus::clock::unix_nanos()) } else { text.parse() }
 }
 
+/// As that of the supervisor: what is measured here has to be what is delivered.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().workflow {
         Workflow::Devnet(arguments) => devnet(&arguments),

@@ -35,7 +35,7 @@ const TOO_SLOW: u64 = 100;
 /// At most this much longer may the others take beside it.
 const MOST: f64 = 1.5;
 const WARM_UP: usize = 3;
-/// MiB: two rings of 64, the market, what is in flight, and room.
+/// MiB: rings of 32 and 16, the market, what is in flight, and room.
 const MOST_MEMORY: u64 = 512;
 /// From one look at another process to the next.
 const POLL: Duration = Duration::from_millis(10);

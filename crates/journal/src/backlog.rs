@@ -9,8 +9,8 @@ use crate::error::JournalError;
 use crate::recording::Recording;
 use crate::records::Records;
 
-/// Readers that go on where they stopped, more than a bot has; more positions than this cost a search each.
-const CURSORS: usize = 16;
+/// Readers that go on where they stopped; more positions than this cost a search each.
+const CURSORS: usize = 4;
 
 /// Answers the bus's repairs of lag from a journal, also from one that is being written to.
 ///

@@ -290,7 +290,8 @@ impl Shared {
     /// An incarnation stands, with its state rebuilt.
     fn stands(&self) {
         if let Some(since) = lock(&self.down_since).take() {
-            let took_us = clock::now().duration_since(since).as_micros();
+            let took = clock::now().duration_since(since);
+            let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             info!(actor = self.name, took_us, "at work again");
         }
     }

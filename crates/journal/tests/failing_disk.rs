@@ -3,12 +3,14 @@
 #![cfg(feature = "fail-points")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_bus::{BusConfig, EventBus, Timeline, Topology};
 use headwater_events::{BusEvent, Reconnected, RunId};
 use headwater_journal::FailPoint::{RecordSync, RecordWrite, RecordWriteHalf};
 use headwater_journal::{Journal, JournalConfig, JournalError, fail_at, verify};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 async fn publish(bus: &EventBus, count: u64) {
     for epoch in 1..=count {
@@ -39,7 +41,8 @@ async fn writes_that_fail_are_tried_again_and_a_sync_that_fails_is_not() {
     }
     fail_at(RecordSync, 1);
     publish(&bus, 1).await;
-    status.wait_for(|status| status.failure.is_some()).await.expect("the failure can be seen");
+    timeout(Duration::from_secs(30), writer.ended()).await.expect("whoever waits for its end hears of it");
+    assert!(writer.status().borrow().failure.is_some() && *bus.journal_stalled().borrow());
     let error = writer.close().await.expect_err("nobody knows what is on the disk");
     assert!(matches!(error, JournalError::Io { action: "sync", .. }), "{error}");
     let last_seq = verify(directory.path()).expect("what was recorded holds").last_seq;

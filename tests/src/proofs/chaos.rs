@@ -331,7 +331,7 @@ fn configuration(chain: &Chain, journal: &Path) -> String {
     format!(
         "[node]\nurls = {urls:?}\nchain_id = {CHAIN_ID}\nmax_message_bytes = {}\nrequest_timeout_ms = 1000\n\
          connect_timeout_ms = 1000\n[state]\nmailbox = 4\n[oracle]\nmailbox = 4\n{}\n[ingest]\nblock_time_ms = {}\n\
-         complete_within_ms = 1000\nreconnect_max_ms = 2000\n",
+         assumed_after_ms = 10\ncomplete_within_ms = 1000\nreconnect_max_ms = 2000\n",
         16 << 20,
         config_text(journal),
         BLOCK_TIME.as_millis()

@@ -42,8 +42,10 @@ const CHAIN_ID: u64 = 424_245;
 /// A kind has to have bitten so often in a full run.
 const BITES: usize = 20;
 
-/// Bites of a kind in a full run after which it rests, so that the others have their turn.
+/// Bites of a kind in a full run after which it rests, so that the others have their turn. While the process is dead, nothing
+/// else can bite.
 const PACE: f64 = 32.0;
+const PACE_OF_DEATHS: f64 = 25.0;
 const FULL: Duration = Duration::from_mins(MINUTES);
 
 /// Without `--minutes`.
@@ -258,8 +260,8 @@ impl Stage {
             .collect();
         let began = Instant::now();
         while Instant::now() < end && !kinds.is_empty() {
-            let due = PACE * began.elapsed().as_secs_f64() / FULL.as_secs_f64();
-            if let Some(kind) = self.next_of(&kinds, due, &mut random) {
+            let part = began.elapsed().as_secs_f64() / FULL.as_secs_f64();
+            if let Some(kind) = self.next_of(&kinds, part, &mut random) {
                 self.case(kind, &mut random).await.with_context(|| kind.name())?;
             }
             sleep(Duration::from_millis(random.random_range(0..100))).await;
@@ -268,9 +270,13 @@ impl Stage {
     }
 
     /// One of the kinds that had the least turns, of those that can bite now and did so less often than they are due to.
-    fn next_of(&self, kinds: &[Kind], due: f64, random: &mut ChaCha8Rng) -> Option<Kind> {
+    /// `part`: of a full run, how much is over.
+    fn next_of(&self, kinds: &[Kind], part: f64, random: &mut ChaCha8Rng) -> Option<Kind> {
         let (ledger, grade) = (self.ledger(), self.lives.grade());
-        let is_due = |kind: &Kind| kind.can_bite(grade) && ledger.bites_of(*kind) as f64 <= due;
+        let is_due = |kind: &Kind| {
+            let pace = if kind.ends_the_process() { PACE_OF_DEATHS } else { PACE };
+            kind.can_bite(grade) && ledger.bites_of(*kind) as f64 <= part * pace
+        };
         let turns: BTreeMap<Kind, usize> =
             kinds.iter().copied().filter(is_due).map(|kind| (kind, ledger.turns(kind))).collect();
         let least = turns.values().min().copied()?;

@@ -43,7 +43,7 @@ const CHAIN_ID: u64 = 424_245;
 const BITES: usize = 20;
 
 /// Bites of a kind in a full run after which it rests, so that the others have their turn. While the process is dead, nothing
-/// else can bite.
+/// else can bite: what ends it never gets ahead of the others.
 const PACE: f64 = 32.0;
 const PACE_OF_DEATHS: f64 = 25.0;
 const FULL: Duration = Duration::from_mins(MINUTES);
@@ -184,6 +184,13 @@ fn keep(folder: &Path, plan: &Plan) {
     let _ = std::process::Command::new("cp").arg("-r").arg(folder).arg(&kept).status();
 }
 
+/// Bites of a kind up to which it has its turn now.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    any: f64,
+    deaths: f64,
+}
+
 /// The chain, the process, and what was done to them.
 struct Stage {
     chain: Mutex<Chain>,
@@ -261,7 +268,11 @@ impl Stage {
         let began = Instant::now();
         while Instant::now() < end && !kinds.is_empty() {
             let part = began.elapsed().as_secs_f64() / FULL.as_secs_f64();
-            if let Some(kind) = self.next_of(&kinds, part, &mut random) {
+            let slowest =
+                plan.kinds.iter().copied().filter(|kind| !kind.ends_the_process() && !skipped.contains(kind));
+            let slowest = slowest.map(|kind| self.ledger().bites_of(kind)).min().unwrap_or_default();
+            let due = Due { any: part * PACE, deaths: (part * PACE_OF_DEATHS).min(slowest as f64) };
+            if let Some(kind) = self.next_of(&kinds, due, &mut random) {
                 self.case(kind, &mut random).await.with_context(|| kind.name())?;
             }
             sleep(Duration::from_millis(random.random_range(0..100))).await;
@@ -270,12 +281,11 @@ impl Stage {
     }
 
     /// One of the kinds that had the least turns, of those that can bite now and did so less often than they are due to.
-    /// `part`: of a full run, how much is over.
-    fn next_of(&self, kinds: &[Kind], part: f64, random: &mut ChaCha8Rng) -> Option<Kind> {
+    fn next_of(&self, kinds: &[Kind], due: Due, random: &mut ChaCha8Rng) -> Option<Kind> {
         let (ledger, grade) = (self.ledger(), self.lives.grade());
         let is_due = |kind: &Kind| {
-            let pace = if kind.ends_the_process() { PACE_OF_DEATHS } else { PACE };
-            kind.can_bite(grade) && ledger.bites_of(*kind) as f64 <= part * pace
+            let due = if kind.ends_the_process() { due.deaths } else { due.any };
+            kind.can_bite(grade) && ledger.bites_of(*kind) as f64 <= due
         };
         let turns: BTreeMap<Kind, usize> =
             kinds.iter().copied().filter(is_due).map(|kind| (kind, ledger.turns(kind))).collect();

@@ -26,11 +26,12 @@ pub(super) enum Kind {
     TooManyRequests,
     WrongChainLater,
     Disagreement,
-    // Of answers about blocks.
+    // Of answers that are none.
     Oversized,
     Malformed,
     WrongType,
     UnknownId,
+    // Of answers about blocks.
     SlowAnswer,
     NotThereYet,
     PartialLogs,
@@ -68,6 +69,7 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Track {
     Connection,
+    Nonsense,
     Answers,
     Heads,
     Components,
@@ -75,8 +77,8 @@ pub(super) enum Track {
 }
 
 impl Track {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Connection, Self::Answers, Self::Heads, Self::Components, Self::Process];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Connection, Self::Nonsense, Self::Answers, Self::Heads, Self::Components, Self::Process];
 }
 
 /// What an injected fault did before it was lifted.
@@ -204,6 +206,7 @@ impl Kind {
     pub(super) fn track(self) -> Track {
         match self {
             _ if self <= Self::Disagreement => Track::Connection,
+            _ if self <= Self::UnknownId => Track::Nonsense,
             _ if self <= Self::PushedInPart => Track::Answers,
             _ if self <= Self::ReorgAnvil => Track::Heads,
             _ if self <= Self::SlowSubscriber => Track::Components,

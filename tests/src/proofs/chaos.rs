@@ -268,9 +268,7 @@ impl Stage {
         let began = Instant::now();
         while Instant::now() < end && !kinds.is_empty() {
             let part = began.elapsed().as_secs_f64() / FULL.as_secs_f64();
-            let slowest =
-                plan.kinds.iter().copied().filter(|kind| !kind.ends_the_process() && !skipped.contains(kind));
-            let slowest = slowest.map(|kind| self.ledger().bites_of(kind)).min().unwrap_or_default();
+            let slowest = self.slowest(plan, &skipped);
             let due = Due { any: part * PACE, deaths: (part * PACE_OF_DEATHS).min(slowest as f64) };
             if let Some(kind) = self.next_of(&kinds, due, &mut random) {
                 self.case(kind, &mut random).await.with_context(|| kind.name())?;
@@ -278,6 +276,14 @@ impl Stage {
             sleep(Duration::from_millis(random.random_range(0..100))).await;
         }
         Ok(())
+    }
+
+    /// Bites of the kind that bit least, of those that can bite this life and do not end it.
+    fn slowest(&self, plan: &Plan, skipped: &[Kind]) -> usize {
+        let (ledger, grade) = (self.ledger(), self.lives.grade());
+        let others = plan.kinds.iter().filter(|kind| !kind.ends_the_process() && kind.can_bite(grade));
+        let others = others.filter(|kind| !skipped.contains(kind));
+        others.map(|kind| ledger.bites_of(*kind)).min().unwrap_or_default()
     }
 
     /// One of the kinds that had the least turns, of those that can bite now and did so less often than they are due to.

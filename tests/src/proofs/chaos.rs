@@ -303,18 +303,21 @@ impl Stage {
 
     /// One fault from its injection to its repair.
     async fn case(&self, kind: Kind, random: &mut ChaCha8Rng) -> anyhow::Result<()> {
-        let struck = if kind.ends_the_process() {
+        let (struck, repaired) = if kind.ends_the_process() {
+            // Until a block came: what chain a node was on before it still counts for the process.
             let _alone = self.calm.write().await;
-            self.strike(kind, random).await?
+            let struck = self.strike(kind, random).await?;
+            (struck, self.until_caught_up(Instant::now()).await?)
         } else {
-            let _with_others = self.calm.read().await;
+            let with_others = self.calm.read().await;
             // Another life may have begun meanwhile.
             if !kind.can_bite(self.lives.grade()) {
                 return Ok(());
             }
-            self.strike(kind, random).await?
+            let struck = self.strike(kind, random).await?;
+            drop(with_others);
+            (struck, self.until_caught_up(Instant::now()).await?)
         };
-        let repaired = self.until_caught_up(Instant::now()).await?;
         let took = struck.bit.map(|bit| repaired.saturating_duration_since(bit));
         let detected = struck.detected || (struck.bit.is_some() && kind.is_noticed_silently());
         self.ledger().note(kind, Case { bit: struck.bit.is_some(), detected, repaired: took });

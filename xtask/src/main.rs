@@ -100,15 +100,28 @@ fn test(arguments: &[String]) -> anyhow::Result<()> {
     }
     let tests = succeed(&mut runner);
     let schedules = succeed(&mut cargo(&SCHEDULES));
+    let failing_disk = succeed(&mut cargo(&FAILING_DISK));
     // nextest does not run the examples in the documentation.
     let examples = succeed(&mut cargo(&["test", "--quiet", "--workspace", "--doc"]));
     report_skips(&skips, offline)?;
-    tests.and(schedules).and(examples)
+    tests.and(schedules).and(failing_disk).and(examples)
 }
 
 /// The tests in which shuttle decides who goes on; in a build of their own, as its locks work nowhere else.
 const SCHEDULES: [&str; 8] =
     ["test", "--quiet", "--package", "headwater-bus", "--features", "shuttle", "--lib", "schedules"];
+
+/// The tests of a disk that fails; in a build of their own, as no other one has the hooks.
+const FAILING_DISK: [&str; 8] = [
+    "test",
+    "--quiet",
+    "--package",
+    "headwater-journal",
+    "--features",
+    "fail-points",
+    "--test",
+    "failing_disk",
+];
 
 /// Parts that cannot run without data of the reader's own; they are counted, and fail nobody.
 const OPTIONAL: &str = "(HEADWATER_MAINNET is not set)";

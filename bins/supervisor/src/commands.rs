@@ -14,7 +14,7 @@ use headwater_market::{DEVNET_CHAIN_ID, ResolvedMarket};
 use headwater_node::NodeConfig;
 use headwater_simulation::Unavailable;
 use indicatif::{ProgressBar, ProgressStyle};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::archive::Archive;
 use crate::bot::{Bot, Parts, Strategy};
@@ -304,7 +304,14 @@ async fn live(config: Config, node: NodeConfig, arguments: &RunArgs, hooks: Hook
     bar.finish_and_clear();
     let (running, record) = live.follow(arguments.blocks);
     (hooks.running)(&running);
-    let concluded = session.conclude(running, interrupted()).await;
+    let unrecorded = record.writer.ended();
+    let stop = async {
+        tokio::select! {
+            () = interrupted() => {}
+            () = unrecorded => error!("without a record nothing goes on: draining"),
+        }
+    };
+    let concluded = session.conclude(running, stop).await;
     record.writer.close().await.map_err(Failure::runtime)?;
     eprintln!("recorded in {} (headwater replay reads it)", record.directory.display());
     concluded.map(drop)

@@ -10,7 +10,7 @@ use headwater_bus::{DropReason, Inbox, Mailbox, Message};
 use ractor::{Actor, ActorCell, ActorRef};
 use serde::Serialize;
 use tokio::sync::watch;
-use tracing::error;
+use tracing::{error, info};
 
 use crate::component::{Component, Resume, Source};
 use crate::control::{Command, Fault, StopSignal};
@@ -135,6 +135,7 @@ impl System {
                 Box::pin(async move {
                     let mut inbox = Inbox::lock(&inbox).await;
                     let component = build(shared.resume(inbox.last_processed())).await?;
+                    shared.stands();
                     Incarnation { shared: &shared, inbox: &mut inbox, component, observed, delays, poisons }
                         .run()
                         .await
@@ -165,6 +166,7 @@ impl System {
                 let (shared, build, observed) = (Arc::clone(&shared), Arc::clone(&build), observed.clone());
                 Box::pin(async move {
                     let mut source = build(shared.resume(None)).await?;
+                    shared.stands();
                     let stop = StopSignal::new(shared.command.subscribe());
                     let observe = |state| {
                         shared.processed.fetch_add(1, Ordering::Relaxed);
@@ -248,6 +250,8 @@ pub(crate) struct Shared {
     quarantined: AtomicU64,
     quarantine: Quarantine,
     last_failure: Mutex<String>,
+    /// Since when it fails to work.
+    down_since: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -265,6 +269,7 @@ impl Shared {
             quarantined: AtomicU64::new(0),
             quarantine,
             last_failure: Mutex::new(String::new()),
+            down_since: Mutex::new(None),
         }
     }
 
@@ -276,9 +281,19 @@ impl Shared {
         *lock(&self.cell) = Some(cell);
     }
 
-    pub(crate) fn fail(&self, reason: String) {
+    pub(crate) fn fail(&self, reason: String, now: Instant) {
         *lock(&self.busy_since) = None;
+        lock(&self.down_since).get_or_insert(now);
         *lock(&self.last_failure) = reason;
+    }
+
+    /// An incarnation stands, with its state rebuilt.
+    fn stands(&self) {
+        if let Some(since) = lock(&self.down_since).take() {
+            let took = clock::now().duration_since(since);
+            let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            info!(actor = self.name, took_us, "at work again");
+        }
     }
 
     pub(crate) fn end(&self, exit: Exit) {

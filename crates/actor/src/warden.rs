@@ -151,8 +151,9 @@ impl Ward {
         let Some(key) = self.key_of(id) else { return };
         let Some(child) = self.children.get_mut(&key) else { return };
         child.alive = None;
-        child.shared.fail(reason.clone());
-        match child.failures.note(&child.shared.policy, clock::now()) {
+        let now = clock::now();
+        child.shared.fail(reason.clone(), now);
+        match child.failures.note(&child.shared.policy, now) {
             Some(pause) if !own_word.is_some_and(|failure| failure.hopeless) => {
                 warn!(actor = child.shared.name, reason, pause_ms = pause.as_millis(), "failed; restarting");
                 warden.send_after(pause, move || WardenMessage::Launch(key));

@@ -126,8 +126,8 @@ impl Appender {
     /// Forces what was written to the disk.
     pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
         let Some(segment) = &self.segment else { return Ok(()) };
-        pass(FailPoint::RecordSync);
-        segment.file.sync_data().map_err(JournalError::io("sync", &segment.path))
+        let synced = fail_points::attempt(FailPoint::RecordSync).and_then(|()| segment.file.sync_data());
+        synced.map_err(JournalError::io("sync", &segment.path))
     }
 
     fn encode(&mut self, envelope: &Envelope) -> Result<(), JournalError> {

@@ -1,7 +1,9 @@
 //! Places at which the process can be made to die, as if by `kill -9`: what stands on the disk then is what the next run finds.
+//! At some of them the disk can be made to fail instead.
 //!
 //! The hooks are compiled only with the feature `fail-points`. `HEADWATER_FAIL_POINT=snapshot-rename:3` arms one: the
-//! process ends at its third passage, before it does what the point is named after.
+//! process ends at its third passage, before it does what the point is named after. `fail_at` makes what a point is named
+//! after fail with an I/O error, while the process goes on.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -79,14 +81,30 @@ fail_points! {
     AboutDirectorySync = "about-directory-sync",
 }
 
-/// Writes all of `bytes`, unless the process dies before it or in the middle.
+/// Writes all of `bytes`, unless the process dies, or the disk fails, before it or in the middle.
 pub(crate) fn write_all(file: &mut File, bytes: &[u8], before: FailPoint, half: FailPoint) -> io::Result<()> {
-    pass(before);
+    attempt(before)?;
     if is_hit(half) {
         file.write_all(&bytes[..bytes.len() / 2])?;
         die();
     }
+    if fails(half) {
+        file.write_all(&bytes[..bytes.len() / 2])?;
+        return Err(failure());
+    }
     file.write_all(bytes)
+}
+
+/// As [`pass`]; an error where the disk is to fail here.
+pub(crate) fn attempt(point: FailPoint) -> io::Result<()> {
+    pass(point);
+    if fails(point) { Err(failure()) } else { Ok(()) }
+}
+
+/// What a device says that can no longer be read or written: EIO (POSIX).
+fn failure() -> io::Error {
+    const EIO: i32 = 5;
+    io::Error::from_raw_os_error(EIO)
 }
 
 /// The process ends here if the point is armed and it is its turn.
@@ -97,12 +115,15 @@ pub(crate) fn pass(point: FailPoint) {
 }
 
 #[cfg(feature = "fail-points")]
-use armed::{die, is_hit};
+pub use armed::fail_at;
+#[cfg(feature = "fail-points")]
+use armed::{die, fails, is_hit};
 
 #[cfg(feature = "fail-points")]
 mod armed {
-    use std::sync::OnceLock;
+    use std::collections::HashMap;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
     use super::FailPoint;
 
@@ -111,6 +132,26 @@ mod armed {
 
     /// A point, and how many passages are left.
     static ARMED: OnceLock<Option<(FailPoint, AtomicU64)>> = OnceLock::new();
+
+    /// The points at which the disk is to fail, and how often yet.
+    static FAILING: LazyLock<Mutex<HashMap<FailPoint, u32>>> = LazyLock::new(Mutex::default);
+
+    fn failing() -> MutexGuard<'static, HashMap<FailPoint, u32>> {
+        FAILING.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next `times` passages of a point that writes, or forces to the disk, what a journal records fail with an I/O
+    /// error; 0 takes it back.
+    pub fn fail_at(point: FailPoint, times: u32) {
+        failing().insert(point, times);
+    }
+
+    pub(super) fn fails(point: FailPoint) -> bool {
+        let mut failing = failing();
+        let Some(left) = failing.get_mut(&point).filter(|left| **left > 0) else { return false };
+        *left -= 1;
+        true
+    }
 
     pub(super) fn is_hit(point: FailPoint) -> bool {
         let armed = ARMED.get_or_init(read);
@@ -142,6 +183,11 @@ mod armed {
 
 #[cfg(not(feature = "fail-points"))]
 const fn is_hit(_: FailPoint) -> bool {
+    false
+}
+
+#[cfg(not(feature = "fail-points"))]
+const fn fails(_: FailPoint) -> bool {
     false
 }
 

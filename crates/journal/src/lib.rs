@@ -28,6 +28,8 @@ pub use config::JournalConfig;
 pub use durable::describe;
 pub use error::{Damage, JournalError};
 pub use fail_points::FailPoint;
+#[cfg(feature = "fail-points")]
+pub use fail_points::fail_at;
 pub use format::{FORMAT_VERSION, MAX_RECORD_BYTES, SCHEMA_VERSION};
 pub use inspect::{Examined, Info, SegmentInfo, examine, info, verify};
 pub use journal::{DESCRIPTION, Journal};

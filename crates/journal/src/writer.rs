@@ -132,6 +132,13 @@ impl JournalWriter {
         self.status.clone()
     }
 
+    /// Resolves when the writer has ended, as it does after a failure that does not pass. Then nothing more is recorded, and
+    /// [`JournalWriter::close`] says why.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut status = self.status();
+        async move { while status.changed().await.is_ok() {} }
+    }
+
     /// Writes what was accepted, forces it to the disk and ends the thread.
     ///
     /// # Errors

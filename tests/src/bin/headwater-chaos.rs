@@ -2,6 +2,7 @@
 //!
 //! `panic-before ACTOR`, `panic-after ACTOR`: once. `poison ACTOR`: its next message ends two incarnations.
 //! `slow ACTOR MS`: before each message, until it is 0 again. `slow-handler MS`: a subscriber of its own.
+//! `fail POINT TIMES`: the disk, there and so often, with the feature `planted-bugs`.
 
 #![expect(clippy::print_stderr, reason = "a process that is started by a proof")]
 
@@ -58,10 +59,10 @@ fn run(arguments: headwater_supervisor::cli::RunArgs) -> Result<(), Failure> {
         let listening = remote.clone();
         std::thread::spawn(move || listening.listen());
         tokio::spawn(sample());
-        let (delays, started) = (remote.clone(), remote.clone());
+        let (delays, poisons, started) = (remote.clone(), remote.clone(), remote.clone());
         let hooks = Hooks {
-            delays: Some(Arc::new(move |actor| delays.before_message(actor))),
-            poisons: None,
+            delays: Some(Arc::new(move |actor| delays.pause(actor))),
+            poisons: Some(Arc::new(move |actor, seq| poisons.is_poison(actor, seq))),
             bus: BusConfig {
                 capacity: BROADCAST,
                 ring_bytes: RING,
@@ -71,7 +72,7 @@ fn run(arguments: headwater_supervisor::cli::RunArgs) -> Result<(), Failure> {
             wired: Box::new(move |bot| bot.register("slow", Slow(remote))),
             running: Box::new(move |running| {
                 started.lock().actors = running.actors().cloned().collect();
-                info!("under remote control");
+                info!(disk_can_fail = cfg!(feature = "planted-bugs"), "under remote control");
             }),
         };
         commands::run_with(arguments, hooks).await
@@ -85,9 +86,44 @@ struct Remote(Arc<Mutex<Asked>>);
 #[derive(Default)]
 struct Asked {
     actors: Vec<ActorControl>,
-    /// Panics yet to come.
-    poison: HashMap<String, u32>,
+    poison: HashMap<String, Poison>,
     slow: HashMap<String, Duration>,
+}
+
+/// Poison that was given to an actor.
+#[derive(Default)]
+struct Poison {
+    /// The event that the poisonous message stems from, once there is one.
+    seq: Option<u64>,
+    /// Incarnations that this message has ended.
+    ended: u32,
+    /// Incarnations that were ended in all.
+    of_all: u32,
+}
+
+/// Incarnations that one message ends until it is set aside.
+const TRIES: u32 = 2;
+/// Most incarnations that are ended for one poison: fewer than make an actor be given up.
+const MOST: u32 = 4;
+
+impl Poison {
+    /// Whether it strikes a message that stems from this event. What was superseded before it was tried again makes room
+    /// for the next.
+    fn strikes(&mut self, seq: u64) -> bool {
+        if self.is_spent() {
+            return false;
+        }
+        if self.seq != Some(seq) {
+            (self.seq, self.ended) = (Some(seq), 0);
+        }
+        self.ended += 1;
+        self.of_all += 1;
+        true
+    }
+
+    fn is_spent(&self) -> bool {
+        self.ended == TRIES || self.of_all == MOST
+    }
 }
 
 /// The name under which the slow handler's pause is kept.
@@ -112,7 +148,8 @@ impl Remote {
         match words[..] {
             ["panic-before", actor] => asked.actor(actor)?.inject(Fault::PanicBefore),
             ["panic-after", actor] => asked.actor(actor)?.inject(Fault::PanicAfter),
-            ["poison", actor] => drop(asked.poison.insert(actor.to_owned(), 2)),
+            ["poison", actor] => drop(asked.poison.insert(actor.to_owned(), Poison::default())),
+            ["fail", point, times] => fail(point, times.parse()?)?,
             ["slow", actor, millis] => {
                 asked.slow.insert(actor.to_owned(), Duration::from_millis(millis.parse()?));
             }
@@ -124,15 +161,26 @@ impl Remote {
         Ok(())
     }
 
-    fn before_message(&self, actor: &str) -> Duration {
-        let mut asked = self.lock();
-        if let Some(left) = asked.poison.get_mut(actor).filter(|left| **left > 0) {
-            *left -= 1;
-            drop(asked);
-            panic!("injected poison");
-        }
-        asked.slow.get(actor).copied().unwrap_or_default()
+    fn pause(&self, actor: &str) -> Duration {
+        self.lock().slow.get(actor).copied().unwrap_or_default()
     }
+
+    fn is_poison(&self, actor: &str, seq: u64) -> bool {
+        self.lock().poison.get_mut(actor).is_some_and(|poison| poison.strikes(seq))
+    }
+}
+
+/// Makes the disk fail at a point.
+#[cfg(feature = "planted-bugs")]
+fn fail(point: &str, times: u32) -> anyhow::Result<()> {
+    let point = headwater_journal::FailPoint::ALL.iter().find(|known| known.name() == point);
+    headwater_journal::fail_at(*point.context("no such point")?, times);
+    Ok(())
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn fail(_: &str, _: u32) -> anyhow::Result<()> {
+    bail!("built without the disk that fails")
 }
 
 impl Asked {

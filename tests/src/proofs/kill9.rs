@@ -30,6 +30,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
+use super::poison::panic_in_each;
 use super::replay::as_json;
 use crate::exhaustive::Exhaustive;
 use crate::follower::{Pieces, Results};
@@ -93,6 +94,9 @@ const QUICK: Size = Size { kills: 4, rounds: 1, points: 8, journal: 0, floor: 15
 /// How soon a process has to be ready behind a long record.
 const READY_WITHIN: Duration = Duration::from_secs(3);
 
+/// How soon an actor that panicked behind it has to be at work again.
+const RESTARTED_WITHIN: Duration = Duration::from_secs(1);
+
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let size = if args.quick { QUICK } else { FULL };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -135,6 +139,9 @@ async fn prove(seed: u64, size: &Size) -> anyhow::Result<Report> {
     };
     feeding.abort();
     let _ = feeding.await;
+    let restarts = panic_in_each(&node, &url, &fs::read_to_string(lives.config())?, &chain).await?;
+    let slowest = restarts.iter().map(|(_, took)| *took).max().unwrap_or_default();
+    ensure!(size.journal == 0 || slowest <= RESTARTED_WITHIN, "restarts behind a long record: {restarts:?}");
 
     let (process, ready) = lives.start_ready(&node, &chain).await?;
     ensure!(size.journal == 0 || ready <= READY_WITHIN, "ready after {ready:?}");
@@ -190,6 +197,9 @@ async fn prove(seed: u64, size: &Size) -> anyhow::Result<Report> {
             format!(
                 "{} blocks judged, {} cycles: all found, none invented",
                 findings.blocks, findings.cycles
+            ),
+            format!(
+                "each actor panicked behind that record: started anew, and a further block done, at most {slowest:?} later"
             ),
             format!("the last life had decided on its first new block {ready:?} after its start{behind}"),
         ],

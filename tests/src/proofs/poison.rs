@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use alloy_primitives::{B256, U256};
 use anyhow::{Context, ensure};
-use headwater_actor::{ActorControl, Poisons};
+use headwater_actor::{ActorControl, Fault as Injected, Poisons};
 use headwater_bus::{BlockProgress, EventHandler, SnapshotReader};
 use headwater_events::{BusEvent, Envelope};
 use headwater_journal::Recording;
@@ -328,7 +328,11 @@ impl std::io::Write for Written {
 
 impl Bot {
     async fn start(url: &str, journal: &Path, hooks: Hooks, resume: bool) -> anyhow::Result<Self> {
-        let (config, node) = (configuration(journal)?, NodeConfig::new(vec![url.parse()?]));
+        Self::start_with(url, configuration(journal)?, hooks, resume).await
+    }
+
+    async fn start_with(url: &str, config: Config, hooks: Hooks, resume: bool) -> anyhow::Result<Self> {
+        let node = NodeConfig::new(vec![url.parse()?]);
         let connected = match resume {
             true => Live::resume(config, node, &hooks).await,
             false => Live::connect_with(config, node, &hooks).await,
@@ -452,6 +456,47 @@ impl Bot {
         let bytes = self.written.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(String::from_utf8(bytes)?)
     }
+}
+
+/// The actors that a block passes through.
+const ACTORS: [&str; 6] = ["ingest", "decoder", "oracle", "state", "arbitrage", "executor"];
+
+/// A bot goes on with what was recorded, and each of its actors panics once. Says for each how long it took until it had
+/// started anew and a further block was done.
+pub(super) async fn panic_in_each(
+    node: &FakeNode,
+    url: &str,
+    config: &str,
+    generator: &Mutex<Generator>,
+) -> anyhow::Result<Vec<(&'static str, Duration)>> {
+    mute_planned_panics();
+    let next = || generator.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let config = Config::parse(config).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+    let subscribed = node.requests("eth_subscribe");
+    let mut bot = Bot::start_with(url, config, Hooks::default(), true).await?;
+    timeout(PATIENCE, node.until_requested("eth_subscribe", subscribed + 1))
+        .await
+        .context("no subscription")?;
+    bot.follow(node, next()).await?;
+    let mut restarts = Vec::new();
+    for name in ACTORS {
+        let actor = bot.actors.iter().find(|actor| actor.name() == name).context("no such actor")?.clone();
+        let began = Instant::now();
+        actor.inject(Injected::PanicBefore);
+        bot.follow(node, next()).await?;
+        let (deadline, mut ticks) = (Instant::now() + PATIENCE, interval(Duration::from_millis(2)));
+        while actor.status().restarts == 0 {
+            timeout_at(deadline, ticks.tick()).await.with_context(|| format!("{name} does not panic"))?;
+        }
+        bot.follow(node, next()).await?;
+        restarts.push((name, began.elapsed()));
+        ensure!(actor.status().restarts == 1, "{name}: {:?}", actor.status());
+    }
+    let (_, ended, written) = bot.session.finish(bot.running, std::future::ready(())).await;
+    written?;
+    bot.record.writer.close().await?;
+    ensure!(ended.fatal.is_none(), "given up: {:?}", ended.fatal);
+    Ok(restarts)
 }
 
 fn ensure_conserved(ended: &Ended) -> anyhow::Result<()> {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use alloy_primitives::Address;
-use headwater_reference::fake_node::{Announcing, Fault, HeadFault, RpcErr, Times};
+use headwater_events::Grade;
+use headwater_reference::fake_node::{Announcing, Fault, HeadFault, LogFault, RpcErr, Times};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
@@ -12,11 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Stage;
 use super::chain::DEEPEST;
-use super::life::Shown;
-
-/// Whether a message that is poison to state, oracle or decoder is injected too. Switched on when such a message is set
-/// aside and the component resynchronised; until then it ends the process.
-const CHAIN_POISON: bool = false;
+use super::life::{GIVEN_UP_AFTER, Shown};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,34 +24,43 @@ pub(super) enum Kind {
     ResubscriptionRefused,
     Silent,
     TooManyRequests,
+    WrongChainLater,
+    Disagreement,
+    // Of answers that are none.
     Oversized,
     Malformed,
     WrongType,
     UnknownId,
-    WrongChainLater,
-    Disagreement,
-    // Of blocks.
-    PartialFrame,
+    // Of answers about blocks.
     SlowAnswer,
     NotThereYet,
     PartialLogs,
     BloomContradicted,
+    ReceiptsNotThereYet,
+    PartialReceipts,
+    PushedInPart,
+    // Of heads.
+    PartialFrame,
     HeadsTwice,
     HeadsOutOfOrder,
     HeadsLeftOut,
     ReorgGeth,
     ReorgReth,
     ReorgAnvil,
-    // Of the process.
+    // Of components.
     PanicIngest,
     PanicDecoder,
     PanicOracle,
     PanicState,
     PanicDetector,
     PanicExecutor,
-    Poison,
+    PoisonFinding,
+    PoisonChain,
     SlowSubscriber,
+    // Of the process and its disk.
     FullDisk,
+    FailingWrites,
+    FailingSync,
     Killed,
     WrongChainAtStart,
 }
@@ -63,8 +69,16 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Track {
     Connection,
-    Blocks,
+    Nonsense,
+    Answers,
+    Heads,
+    Components,
     Process,
+}
+
+impl Track {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Connection, Self::Nonsense, Self::Answers, Self::Heads, Self::Components, Self::Process];
 }
 
 /// What an injected fault did before it was lifted.
@@ -81,30 +95,48 @@ const BITES_WITHIN: Duration = Duration::from_secs(3);
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 /// Until a poisonous message is set aside.
 const SET_ASIDE_WITHIN: Duration = Duration::from_secs(2);
+/// Until it is known whether the market is lost with it.
+const LOST_WITHIN: Duration = Duration::from_millis(500);
+/// Failures in a row that are borne, and most of one poison.
+const BORNE: usize = 5;
+const MOST_PANICS: usize = 4;
+/// How late the answers are that would have been sooner than what is pushed.
+const LATE: Duration = Duration::from_millis(60);
+/// With what words an answer that will not do is noticed.
+const ASKS_AGAIN: [&str; 2] = ["asking again", "connecting anew"];
 /// Until a process that was started follows the chain.
 const STARTED_WITHIN: Duration = Duration::from_secs(30);
 const ANOTHER_CHAIN: u64 = 5;
 /// More than fit into the mailbox, the forwarder and the broadcast of who is slow.
 const BURST: usize = 32;
 
+/// Who can lose the market; in what words it says so, and that it has it again.
+pub(super) const LOSSES: [(&str, &str, &str); 2] = [
+    ("state", "the market is lost", "the market is whole again"),
+    ("oracle", "what prices come from is lost", "there are prices again"),
+];
+
 impl Kind {
-    pub(super) const ALL: [Self; 33] = [
+    pub(super) const ALL: [Self; 39] = [
         Self::Cut,
         Self::Refused,
         Self::ResubscriptionRefused,
         Self::Silent,
         Self::TooManyRequests,
+        Self::WrongChainLater,
+        Self::Disagreement,
         Self::Oversized,
         Self::Malformed,
         Self::WrongType,
         Self::UnknownId,
-        Self::WrongChainLater,
-        Self::Disagreement,
-        Self::PartialFrame,
         Self::SlowAnswer,
         Self::NotThereYet,
         Self::PartialLogs,
         Self::BloomContradicted,
+        Self::ReceiptsNotThereYet,
+        Self::PartialReceipts,
+        Self::PushedInPart,
+        Self::PartialFrame,
         Self::HeadsTwice,
         Self::HeadsOutOfOrder,
         Self::HeadsLeftOut,
@@ -117,9 +149,12 @@ impl Kind {
         Self::PanicState,
         Self::PanicDetector,
         Self::PanicExecutor,
-        Self::Poison,
+        Self::PoisonFinding,
+        Self::PoisonChain,
         Self::SlowSubscriber,
         Self::FullDisk,
+        Self::FailingWrites,
+        Self::FailingSync,
         Self::Killed,
         Self::WrongChainAtStart,
     ];
@@ -142,6 +177,9 @@ impl Kind {
             Self::NotThereYet => "logs not there yet",
             Self::PartialLogs => "logs in part",
             Self::BloomContradicted => "logs against the bloom",
+            Self::ReceiptsNotThereYet => "receipts not there yet",
+            Self::PartialReceipts => "receipts in part",
+            Self::PushedInPart => "pushed logs in part",
             Self::HeadsTwice => "heads twice",
             Self::HeadsOutOfOrder => "heads out of order",
             Self::HeadsLeftOut => "heads left out",
@@ -154,9 +192,12 @@ impl Kind {
             Self::PanicState => "panic in state",
             Self::PanicDetector => "panic in a detector",
             Self::PanicExecutor => "panic in executor",
-            Self::Poison => "poison message",
+            Self::PoisonFinding => "poison in what acts",
+            Self::PoisonChain => "poison in what follows",
             Self::SlowSubscriber => "slow subscriber",
             Self::FullDisk => "full disk",
+            Self::FailingWrites => "writes that fail",
+            Self::FailingSync => "a sync that fails",
             Self::Killed => "kill -9",
             Self::WrongChainAtStart => "wrong chain id, at start",
         }
@@ -165,7 +206,10 @@ impl Kind {
     pub(super) fn track(self) -> Track {
         match self {
             _ if self <= Self::Disagreement => Track::Connection,
-            _ if self <= Self::ReorgAnvil => Track::Blocks,
+            _ if self <= Self::UnknownId => Track::Nonsense,
+            _ if self <= Self::PushedInPart => Track::Answers,
+            _ if self <= Self::ReorgAnvil => Track::Heads,
+            _ if self <= Self::SlowSubscriber => Track::Components,
             _ => Track::Process,
         }
     }
@@ -177,7 +221,17 @@ impl Kind {
 
     /// Whether it ends the process.
     pub(super) fn ends_the_process(self) -> bool {
-        matches!(self, Self::Killed | Self::WrongChainAtStart)
+        matches!(self, Self::FailingSync | Self::Killed | Self::WrongChainAtStart)
+    }
+
+    /// Whether it can bite a process that asks for this completeness.
+    pub(super) fn can_bite(self, grade: Grade) -> bool {
+        match self {
+            Self::NotThereYet | Self::PartialLogs | Self::BloomContradicted => grade != Grade::Proven,
+            Self::ReceiptsNotThereYet | Self::PartialReceipts => grade == Grade::Proven,
+            Self::PushedInPart => grade == Grade::Assumed,
+            _ => true,
+        }
     }
 
     fn panicking(self) -> Option<&'static str> {
@@ -208,29 +262,25 @@ impl Stage {
             Kind::Disagreement => self.disagree(random).await,
             Kind::SlowAnswer => {
                 let fault = Fault::Delay(Duration::from_millis(random.random_range(100..600)));
-                self.answer_wrongly("eth_getLogs", fault, 1, &[]).await
+                self.answer_wrongly(evidence(self.lives.grade()), fault, 1, &[]).await
             }
-            Kind::NotThereYet => {
+            Kind::NotThereYet | Kind::ReceiptsNotThereYet => {
                 let unknown = Fault::Error(RpcErr::new(-32000, "unknown block"));
                 let fault = if random.random() { unknown } else { Fault::Result(json!(null)) };
-                self.answer_wrongly(
-                    "eth_getLogs",
-                    fault,
-                    random.random_range(1..4),
-                    &["asking again", "connecting anew"],
-                )
-                .await
+                let times = random.random_range(1..4);
+                self.answer_wrongly(evidence(self.lives.grade()), fault, times, &ASKS_AGAIN).await
             }
             Kind::PartialLogs => {
-                let fault = Fault::FirstItems(random.random_range(0..90));
-                self.answer_wrongly(
-                    "eth_getLogs",
-                    fault,
-                    random.random_range(1..4),
-                    &["asking again", "connecting anew"],
-                )
-                .await
+                let (fault, times) =
+                    (Fault::FirstItems(random.random_range(0..90)), random.random_range(1..4));
+                self.answer_wrongly("eth_getLogs", fault, times, &ASKS_AGAIN).await
             }
+            Kind::PartialReceipts => {
+                let (fault, times) =
+                    (Fault::FirstItems(random.random_range(0..25)), random.random_range(1..4));
+                self.answer_wrongly("eth_getBlockReceipts", fault, times, &ASKS_AGAIN).await
+            }
+            Kind::PushedInPart => self.push_in_part().await,
             Kind::BloomContradicted => self.contradict_the_bloom(random).await,
             Kind::HeadsTwice | Kind::HeadsOutOfOrder | Kind::HeadsLeftOut => {
                 self.announce_wrongly(kind, random).await
@@ -238,9 +288,12 @@ impl Stage {
             Kind::ReorgGeth => self.reorganise(Announcing::Geth, random).await,
             Kind::ReorgReth => self.reorganise(Announcing::Reth, random).await,
             Kind::ReorgAnvil => self.reorganise(Announcing::Anvil, random).await,
-            Kind::Poison => self.poison(random).await,
+            Kind::PoisonFinding => self.poison(&["arbitrage", "executor"], random).await,
+            Kind::PoisonChain => self.poison(&["state", "oracle", "decoder"], random).await,
             Kind::SlowSubscriber => self.slow_down(random).await,
             Kind::FullDisk => self.fill_the_disk().await,
+            Kind::FailingWrites => self.fail_writes(random).await,
+            Kind::FailingSync => self.fail_a_sync().await,
             Kind::Killed => self.kill().await,
             Kind::WrongChainAtStart => self.start_on_another_chain(random).await,
             Kind::PanicIngest
@@ -405,6 +458,21 @@ impl Stage {
         Ok(Struck { bit: noticed, detected: noticed.is_some() })
     }
 
+    /// The first of the logs that the node pushes do not come, and what it is asked for comes late.
+    async fn push_in_part(&self) -> anyhow::Result<Struck> {
+        let (node, from) = (self.followed().await?, self.mark());
+        {
+            let chain = self.chain();
+            chain.nodes[node].inject("eth_getLogs", Fault::Delay(LATE), Times::Next(2));
+            chain.nodes[node].distort_logs(Some(LogFault::Missing));
+        }
+        let bit = self.noticed(from, &["other logs were pushed than the block has"]).await?;
+        let chain = self.chain();
+        chain.nodes[node].distort_logs(None);
+        chain.nodes[node].mend("eth_getLogs");
+        Ok(Struck { bit, detected: bit.is_some() })
+    }
+
     async fn contradict_the_bloom(&self, random: &mut ChaCha8Rng) -> anyhow::Result<Struck> {
         let _branch = self.branching.lock().await;
         let (node, from) = (self.followed().await?, self.mark());
@@ -417,9 +485,7 @@ impl Stage {
         };
         self.chain().grow_contradicted(bend, node);
         let bit = self.until_bitten(|chain| chain.nodes[node].struck("eth_getLogs") > before).await;
-        let noticed = |shown: &Shown| {
-            ["asking again", "connecting anew"].iter().find_map(|words| shown.logged(from, &[words]))
-        };
+        let noticed = |shown: &Shown| ASKS_AGAIN.iter().find_map(|words| shown.logged(from, &[words]));
         let detected = bit.is_some() && self.lives.until_alive(NOTICED_WITHIN, noticed).await?.is_some();
         self.chain().nodes[node].mend("eth_getLogs");
         Ok(Struck { bit, detected })
@@ -454,6 +520,7 @@ impl Stage {
     }
 
     async fn panic(&self, actor: &str, random: &mut ChaCha8Rng) -> anyhow::Result<Struck> {
+        self.until_it_bears(actor, 1).await?;
         let from = self.mark();
         let when = if random.random() { "before" } else { "after" };
         self.lives.say(&format!("panic-{when} {actor}"))?;
@@ -462,24 +529,47 @@ impl Stage {
         Ok(Struck { bit, detected: bit.is_some() })
     }
 
-    async fn poison(&self, random: &mut ChaCha8Rng) -> anyhow::Result<Struck> {
-        let actors: &[&str] = match CHAIN_POISON {
-            true => &["arbitrage", "executor", "state", "oracle", "decoder"],
-            false => &["arbitrage", "executor"],
-        };
+    /// Waits until an actor may fail so often without being given up.
+    async fn until_it_bears(&self, actor: &str, failures: usize) -> anyhow::Result<()> {
+        let bears = |shown: &Shown| (shown.failures(actor) + failures <= BORNE).then_some(());
+        self.lives.until_alive(GIVEN_UP_AFTER, bears).await.map(drop)
+    }
+
+    /// A message ends two incarnations of one of the actors, is set aside, and what was lost with it is taken up again.
+    async fn poison(&self, actors: &[&str], random: &mut ChaCha8Rng) -> anyhow::Result<Struck> {
         let from = self.mark();
-        let actor = actors.choose(random).copied().unwrap_or_default();
         let mut bit = None;
-        // The message in hand may be superseded before it is tried again: then it was none.
+        // A message that is superseded again and again before it is tried once more is none; then another has its turn.
         for _ in 0..2 {
+            let actor = actors.choose(random).copied().unwrap_or_default();
+            self.until_it_bears(actor, MOST_PANICS).await?;
             self.lives.say(&format!("poison {actor}"))?;
-            let aside = |shown: &Shown| shown.logged(from, &["is set aside", actor]);
+            let named = format!("\"actor\":\"{actor}\"");
+            let aside = |shown: &Shown| shown.logged(from, &["is set aside", &named]);
             bit = self.lives.until_alive(SET_ASIDE_WITHIN, aside).await?;
             if bit.is_some() {
+                self.until_whole(from, actor).await?;
                 break;
             }
         }
         Ok(Struck { bit, detected: bit.is_some() })
+    }
+
+    /// Waits until what an actor lost is there again, if it lost the market.
+    async fn until_whole(&self, from: usize, actor: &str) -> anyhow::Result<()> {
+        let Some((lost, whole)) =
+            LOSSES.iter().find_map(|(who, lost, whole)| (*who == actor).then_some((lost, whole)))
+        else {
+            return Ok(());
+        };
+        // A message that is none of the chain costs nothing.
+        let is_lost = self.lives.until_alive(LOST_WITHIN, |shown| shown.logged(from, &[lost])).await?;
+        if is_lost.is_some() {
+            let whole = |shown: &Shown| shown.logged(from, &[whole]);
+            let is_whole = self.lives.until_alive(super::REPAIRED_WITHIN, whole).await?;
+            anyhow::ensure!(is_whole.is_some(), "the market stays lost:\n{}", self.lives.last_words());
+        }
+        Ok(())
     }
 
     async fn slow_down(&self, random: &mut ChaCha8Rng) -> anyhow::Result<Struck> {
@@ -505,6 +595,50 @@ impl Stage {
         Ok(Struck { bit, detected: bit.is_some() })
     }
 
+    /// Some writes of the record fail, before anything or half of it is written.
+    async fn fail_writes(&self, random: &mut ChaCha8Rng) -> anyhow::Result<Struck> {
+        let from = self.mark();
+        let point = ["record-write", "record-write-half"].choose(random).copied().unwrap_or_default();
+        self.lives.say(&format!("fail {point} {}", random.random_range(1..4)))?;
+        let bit = self.noticed(from, &["the journal cannot be written", "Input/output error"]).await?;
+        if bit.is_some() {
+            let again = self.noticed(from, &["the journal can be written again"]).await?;
+            anyhow::ensure!(
+                again.is_some(),
+                "the journal is not written again:\n{}",
+                self.lives.last_words()
+            );
+        }
+        Ok(Struck { bit, detected: bit.is_some() })
+    }
+
+    /// Nobody knows what is on the disk: the process has to end with an error, and the next one to go on.
+    async fn fail_a_sync(&self) -> anyhow::Result<Struck> {
+        let from = self.mark();
+        self.lives.let_end(true);
+        self.lives.say("fail record-sync 1")?;
+        let bit = Instant::now();
+        self.until_ended().await?;
+        let failed = self.lives.exit_code() == Some(1)
+            && self.lives.last_words().contains("the journal failed; nothing more is recorded");
+        anyhow::ensure!(failed, "{}\n{}", self.lives.ending(), self.lives.last_words());
+        self.lives.start()?;
+        self.started(from).await?;
+        self.lives.let_end(false);
+        let resumed = self.lives.shown().logged(from, &["going on with an earlier run"]);
+        Ok(Struck { bit: Some(bit), detected: resumed.is_some() })
+    }
+
+    /// Waits until the process has ended by itself.
+    async fn until_ended(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + STARTED_WITHIN;
+        while !self.lives.has_ended()? {
+            anyhow::ensure!(Instant::now() < deadline, "it does not end:\n{}", self.lives.last_words());
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
     async fn kill(&self) -> anyhow::Result<Struck> {
         let from = self.mark();
         self.lives.kill()?;
@@ -526,11 +660,8 @@ impl Stage {
         let bit = Instant::now();
         let mut detected = false;
         if wrong == 2 {
-            let deadline = Instant::now() + STARTED_WITHIN;
-            while !self.lives.has_ended()? && Instant::now() < deadline {
-                sleep(Duration::from_millis(10)).await;
-            }
-            detected = self.lives.has_ended()? && self.lives.last_words().contains("chain");
+            self.until_ended().await?;
+            detected = self.lives.last_words().contains("chain");
             anyhow::ensure!(detected, "it does not refuse another chain:\n{}", self.lives.last_words());
         } else {
             self.started(from).await?;
@@ -554,6 +685,11 @@ impl Stage {
         anyhow::ensure!(started.is_some(), "it does not start:\n{}", self.lives.last_words());
         Ok(true)
     }
+}
+
+/// What the process asks for to know the logs of a block.
+fn evidence(grade: Grade) -> &'static str {
+    if grade == Grade::Proven { "eth_getBlockReceipts" } else { "eth_getLogs" }
 }
 
 /// An answer that is none, and with what words it is noticed.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::Duration;
 
 use alloy_primitives::{B256, U256};
 use anyhow::{Context, ensure};
-use headwater_events::BusEvent;
+use headwater_events::{BusEvent, Grade};
 use headwater_journal::Recording;
 use headwater_reference::digest::state_digest;
 use headwater_reference::rebuild::Rebuild;
@@ -13,6 +14,7 @@ use headwater_reference::scratch::Known;
 use serde_json::Value;
 
 use super::chain::Chain;
+use super::faults::LOSSES;
 use super::life::Lives;
 use crate::latency::{FACTORIES, WETH};
 use crate::proofs::replay::as_json;
@@ -37,37 +39,83 @@ pub(super) struct Judged {
     pub(super) edges: usize,
     /// Panics, all of them injected.
     pub(super) panics: usize,
+    /// Times that state or oracle lost the market.
+    pub(super) lost: usize,
+    /// Blocks of which there was no market.
+    pub(super) silent: usize,
+    pub(super) restarts: Restarts,
+}
+
+/// From the failure of a component to its next incarnation, its state rebuilt.
+#[derive(Debug, Default)]
+pub(super) struct Restarts {
+    times: Vec<Duration>,
+    /// Those meanwhile the disk failed, so that the record to rebuild from was not complete.
+    on_a_failing_disk: Vec<Duration>,
+}
+
+impl Restarts {
+    /// Until a component is at work again.
+    const WITHIN: Duration = Duration::from_secs(1);
+
+    pub(super) fn line(&self) -> String {
+        let mut times = self.times.clone();
+        times.sort_unstable();
+        let seconds = |time: Option<&Duration>| time.copied().unwrap_or_default().as_secs_f64();
+        format!(
+            "{} restarts of components: at work again after {:.3} s (p50), {:.3} s (max); {} more while the disk failed, {:.3} s (max)",
+            times.len(),
+            seconds(times.get(times.len() / 2)),
+            seconds(times.last()),
+            self.on_a_failing_disk.len(),
+            seconds(self.on_a_failing_disk.iter().max())
+        )
+    }
+
+    /// Restarts that took too long.
+    pub(super) fn late(&self) -> usize {
+        self.times.iter().filter(|time| **time > Self::WITHIN).count()
+    }
 }
 
 pub(super) fn judge(chain: &Chain, lives: &Lives) -> anyhow::Result<Judged> {
     let mut judged = Judged::default();
-    judge_record(chain, lives, &mut judged).context("the record")?;
+    let recorded = judge_record(chain, lives, &mut judged).context("the record")?;
     for life in 0..lives.count() {
         let results = fs::read_to_string(lives.results(life))?;
         let told = read_results(&results).with_context(|| format!("results of life {life}"))?;
+        let log = String::from_utf8_lossy(&fs::read(lives.log(life))?).into_owned();
+        judge_silence(&log, &recorded, &told, &mut judged)
+            .with_context(|| format!("the lost markets of life {life}"))?;
+        read_restarts(&log, &mut judged.restarts);
         judged.found += told.found;
         judged.crossed += told.crossed;
         if life + 1 == lives.count() {
             judge_end(chain, &told, &mut judged).context("the last life")?;
         }
-        let log = fs::read_to_string(lives.log(life))?;
         judged.panics += injected_panics(&log).with_context(|| format!("the log of life {life}"))?;
     }
     Ok(judged)
 }
 
+/// When each block was recorded.
+type Recorded = BTreeMap<B256, Vec<u64>>;
+
 /// One record, and in it the chain, each block once and whole.
-fn judge_record(chain: &Chain, lives: &Lives, judged: &mut Judged) -> anyhow::Result<()> {
+fn judge_record(chain: &Chain, lives: &Lives, judged: &mut Judged) -> anyhow::Result<Recorded> {
     let journal = lives.disk.seen_from_here()?.join("journal");
     let runs: Vec<_> = fs::read_dir(journal)?.collect::<Result<_, _>>()?;
     let [run] = &runs[..] else { anyhow::bail!("{} records instead of one", runs.len()) };
     let mut rebuild = Rebuild::new(FACTORIES.map(|factory| (factory, 3_000)));
+    let mut seen = Recorded::new();
     for record in Recording::open(run.path())?.records(1) {
         let envelope = record?.envelope;
         match &envelope.event {
             BusEvent::NewBlock(block) => {
                 let (number, logs) = (block.header.number, block.logs.len());
-                ensure!(logs >= LOGS, "block {number} has {logs} logs");
+                // What is assumed may lack some, and is undone then.
+                ensure!(logs >= LOGS || block.grade == Grade::Assumed, "block {number} has {logs} logs");
+                seen.entry(block.header.hash).or_default().push(envelope.seq);
             }
             BusEvent::Reorg(reorg) => {
                 judged.reorgs += 1;
@@ -88,7 +136,63 @@ fn judge_record(chain: &Chain, lives: &Lives, judged: &mut Judged) -> anyhow::Re
         generated.len()
     );
     judged.blocks = recorded.len();
+    Ok(seen)
+}
+
+/// From where state or oracle lost the market until it was whole again nothing is found, whatever came of the block later.
+fn judge_silence(log: &str, recorded: &Recorded, told: &Told, judged: &mut Judged) -> anyhow::Result<()> {
+    let lost = lost_spans(log);
+    judged.lost += lost.len();
+    let is_lost = |seq: &u64| lost.iter().any(|(from, until)| (*from..=*until).contains(seq));
+    for (hash, seqs) in recorded.iter().filter(|(_, seqs)| seqs.iter().all(is_lost)) {
+        judged.silent += 1;
+        ensure!(!told.found_in.contains(hash), "found in block {hash}, event {seqs:?}, without a market");
+    }
     Ok(())
+}
+
+/// The events from the one with which a market was lost to the one with which it was whole again.
+fn lost_spans(log: &str) -> Vec<(u64, u64)> {
+    let mut spans = Vec::new();
+    for (_, lost, whole) in LOSSES {
+        let mut open = None;
+        for line in log.lines().filter(|line| line.contains(lost) || line.contains(whole)) {
+            let Ok(Some(seq)) = serde_json::from_str(line).map(|line: Value| line["seq"].as_u64()) else {
+                continue;
+            };
+            match line.contains(lost) {
+                true => open = open.or(Some(seq)),
+                false => spans.extend(open.take().map(|from| (from, seq))),
+            }
+        }
+        spans.extend(open.map(|from| (from, u64::MAX)));
+    }
+    spans
+}
+
+fn read_restarts(log: &str, restarts: &mut Restarts) {
+    let (mut disk_fails, mut disk_failures) = (false, 0_usize);
+    // By actor: at how many failures of the disk it failed, and whether the disk did.
+    let mut failed: BTreeMap<String, (usize, bool)> = BTreeMap::new();
+    for line in log.lines() {
+        if line.contains("the journal cannot be written") {
+            (disk_fails, disk_failures) = (true, disk_failures + 1);
+        } else if line.contains("the journal can be written again") {
+            disk_fails = false;
+        } else if line.contains("failed; restarting") || line.contains("at work again") {
+            let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+            let Some(actor) = line["actor"].as_str() else { continue };
+            let Some(took) = line["took_us"].as_u64().map(Duration::from_micros) else {
+                failed.entry(actor.to_owned()).or_insert((disk_failures, disk_fails));
+                continue;
+            };
+            let (before, failing) = failed.remove(actor).unwrap_or_default();
+            match failing || disk_failures > before {
+                true => restarts.on_a_failing_disk.push(took),
+                false => restarts.times.push(took),
+            }
+        }
+    }
 }
 
 /// What the results of one life say.
@@ -100,6 +204,7 @@ struct Told {
     /// Of them, on their way when their block was undone.
     crossed: usize,
     summary: Option<Value>,
+    found_in: BTreeSet<B256>,
 }
 
 /// Every block stands on the one before. Once anything was found on the branch behind a reorganisation, nothing is found on
@@ -137,6 +242,7 @@ fn read_results(text: &str) -> anyhow::Result<Told> {
             }
             Some("opportunity") => {
                 told.found += 1;
+                told.found_in.insert(hash("block_hash")?);
                 let is_late = orphaned.contains(&hash("block_hash")?);
                 told.crossed += usize::from(is_late && !has_newer);
                 if is_late && has_newer {
@@ -232,6 +338,43 @@ mod tests {
         let sent = format!(r#"{{"type":"outcome","block_hash":"{B}","verdict":"would_send"}}"#);
         check(&[a.clone(), b.clone(), reorg.clone(), sent], false);
         check(&[a, b.clone(), reorg, found(B), b], true);
+    }
+
+    #[test]
+    fn a_lost_market_lasts_until_it_is_whole() {
+        let log = r#"{"message":"the market is lost; nothing is found","seq":7}
+{"message":"what prices come from is lost; nothing","seq":9}
+{"message":"the market is whole again","seq":12}
+{"message":"the market is lost; nothing is found","seq":20}"#;
+        assert_eq!(lost_spans(log), [(7, 12), (20, u64::MAX), (9, u64::MAX)]);
+        let hash: B256 = A.parse().expect("a hash");
+        let check = |seqs: &[u64], is_right| {
+            let told = Told { found_in: [hash].into(), ..Told::default() };
+            let recorded = [(hash, seqs.to_vec())].into();
+            let judged = judge_silence(
+                log.lines().next().unwrap_or_default(),
+                &recorded,
+                &told,
+                &mut Judged::default(),
+            );
+            assert_eq!(judged.is_ok(), is_right, "{seqs:?}");
+        };
+        check(&[6], true);
+        check(&[7], false);
+        check(&[5, 8], true);
+    }
+
+    #[test]
+    fn restarts_are_timed_and_those_on_a_failing_disk_apart() {
+        let log = r#"{"message":"failed; restarting","actor":"state"}
+{"message":"at work again","actor":"state","took_us":1200000}
+{"message":"failed; restarting","actor":"oracle"}
+{"message":"the journal cannot be written; nothing is acted upon"}
+{"message":"the journal can be written again"}
+{"message":"at work again","actor":"oracle","took_us":1300000}"#;
+        let mut restarts = Restarts::default();
+        read_restarts(log, &mut restarts);
+        assert_eq!((restarts.late(), restarts.times.len(), restarts.on_a_failing_disk.len()), (1, 1, 1));
     }
 
     #[test]

@@ -31,6 +31,11 @@ impl Ledger {
         self.0.get(&kind).map_or(0, |cases| cases.len() + 2 * bitten(cases))
     }
 
+    /// How often it bit.
+    pub(super) fn bites_of(&self, kind: Kind) -> usize {
+        self.0.get(&kind).map_or(0, |cases| bitten(cases))
+    }
+
     /// Faults that bit.
     pub(super) fn bites(&self) -> u64 {
         self.0.values().flatten().filter(|case| case.bit).count() as u64
@@ -38,8 +43,12 @@ impl Ledger {
 
     /// How often the kind bit that bit least.
     pub(super) fn least(&self, kinds: &[Kind], skipped: &[Kind]) -> usize {
-        let bites = |kind: &Kind| self.0.get(kind).map_or(0, |cases| bitten(cases));
-        kinds.iter().filter(|kind| !skipped.contains(kind)).map(bites).min().unwrap_or_default()
+        kinds
+            .iter()
+            .filter(|kind| !skipped.contains(kind))
+            .map(|kind| self.bites_of(*kind))
+            .min()
+            .unwrap_or_default()
     }
 
     pub(super) fn table(&self) -> String {

@@ -1,6 +1,6 @@
 //! The lives of the process, one after the other on the same journal, and what can be seen of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 use anyhow::{Context, bail, ensure};
+use headwater_events::Grade;
 use serde_json::Value;
 use tokio::time::{Instant, interval};
 
@@ -18,6 +19,9 @@ use crate::workflows::{Process, beside_us};
 
 /// How often the files are looked into.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// Until a failure of an actor no longer counts, and some more.
+pub(super) const GIVEN_UP_AFTER: Duration = Duration::from_secs(11);
 
 /// Lines of a log that a failure shows.
 const SHOWN: usize = 60;
@@ -104,11 +108,36 @@ pub(super) struct Shown {
     pub(super) tasks: Option<u64>,
 }
 
+/// How complete the lives want their blocks, by turns.
+#[derive(Default)]
+struct Grades {
+    now: Option<(Grade, Instant)>,
+    /// How long each was in force.
+    lived: BTreeMap<Grade, Duration>,
+}
+
+impl Grades {
+    /// The one that was in force for the shortest time so far.
+    fn next(&mut self, now: Instant) -> Grade {
+        if let Some((grade, since)) = self.now.take() {
+            *self.lived.entry(grade).or_default() += now.duration_since(since);
+        }
+        let lived = |grade: &Grade| self.lived.get(grade).copied().unwrap_or_default();
+        let next = [Grade::Matched, Grade::Proven, Grade::Assumed].into_iter().min_by_key(lived);
+        let next = next.unwrap_or(Grade::Matched);
+        self.now = Some((next, now));
+        next
+    }
+}
+
 /// The process as it is now.
 pub(super) struct Lives {
     folder: PathBuf,
     pub(super) disk: Disk,
     planted: Option<String>,
+    /// The configuration of every life; at its end, in the table `ingest`, how complete blocks have to be.
+    configuration: String,
+    grades: Mutex<Grades>,
     process: Mutex<Option<(Process, ChildStdin)>>,
     shown: Arc<Mutex<Shown>>,
     count: Mutex<usize>,
@@ -118,10 +147,17 @@ pub(super) struct Lives {
 }
 
 impl Lives {
-    pub(super) fn new(folder: &Path, planted: Option<&str>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        folder: &Path,
+        planted: Option<&str>,
+        configuration: impl FnOnce(&Path) -> String,
+    ) -> anyhow::Result<Self> {
+        let disk = Disk::mount(folder.join("disk"))?;
         Ok(Self {
             folder: folder.to_owned(),
-            disk: Disk::mount(folder.join("disk"))?,
+            configuration: configuration(&disk.place().join("journal")),
+            grades: Mutex::default(),
+            disk,
             planted: planted.map(str::to_owned),
             process: Mutex::default(),
             shown: Arc::default(),
@@ -131,11 +167,12 @@ impl Lives {
         })
     }
 
-    pub(super) fn journal(&self) -> PathBuf {
-        self.disk.place().join("journal")
+    /// How complete the blocks of the present life have to be.
+    pub(super) fn grade(&self) -> Grade {
+        lock(&self.grades).now.map_or(Grade::Matched, |(grade, _)| grade)
     }
 
-    pub(super) fn config(&self) -> PathBuf {
+    fn config(&self) -> PathBuf {
         self.folder.join("headwater.toml")
     }
 
@@ -160,6 +197,12 @@ impl Lives {
     pub(super) fn start(&self) -> anyhow::Result<()> {
         let life = self.count();
         *lock(&self.count) += 1;
+        let grade = match lock(&self.grades).next(Instant::now()) {
+            Grade::Proven => "proven",
+            Grade::Matched => "matched",
+            Grade::Assumed => "assumed",
+        };
+        fs::write(self.config(), format!("{}completeness = {grade:?}\n", self.configuration))?;
         File::create(self.results(life))?;
         let mut command = self.disk.command(&beside_us("headwater-chaos")?);
         command.args(["run", "--config"]).arg(self.config()).arg("--ndjson").arg(self.results(life));
@@ -212,9 +255,22 @@ impl Lives {
         lock(&self.process).as_mut().map_or(Ok(false), |(process, _)| process.has_ended())
     }
 
-    fn ending(&self) -> String {
-        let ending = lock(&self.process).as_mut().map(|(process, _)| process.ending());
-        format!("{ending:?}")
+    /// How the process has ended, for how long it lived, and what it left.
+    pub(super) fn ending(&self) -> String {
+        let life = self.count().saturating_sub(1);
+        let ending = lock(&self.process).as_mut().map(|(process, _)| (process.id(), process.ending()));
+        let lived = lock(&self.grades).now.map(|(grade, since)| (grade, since.elapsed()));
+        let bytes = |path: PathBuf| fs::metadata(path).map(|file| file.len()).ok();
+        format!(
+            "life {life}: process and end {ending:?}, grade and age {lived:?}, bytes of its log {:?}, of its results {:?}",
+            bytes(self.log(life)),
+            bytes(self.results(life))
+        )
+    }
+
+    /// The exit code of a process that has ended by itself.
+    pub(super) fn exit_code(&self) -> Option<i32> {
+        lock(&self.process).as_mut().and_then(|(process, _)| process.ending().ok().flatten()?.code())
     }
 
     /// Ctrl-C, and a good end.
@@ -265,15 +321,24 @@ impl Lives {
             found = self.until(patience, found) => found,
             ended = ended => {
                 ended?;
-                let life = self.count() - 1;
-                bail!("life {life} ended by itself ({}):\n{}", self.ending(), self.last_words())
+                bail!("it ended by itself: {}\n{}", self.ending(), self.last_words())
             }
         }
     }
 
-    /// The end of the newest log.
+    /// The end of the newest log; if that says nothing, of the one before too.
     pub(super) fn last_words(&self) -> String {
-        let text = fs::read_to_string(self.log(self.count().saturating_sub(1))).unwrap_or_default();
+        let newest = self.count().saturating_sub(1);
+        match self.words_of(newest) {
+            words if words.is_empty() && newest > 0 => {
+                format!("(nothing; before it:)\n{}", self.words_of(newest - 1))
+            }
+            words => words,
+        }
+    }
+
+    fn words_of(&self, life: usize) -> String {
+        let text = String::from_utf8_lossy(&fs::read(self.log(life)).unwrap_or_default()).into_owned();
         let is_noise = |line: &&str| !line.contains("\"sampled\"") && !line.contains("a lag is repaired");
         let lines: Vec<&str> = text.lines().filter(is_noise).collect();
         lines[lines.len().saturating_sub(SHOWN)..].join("\n")
@@ -350,6 +415,13 @@ impl Shown {
         if let Some(head) = hash("new_head") {
             self.reorgs.push((now, head));
         }
+    }
+
+    /// How often an actor failed in the time after which failures no longer count.
+    pub(super) fn failures(&self, actor: &str) -> usize {
+        let (now, named) = (Instant::now(), format!("\"actor\":\"{actor}\""));
+        let recent = self.log.iter().rev().take_while(|(at, _)| now.duration_since(*at) < GIVEN_UP_AFTER);
+        recent.filter(|(_, line)| line.contains("failed; restarting") && line.contains(&named)).count()
     }
 
     /// When a line with all these words was logged, at `from` or behind.

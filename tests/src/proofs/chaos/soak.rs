@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, sleep};
 
 use super::{Plan, Stage, judge, keep, runtime};
 use crate::proof::{Proof, ProofArgs, Report};
@@ -20,11 +20,14 @@ pub const SOAK: Proof = Proof {
 /// Without `--minutes`.
 const MINUTES: u64 = 30;
 const SAMPLE: Duration = Duration::from_secs(8);
-const EVERY: Duration = Duration::from_secs(1);
 /// Of the whole time; the rings and the histories fill meanwhile.
 const WARM_UP: f64 = 1.0 / 3.0;
-/// Samples of which the median is one point of the fit, so that neighbours do not repeat each other.
-const WINDOW: usize = 20;
+/// From one lull to the next, so many in a full run.
+const LULLS: u32 = 36;
+/// Of what a fault needed for itself, nothing is left after so long; a look is taken then.
+const CALMED: Duration = Duration::from_secs(4);
+const LOOKS: usize = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// MiB an hour.
 const MOST_GROWTH: f64 = 1.0;
 /// Tasks and descriptors that the medians of the first and the last third may lie apart.
@@ -47,31 +50,28 @@ async fn soak(plan: &Plan, is_sample: bool) -> anyhow::Result<Report> {
     let stage = Stage::start(plan, folder.path()).await?;
     let process = stage.lives.id().context("nobody lives")?;
     let mut samples = Vec::new();
+    let lulls = if is_sample { 2 } else { LULLS };
+    let pause = plan.length / lulls - CALMED.min(plan.length / (2 * lulls));
     let raged = tokio::select! {
         raged = stage.rage(plan) => raged,
-        sampled = watch(&stage, process, &mut samples) => sampled,
+        sampled = watch(&stage, process, pause, &mut samples) => sampled,
     };
     raged.inspect_err(|_| keep(folder.path(), plan))?;
     stage.settle().await?;
     judge::judge(&stage.chain(), &stage.lives).inspect_err(|_| keep(folder.path(), plan))?;
     ensure!(stage.lives.count() == 1, "it did not live through");
-    let seen = Seen::of(&samples).context("too few samples")?;
     let mut lines = vec![stage.ledger().table()];
-    lines.extend(seen.lines());
-    let report = Report {
-        checked: samples.len() as u64,
-        floor: plan.length.as_secs() * 9 / 10,
-        skipped: 0,
-        seed: plan.seed,
-        lines,
-    };
+    let seen = Seen::of(&samples);
+    lines.extend(seen.iter().flat_map(Seen::lines));
+    let floor = if is_sample { 1 } else { u64::from(lulls) * 2 / 3 };
+    let report = Report { checked: samples.len() as u64, floor, skipped: 0, seed: plan.seed, lines };
     if !is_sample {
-        seen.judge().with_context(|| report.to_string())?;
+        seen.context("too few lulls")?.judge().with_context(|| report.to_string())?;
     }
     Ok(report)
 }
 
-/// What the process held at a moment.
+/// What the process held in a lull.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Sample {
     hours: f64,
@@ -80,22 +80,45 @@ struct Sample {
     tasks: f64,
 }
 
-async fn watch(stage: &Stage, process: u32, samples: &mut Vec<Sample>) -> anyhow::Result<()> {
+/// Looks at the process in one lull after the other. Under faults its memory rises and falls by tens of MiB, and whether the
+/// least that it needs grows could not be told for hours.
+async fn watch(
+    stage: &Stage,
+    process: u32,
+    pause: Duration,
+    samples: &mut Vec<Sample>,
+) -> anyhow::Result<()> {
     let began = Instant::now();
-    let mut ticks = interval(EVERY);
     loop {
-        ticks.tick().await;
-        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-        let kib: f64 = resident.trim().trim_end_matches("kB").trim().parse()?;
-        let Some(tasks) = stage.lives.shown().tasks else { continue };
+        sleep(pause).await;
+        let _calm = stage.calm.write().await;
+        stage.until_caught_up(Instant::now()).await?;
+        sleep(CALMED.min(pause)).await;
+        let mut looks = Vec::with_capacity(LOOKS);
+        for _ in 0..LOOKS {
+            sleep(BETWEEN_LOOKS).await;
+            looks.push(look(stage, process, began)?);
+        }
+        let of = |value: fn(&Sample) -> f64| median(&looks, value);
         samples.push(Sample {
-            hours: began.elapsed().as_secs_f64() / 3_600.0,
-            resident_mib: kib / 1_024.0,
-            descriptors: fs::read_dir(format!("/proc/{process}/fd"))?.count() as f64,
-            tasks: tasks as f64,
+            hours: of(|one| one.hours),
+            resident_mib: of(|one| one.resident_mib),
+            descriptors: of(|one| one.descriptors),
+            tasks: of(|one| one.tasks),
         });
     }
+}
+
+fn look(stage: &Stage, process: u32, began: Instant) -> anyhow::Result<Sample> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let kib: f64 = resident.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(Sample {
+        hours: began.elapsed().as_secs_f64() / 3_600.0,
+        resident_mib: kib / 1_024.0,
+        descriptors: fs::read_dir(format!("/proc/{process}/fd"))?.count() as f64,
+        tasks: stage.lives.shown().tasks.context("it does not tell its tasks")? as f64,
+    })
 }
 
 /// What the samples behind the warm-up say.
@@ -107,21 +130,14 @@ struct Seen {
     /// Medians of the first and the last third.
     descriptors: (f64, f64),
     tasks: (f64, f64),
-    /// Medians of resident memory over equal parts of the whole time, the warm-up included.
+    /// Resident memory in each lull, those of the warm-up included.
     course: Vec<f64>,
 }
-
-/// Parts of the whole time that are told.
-const PARTS: usize = 15;
 
 impl Seen {
     fn of(samples: &[Sample]) -> Option<Self> {
         let warm = &samples[(samples.len() as f64 * WARM_UP) as usize..];
-        let window = WINDOW.min(warm.len() / 4).max(1);
-        let points: Vec<(f64, f64)> = warm
-            .chunks_exact(window)
-            .map(|chunk| (median(chunk, |one| one.hours), median(chunk, |one| one.resident_mib)))
-            .collect();
+        let points: Vec<(f64, f64)> = warm.iter().map(|one| (one.hours, one.resident_mib)).collect();
         let third = (warm.len() / 3).max(1);
         let thirds = |value: fn(&Sample) -> f64| {
             Some((median(warm.get(..third)?, value), median(warm.get(warm.len() - third..)?, value)))
@@ -131,10 +147,7 @@ impl Seen {
             resident: thirds(|one| one.resident_mib)?,
             descriptors: thirds(|one| one.descriptors)?,
             tasks: thirds(|one| one.tasks)?,
-            course: samples
-                .chunks(samples.len().div_ceil(PARTS))
-                .map(|chunk| median(chunk, |one| one.resident_mib))
-                .collect(),
+            course: samples.iter().map(|one| one.resident_mib).collect(),
         })
     }
 
@@ -144,13 +157,13 @@ impl Seen {
         let course: Vec<_> = self.course.iter().map(|mib| format!("{mib:.1}")).collect();
         vec![
             format!(
-                "resident memory grows by {slope:.2} MiB an hour (Theil–Sen over medians of {WINDOW} s, 95 % interval {low:.2} to {high:.2})"
+                "resident memory grows by {slope:.2} MiB an hour (Theil–Sen over the lulls, 95 % interval {low:.2} to {high:.2})"
             ),
             format!(
                 "medians of the first and the last third behind the warm-up: {} MiB",
                 pair(self.resident)
             ),
-            format!("its course from the start on, in MiB: {}", course.join(" ")),
+            format!("in each lull from the start on, in MiB: {}", course.join(" ")),
             format!("descriptors {}, tasks {}", pair(self.descriptors), pair(self.tasks)),
         ]
     }
@@ -190,14 +203,14 @@ mod tests {
     use super::*;
 
     fn samples(growth: f64, more_tasks: f64) -> Vec<Sample> {
-        let sample = |second: u32| {
-            let hours = f64::from(second) / 3_600.0;
-            let spike = if second.is_multiple_of(7) { 30.0 } else { 0.0 };
-            let noise = f64::from(second * 7_919 % 13) / 100.0;
+        let sample = |lull: u32| {
+            let hours = f64::from(50 * lull) / 3_600.0;
+            let spike = if lull.is_multiple_of(7) { 30.0 } else { 0.0 };
+            let noise = f64::from(lull * 7_919 % 13) / 100.0;
             let tasks = 20.0 + more_tasks * hours;
             Sample { hours, resident_mib: 50.0 + growth * hours + spike + noise, descriptors: 30.0, tasks }
         };
-        (0..1_800).map(sample).collect()
+        (0..LULLS).map(sample).collect()
     }
 
     #[test]

@@ -22,7 +22,7 @@ use headwater_bus::{
     Backlog, BlockProgress, BusConfig, EventBus, EventHandler, HandlerReport, Mailbox, Recorder,
     SnapshotWriter, Timeline, Topology,
 };
-use headwater_decoder::{Decoder, DecoderActor, DecoderMessage};
+use headwater_decoder::{Decoder, DecoderActor, DecoderMessage, Registry};
 use headwater_detectors::{Detector, DetectorActor, Pace, Wiring};
 use headwater_events::{Origin, RunId};
 use headwater_executor::{Executor, ExecutorActor, ExecutorMessage, Reports};
@@ -48,6 +48,8 @@ pub struct Parts {
     pub market: Arc<ResolvedMarket>,
     /// The strategies; each runs in an actor of its own.
     pub strategies: Vec<Strategy>,
+    /// What calls and events are decoded, beside those that configuration and market name.
+    pub registry: Registry,
     /// Labels this run.
     pub run_id: RunId,
     /// The sequence number that the source begins with.
@@ -147,6 +149,7 @@ impl Bot {
             config,
             market: contracts,
             strategies,
+            registry,
             run_id,
             first_seq,
             earlier,
@@ -303,10 +306,10 @@ impl Bot {
         });
 
         // Decoder: what each block did, to every detector.
-        let routers = contracts.routers.iter().chain(&config.decoder.routers).copied().collect::<Vec<_>>();
+        let decoder = Decoder::with_registry(config.decoder.extend(registry, &contracts.routers));
         let decoder_timeline = timeline.clone();
         let decoder = system.spawn(decoder_mail, RestartPolicy::default(), move |_| {
-            let (decoder, decoded) = (Decoder::new(routers.iter().copied()), decoded.clone());
+            let (decoder, decoded) = (decoder.clone(), decoded.clone());
             let timeline = decoder_timeline.clone();
             async move { Ok(DecoderActor::new(decoder, decoded, timeline)) }
         });

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use headwater_actor::Quarantine;
 use headwater_bus::{BusConfig, clock};
+use headwater_decoder::Registry;
 use headwater_detectors::{Arbitrage, Pace};
 use headwater_events::{BusEvent, MarketLoaded, RunId};
 use headwater_journal::{Examined, Info, JournalError, Recording, SetAside, TornTail, examine};
@@ -199,6 +200,7 @@ pub async fn topology(config: Config) -> anyhow::Result<Vec<headwater_bus::EdgeR
     let market = Arc::new(market);
     let parts = Parts {
         strategies: bundled_strategies(&config, &market),
+        registry: Registry::default(),
         market: Arc::clone(&market),
         run_id: RunId(0),
         first_seq: 1,
@@ -238,6 +240,7 @@ pub fn replay_parts(config: Config, recording: &Recording, run_id: RunId) -> any
     let market = ResolvedMarket::resolve(&config.market, chain_id)?;
     Ok(Parts {
         strategies: bundled_strategies(&config, &market),
+        registry: Registry::default(),
         market: Arc::new(market),
         run_id,
         first_seq: recording.first_seq(),

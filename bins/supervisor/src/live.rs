@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use headwater_bus::clock;
+use headwater_decoder::Registry;
 use headwater_detectors::Pace;
 use headwater_events::{BusEvent, MarketLoaded, RunId};
 use headwater_ingest::{Start, parse_link};
@@ -121,6 +122,7 @@ impl Live {
         let simulator = NodeSimulator::new(Redial::new(node_config.clone()), timeout);
         let parts = Parts {
             strategies: bundled_strategies(&config, &market),
+            registry: Registry::default(),
             market: Arc::clone(&market),
             run_id,
             first_seq,

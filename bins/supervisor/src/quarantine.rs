@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use headwater_actor::{Aside, Quarantine, Quarantined};
-use headwater_decoder::Decoder;
+use headwater_decoder::{Decoder, Registry};
 use headwater_events::{AsOf, BlockEvent, BusEvent, DecodedBlock, Envelope, OpportunitySet};
 use headwater_executor::{Circumstances, Executor};
 use headwater_journal::{JournalError, Recording, SetAside, note_set_aside};
@@ -72,8 +72,8 @@ pub(crate) fn retry(
     let strategies = bundled_strategies(config, &market);
     let concerns = |name: &str| set_aside.actor == name || set_aside.from == name;
     let strategy = strategies.iter().find(|strategy| concerns(&strategy.name));
-    let routers = market.routers.iter().chain(&config.decoder.routers).copied().collect::<Vec<_>>();
-    let decode = |block: &BlockEvent, as_of| Decoder::new(routers.iter().copied()).decode(block, as_of);
+    let decoder = Decoder::with_registry(config.decoder.extend(Registry::default(), &market.routers));
+    let decode = |block: &BlockEvent, as_of| decoder.decode(block, as_of);
     let again = || -> anyhow::Result<()> {
         match (&*set_aside.actor, strategy, &event.event) {
             ("state", ..) => drop(rebuilt.world.apply(&event)?),

@@ -26,6 +26,18 @@ pub enum Malformed {
     /// Calldata or an answer that is not the ABI encoding of its types.
     #[error("not an encoding of the expected types: {0}")]
     Encoding(String),
+    /// An argument that lies beyond the end of the data.
+    #[error("an argument beyond the end of the data")]
+    Truncated,
+    /// Arguments that the contract refuses together.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// Calls or plans within one another, deeper than is taken for meant.
+    #[error("nested deeper than {0} levels")]
+    TooDeep(usize),
+    /// A call that asks for more than is taken for meant.
+    #[error("more than {0} steps and words")]
+    TooLong(usize),
 }
 
 impl From<alloy_sol_types::Error> for Malformed {

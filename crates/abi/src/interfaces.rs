@@ -52,7 +52,10 @@ sol! {
         event Deposit(address indexed dst, uint256 wad);
         event Withdrawal(address indexed src, uint256 wad);
     }
+}
 
+#[cfg(test)]
+sol! {
     /// v2-periphery, `contracts/interfaces/IUniswapV2Router01.sol` and `IUniswapV2Router02.sol`: the swap functions.
     #[sol(all_derives)]
     interface IUniswapV2Router02 {

@@ -1,11 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+pub mod calldata;
 pub mod calls;
 mod error;
 mod interfaces;
 pub mod logs;
 mod pair;
-pub mod router;
+mod words;
 
 pub use error::Malformed;
-pub use pair::{pair_address, sort_tokens};
+pub use pair::{pair_address, sort_tokens, v4_pool_id};

@@ -15,6 +15,27 @@ pub fn pair_address(factory: Address, init_code_hash: B256, token_a: Address, to
     factory.create2(keccak256(tokens), init_code_hash)
 }
 
+/// How the V4 `PoolManager` names the pool of two currencies, given in any order (v4-core `PoolId.sol`): the hash of its key.
+pub fn v4_pool_id(
+    currency_a: Address,
+    currency_b: Address,
+    fee: u32,
+    tick_spacing: i32,
+    hooks: Address,
+) -> B256 {
+    let (currency0, currency1) = sort_tokens(currency_a, currency_b);
+    let mut key = [0; 160];
+    key[..32].copy_from_slice(currency0.into_word().as_slice());
+    key[32..64].copy_from_slice(currency1.into_word().as_slice());
+    key[92..96].copy_from_slice(&fee.to_be_bytes());
+    if tick_spacing < 0 {
+        key[96..124].fill(0xff);
+    }
+    key[124..128].copy_from_slice(&tick_spacing.to_be_bytes());
+    key[128..].copy_from_slice(hooks.into_word().as_slice());
+    keccak256(key)
+}
+
 #[cfg(test)]
 mod tests {
     use alloy_primitives::{address, b256};
@@ -41,5 +62,13 @@ mod tests {
             b256!("e18a34eb0e04b04f7a0ac29a6e80748dca96319b42c54d679cb821dca90c6303"),
             address!("397ff1542f962076d0bfe58ea045ffa2d347aca0"),
         );
+    }
+
+    #[test]
+    fn a_pool_of_mainnet_has_the_name_that_its_key_hashes_to() {
+        // Native tokens and USDC at 0.05 %, without hooks.
+        let id = b256!("21c67e77068de97969ba93d4aab21826d33ca12bb9f565d8496e8fda8a82ca27");
+        assert_eq!(v4_pool_id(USDC, Address::ZERO, 500, 10, Address::ZERO), id);
+        assert_eq!(v4_pool_id(Address::ZERO, USDC, 500, 10, Address::ZERO), id);
     }
 }

@@ -1,21 +1,27 @@
+use std::sync::Arc;
+
 use alloy_primitives::Address;
-use headwater_abi::{Malformed, logs, router};
+use headwater_abi::Malformed;
+use headwater_abi::calldata::Input;
 use headwater_events::{Action, AsOf, BlockEvent, DecodedBlock, Log, Transaction};
+
+use crate::registry::{Interface, Registry};
 
 /// Turns blocks into actions. It remembers nothing of them.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    /// Ascending, without repetition.
-    routers: Vec<Address>,
+    registry: Arc<Registry>,
 }
 
 impl Decoder {
-    /// A decoder that reads the calls of `routers`.
+    /// A decoder of all that is built in, which takes `routers` for Uniswap V2's.
     pub fn new(routers: impl IntoIterator<Item = Address>) -> Self {
-        let mut routers: Vec<_> = routers.into_iter().collect();
-        routers.sort_unstable();
-        routers.dedup();
-        Self { routers }
+        Self::with_registry(Registry::default().contracts(Interface::UniswapV2Router, routers))
+    }
+
+    /// A decoder of what `registry` knows.
+    pub fn with_registry(registry: Registry) -> Self {
+        Self { registry: Arc::new(registry) }
     }
 
     /// What a block did: the call of each transaction before its logs, as they were executed.
@@ -47,20 +53,19 @@ impl Decoder {
     }
 
     fn call(&self, transaction_index: u32, transaction: &Transaction, decoded: &mut DecodedBlock) {
-        let is_call = transaction.input.len() >= 4;
-        let is_router = transaction.to.is_some_and(|to| self.routers.binary_search(&to).is_ok());
-        if !is_call || !is_router {
-            return;
-        }
-        let swap = router::swap(transaction).map(|found| {
-            decoded.unknown_calls += u32::from(found.is_none());
-            found.map(|swap| Action::RouterSwap { transaction_index, swap })
-        });
-        take(swap, decoded);
+        let Some(input) = Input::of(transaction) else { return };
+        let call = self.registry.call(&input);
+        decoded.unknown_calls += match &call {
+            Ok(Some(call)) => call.unknown(),
+            Ok(None) => u32::from(self.registry.knows(input.contract)),
+            Err(_) => 0,
+        };
+        let action = |call| Action::Call { transaction_index, contract: input.contract, call };
+        take(call.map(|call| call.map(action)), decoded);
     }
 
     fn log(&self, log: &Log, decoded: &mut DecodedBlock) {
-        let action = logs::action(log);
+        let action = self.registry.event(log);
         decoded.unknown_logs += u32::from(matches!(action, Ok(None)));
         take(action, decoded);
     }

@@ -1,7 +1,22 @@
-use alloy_primitives::{Address, U256};
+use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
 
 use crate::AsOf;
+
+mod calls;
+mod custom;
+mod feeds;
+mod lending;
+mod pools;
+
+pub use calls::{
+    AaveCall, Call, Command, Exact, FlashLoan, Guard, Instruction, Native, PaymentCall, Permit, Permit2Call,
+    Permit2Transfer, PermitDetails, Route, SignatureTransfer, SwapCall, TokenCall, V4Hop, V4Instruction,
+};
+pub use custom::{Custom, Value};
+pub use feeds::{ChainlinkAction, Transmission, TransmitKind};
+pub use lending::{AaveAction, CompoundAction};
+pub use pools::{TokenTransfer, V2Action, V3Action, V4Action, WethAction};
 
 /// What a block did, in the protocols' own words: one per block, in the order of execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +27,7 @@ pub struct DecodedBlock {
     pub actions: Vec<Action>,
     /// Logs whose shape no decoder knows.
     pub unknown_logs: u32,
-    /// Calls to a known router whose selector no decoder knows.
+    /// Calls of known contracts, and calls and commands inside decoded ones, that no decoder knows.
     pub unknown_calls: u32,
     /// Logs and calls that carry a known selector and do not decode.
     pub malformed: u32,
@@ -20,7 +35,7 @@ pub struct DecodedBlock {
     pub set_aside: bool,
 }
 
-/// One decoded call or event.
+/// One decoded call or event. Whether an emitter is what it seems to be, a proof has to tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// An event of a constant-product pool or its factory.
@@ -48,136 +63,67 @@ pub enum Action {
         /// The event.
         action: WethAction,
     },
-    /// A call to a Uniswap V2 router, as a user signed it.
-    RouterSwap {
+    /// A call of a transaction, as a user signed it. Whether it succeeded is what the logs tell.
+    Call {
         /// Place of the transaction in the block.
         transaction_index: u32,
+        /// The contract that was called.
+        contract: Address,
         /// The call.
-        swap: RouterSwap,
+        call: Call,
     },
-}
-
-/// Events of Uniswap V2 pairs and factories (v2-core `UniswapV2Pair.sol`, `UniswapV2Factory.sol`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum V2Action {
-    /// Amounts that went in and out, in smallest units.
-    Swap {
-        /// Caller of `swap`.
-        sender: Address,
-        /// Recipient of the output.
-        to: Address,
-        /// In, token 0.
-        amount0_in: U256,
-        /// In, token 1.
-        amount1_in: U256,
-        /// Out, token 0.
-        amount0_out: U256,
-        /// Out, token 1.
-        amount1_out: U256,
+    /// An event of a concentrated-liquidity pool or its factory.
+    V3 {
+        /// Place of the log in the block.
+        log_index: u32,
+        /// The contract that emitted it.
+        emitter: Address,
+        /// The event.
+        action: V3Action,
     },
-    /// The reserves after whatever happened: absolute, so that the last one of a block suffices.
-    Sync {
-        /// Reserve of token 0 (`uint112`).
-        reserve0: u128,
-        /// Reserve of token 1 (`uint112`).
-        reserve1: u128,
+    /// An event of Uniswap V4's pools.
+    V4 {
+        /// Place of the log in the block.
+        log_index: u32,
+        /// The contract that emitted it.
+        emitter: Address,
+        /// The event.
+        action: V4Action,
     },
-    /// Liquidity added.
-    Mint {
-        /// Caller of `mint`.
-        sender: Address,
-        /// Added, token 0.
-        amount0: U256,
-        /// Added, token 1.
-        amount1: U256,
+    /// An event of an Aave pool.
+    Aave {
+        /// Place of the log in the block.
+        log_index: u32,
+        /// The contract that emitted it.
+        emitter: Address,
+        /// The event.
+        action: AaveAction,
     },
-    /// Liquidity removed.
-    Burn {
-        /// Caller of `burn`.
-        sender: Address,
-        /// Recipient.
-        to: Address,
-        /// Removed, token 0.
-        amount0: U256,
-        /// Removed, token 1.
-        amount1: U256,
+    /// A liquidation in Compound.
+    Compound {
+        /// Place of the log in the block.
+        log_index: u32,
+        /// The contract that emitted it.
+        emitter: Address,
+        /// The event.
+        action: CompoundAction,
     },
-    /// A factory made a pool.
-    PairCreated {
-        /// The token with the lower address.
-        token0: Address,
-        /// The token with the higher address.
-        token1: Address,
-        /// The pool.
-        pair: Address,
-        /// How many pools the factory has now.
-        count: U256,
+    /// An event of a Chainlink aggregator.
+    Chainlink {
+        /// Place of the log in the block.
+        log_index: u32,
+        /// The contract that emitted it.
+        emitter: Address,
+        /// The event.
+        action: ChainlinkAction,
     },
-}
-
-/// ERC-20 `Transfer` (EIP-20).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenTransfer {
-    /// The token.
-    pub token: Address,
-    /// From.
-    pub from: Address,
-    /// To.
-    pub to: Address,
-    /// Smallest units.
-    pub amount: U256,
-}
-
-/// Events of WETH9.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WethAction {
-    /// Native tokens wrapped.
-    Deposit {
-        /// Whose balance grew.
-        account: Address,
-        /// Wei.
-        amount: U256,
+    /// An event that a custom bot taught the decoder.
+    Custom {
+        /// Place of the log in the block.
+        log_index: u32,
+        /// The contract that emitted it.
+        emitter: Address,
+        /// The event.
+        custom: Custom,
     },
-    /// Native tokens unwrapped.
-    Withdrawal {
-        /// Whose balance shrank.
-        account: Address,
-        /// Wei.
-        amount: U256,
-    },
-}
-
-/// A call of one of the nine swap functions of `UniswapV2Router02`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouterSwap {
-    /// The router that was called.
-    pub router: Address,
-    /// Which function.
-    pub kind: RouterSwapKind,
-    /// Exact input, or for an exact-output function the greatest that the user would pay. For the functions that
-    /// take native tokens this is the transaction's value.
-    pub amount_in: U256,
-    /// Exact output, or for an exact-input function the least that the user would accept.
-    pub amount_out: U256,
-    /// The tokens, from input to output.
-    pub path: Vec<Address>,
-    /// Recipient.
-    pub to: Address,
-    /// Seconds since the Unix epoch after which the call reverts.
-    pub deadline: U256,
-}
-
-/// The swap functions of `UniswapV2Router02` (v2-periphery).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names are the contract's own")]
-pub enum RouterSwapKind {
-    ExactTokensForTokens,
-    TokensForExactTokens,
-    ExactEthForTokens,
-    TokensForExactEth,
-    ExactTokensForEth,
-    EthForExactTokens,
-    ExactTokensForTokensSupportingFeeOnTransfer,
-    ExactEthForTokensSupportingFeeOnTransfer,
-    ExactTokensForEthSupportingFeeOnTransfer,
 }

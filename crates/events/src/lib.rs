@@ -18,7 +18,12 @@ mod market;
 mod planted;
 mod system;
 
-pub use action::{Action, DecodedBlock, RouterSwap, RouterSwapKind, TokenTransfer, V2Action, WethAction};
+pub use action::{
+    AaveAction, AaveCall, Action, Call, ChainlinkAction, Command, CompoundAction, Custom, DecodedBlock,
+    Exact, FlashLoan, Guard, Instruction, Native, PaymentCall, Permit, Permit2Call, Permit2Transfer,
+    PermitDetails, Route, SignatureTransfer, SwapCall, TokenCall, TokenTransfer, Transmission, TransmitKind,
+    V2Action, V3Action, V4Action, V4Hop, V4Instruction, Value, WethAction,
+};
 pub use chain::{
     BlockEvent, Grade, Header, Log, PendingTxEvent, Reconnected, ReorgEvent, SourceGap, Topics, Transaction,
 };

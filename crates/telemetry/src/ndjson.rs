@@ -8,7 +8,7 @@ use headwater_events::{BusEvent, Envelope};
 
 pub use self::sink::{NdjsonError, NdjsonSink};
 #[cfg(test)]
-pub(crate) use self::views::V2_SWAP;
+pub(crate) use self::views::SWAPS;
 use self::views::{BlockView, GapView, OpportunityView, OutcomeView, ReorgView};
 pub(crate) use self::views::{reason, swaps, verdict};
 use crate::in_flight::InFlight;

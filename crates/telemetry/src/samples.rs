@@ -6,7 +6,7 @@ use headwater_events::{
     Simulated, Verdict,
 };
 
-use crate::ndjson::V2_SWAP;
+use crate::ndjson::SWAPS;
 
 pub(crate) fn hash(name: u64) -> B256 {
     B256::repeat_byte(u8::try_from(name).expect("a small name"))
@@ -34,7 +34,7 @@ pub(crate) fn block(number: u64) -> BusEvent {
             logs_bloom: Bloom::ZERO,
         },
         transactions: vec![],
-        logs: vec![log(V2_SWAP, 0), log(B256::ZERO, 1)],
+        logs: vec![log(SWAPS[0], 0), log(B256::ZERO, 1)],
         grade: Grade::Matched,
     })
 }

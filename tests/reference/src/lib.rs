@@ -2,6 +2,7 @@
 
 pub mod anvil;
 pub mod arbitrage;
+pub mod calldata;
 pub mod digest;
 pub mod executed;
 pub mod fake_node;

@@ -19,6 +19,7 @@ use headwater_reference::fake_node::{
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -84,7 +85,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         seed: args.seed,
         lines: vec![
             format!("{blocks} blocks whole and {cuts} cut after a Sync, each served to a bot of its own"),
-            format!("{counted} V2 swaps, block by block as many as in the truth"),
+            format!("{counted} swaps of V2 and V3, block by block as many as in the truth"),
             format!("{known} known cycles above 0.0001 WETH found at 99.9 % of their profit or more"),
             format!(
                 "{cycles} cycles of the exhaustive search on the same reserves: all found, none invented"
@@ -255,7 +256,7 @@ struct Data {
 struct Recorded {
     number: u64,
     json: Value,
-    /// Uniswap V2 swaps.
+    /// Swaps of Uniswap V2 and V3.
     swaps: u64,
     syncs: Vec<SyncLog>,
     arbitrages: Arbitrages,
@@ -346,19 +347,15 @@ impl Recorded {
         }
         #[derive(Deserialize)]
         struct Truth {
-            swaps: Vec<SwapLog>,
+            swaps: Vec<IgnoredAny>,
             syncs: Vec<SyncLog>,
-        }
-        #[derive(Deserialize)]
-        struct SwapLog {
-            kind: String,
         }
         let block = File::open(directory.join(format!("blocks/{number}.json.gz")))?;
         let truth: TruthFile = read_json(&directory.join(format!("truth/{number}.json")))?;
         Ok(Self {
             number,
             json: serde_json::from_reader(GzDecoder::new(block)).context("the block")?,
-            swaps: truth.own.swaps.iter().filter(|swap| swap.kind == "v2").count() as u64,
+            swaps: truth.own.swaps.len() as u64,
             syncs: truth.own.syncs,
             arbitrages: read_json(&directory.join(format!("truth/arb_{number}.json")))?,
         })

@@ -1,8 +1,10 @@
 //! Real blocks decoded, against what independent classifiers saw in them.
 //!
 //! The directory holds `blocks/<n>.json.gz` (`block` with its transactions, `receipts`) and `truth/<n>.json`
-//! (`own.swaps`, `own.syncs`), as JSON-RPC writes them.
+//! (`own.swaps`, `own.syncs`, `own.liquidations`, `own.answers`), as JSON-RPC writes them. Where logs were rebuilt, the price, tick and liquidity of V3
+//! swaps are estimates, so that only their amounts are compared.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -11,14 +13,18 @@ use anyhow::{Context, ensure};
 use flate2::read::GzDecoder;
 use headwater_decoder::Decoder;
 use headwater_events::{
-    Action, AsOf, BlockEvent, DecodedBlock, Grade, Header, Log, Topics, Transaction, V2Action,
+    AaveAction, Action, AsOf, BlockEvent, ChainlinkAction, CompoundAction, DecodedBlock, Exact, Grade,
+    Header, Log, Route, SwapCall, Topics, Transaction, V2Action, V3Action,
 };
 use serde::Deserialize;
 
 use crate::proof::Report;
 
-/// The V2 swaps of the eight blocks. Fewer prove less than was claimed.
-const FLOOR: u64 = 74;
+/// The swaps of the eight blocks: 74 of V2 and 17 of V3. Fewer prove less than was claimed.
+const FLOOR: u64 = 91;
+
+/// The calls of routers in them that led to swaps, and the reports to aggregators.
+const CALLS_FLOOR: u64 = 37;
 
 /// Routers whose calls are decoded along: Uniswap's and SushiSwap's.
 const ROUTERS: [Address; 2] = [
@@ -26,7 +32,8 @@ const ROUTERS: [Address; 2] = [
     alloy_primitives::address!("d9e1ce17f2641f24ae83637ab66a2cca9c378b9f"),
 ];
 
-/// Compares the V2 swaps and syncs of every block in `directory`, one by one, place and amounts included.
+/// Compares the swaps, syncs, liquidations and answers of every block in `directory`, one by one, place and amounts included.
+/// What is counted are the swaps.
 ///
 /// # Errors
 ///
@@ -43,20 +50,69 @@ pub fn compare(directory: &Path) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+/// Compares what was signed with what it led to: the calls of routers with the swaps of their transactions, the reports to
+/// aggregators with their answers.
+///
+/// # Errors
+///
+/// A call that says otherwise than its logs, or a file that cannot be read.
+pub fn compare_calls(directory: &Path) -> anyhow::Result<Report> {
+    let mut report = Report { floor: CALLS_FLOOR, ..Report::default() };
+    let (mut swaps, mut reports, mut without) = (0, 0, 0);
+    for number in block_numbers(&directory.join("blocks"))? {
+        let (decoded, truth) = read(directory, number).with_context(|| format!("block {number}"))?;
+        for action in &decoded.actions {
+            let Action::Call { transaction_index, call, .. } = action else { continue };
+            let context = || format!("block {number}, transaction {transaction_index}: {call:?}");
+            let led_to = truth.swaps.iter().filter(|swap| swap.tx_index == *transaction_index);
+            let led_to: Vec<_> = led_to.collect();
+            for swap in call.swaps() {
+                // A call that failed has no logs.
+                match led_to.is_empty() {
+                    true => without += 1,
+                    false => {
+                        ensure!(led_to.iter().any(|done| done.is_of(swap)), "no such swap: {}", context())
+                    }
+                }
+                swaps += u64::from(!led_to.is_empty());
+            }
+            if let headwater_events::Call::Transmit(report) = call {
+                let mut answers = truth.answers.iter();
+                let answer =
+                    answers.find(|answer| answer.tx_index == *transaction_index).with_context(context)?;
+                ensure!(
+                    answer.answer == report.answer.to_string(),
+                    "another answer than {}: {}",
+                    answer.answer,
+                    context()
+                );
+                reports += 1;
+            }
+        }
+    }
+    report.checked = swaps + reports;
+    report.verdict()?;
+    report.lines = vec![format!(
+        "real blocks: {swaps} swaps in calls of routers and {reports} reports led to what they say; {without} swaps failed"
+    )];
+    Ok(report)
+}
+
 /// What a block holds, once it is sure that truth and decoder agree.
 struct Compared {
     swaps: u64,
     syncs: u64,
-    calls: u64,
+    liquidations: usize,
+    answers: usize,
     decoded: DecodedBlock,
 }
 
 impl Compared {
     fn line(&self, number: u64) -> String {
-        let Self { swaps, syncs, calls, decoded } = self;
+        let Self { swaps, syncs, liquidations, answers, decoded } = self;
         format!(
-            "block {number}: {swaps} swaps and {syncs} syncs as in the truth; {calls} router calls; {} unknown logs, {} \
-             unknown calls, {} malformed",
+            "block {number}: {swaps} swaps, {syncs} syncs, {liquidations} liquidations and {answers} answers as in the truth; \
+             {} unknown logs, {} unknown calls, {} malformed",
             decoded.unknown_logs, decoded.unknown_calls, decoded.malformed
         )
     }
@@ -73,26 +129,37 @@ pub(super) fn block_numbers(blocks: &Path) -> anyhow::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-fn compare_block(directory: &Path, number: u64) -> anyhow::Result<Compared> {
+fn read(directory: &Path, number: u64) -> anyhow::Result<(DecodedBlock, Truth)> {
     let block = File::open(directory.join(format!("blocks/{number}.json.gz")))?;
     let block: BlockFile = serde_json::from_reader(GzDecoder::new(block)).context("the block")?;
     let truth = File::open(directory.join(format!("truth/{number}.json")))?;
     let truth: TruthFile = serde_json::from_reader(truth).context("the truth")?;
-
     let block = block.event(number);
     let decoded = Decoder::new(ROUTERS).decode(&block, AsOf { seq: 1, number, hash: block.header.hash });
-    let swaps: Vec<_> = decoded.actions.iter().filter_map(Swap::of).collect();
-    let expected: Vec<_> = truth.own.swaps.iter().filter(|swap| swap.kind == "v2").map(Swap::from).collect();
-    ensure!(swaps == expected, "the swaps differ: decoded {swaps:#?}, expected {expected:#?}");
-    let syncs: Vec<_> = decoded.actions.iter().filter_map(Sync::of).collect();
-    ensure!(
-        syncs == truth.own.syncs,
-        "the syncs differ: decoded {syncs:#?}, expected {:#?}",
-        truth.own.syncs
-    );
+    Ok((decoded, truth.own))
+}
 
-    let calls = decoded.actions.iter().filter(|action| matches!(action, Action::RouterSwap { .. })).count();
-    Ok(Compared { swaps: swaps.len() as u64, syncs: syncs.len() as u64, calls: calls as u64, decoded })
+fn compare_block(directory: &Path, number: u64) -> anyhow::Result<Compared> {
+    let (decoded, truth) = read(directory, number)?;
+    let swaps = same("swaps", &decoded, Swap::of, truth.swaps.iter().map(Swap::from).collect())?;
+    let syncs = same("syncs", &decoded, Sync::of, truth.syncs)?;
+    let liquidations = same("liquidations", &decoded, Liquidation::of, truth.liquidations)?;
+    let answers = same("answers", &decoded, Answer::of, truth.answers.iter().map(Answer::from).collect())?;
+    // Malformed is what nobody else would have understood either.
+    ensure!(decoded.malformed == 0, "{} malformed", decoded.malformed);
+    Ok(Compared { swaps: swaps as u64, syncs: syncs as u64, liquidations, answers, decoded })
+}
+
+/// Compares what was decoded with what is true; says how much it is.
+fn same<T: PartialEq + fmt::Debug>(
+    what: &str,
+    decoded: &DecodedBlock,
+    of: fn(&Action) -> Option<T>,
+    expected: Vec<T>,
+) -> anyhow::Result<usize> {
+    let found: Vec<_> = decoded.actions.iter().filter_map(of).collect();
+    ensure!(found == expected, "the {what} differ: decoded {found:#?}, expected {expected:#?}");
+    Ok(found.len())
 }
 
 /// A swap as both sides tell it.
@@ -102,27 +169,141 @@ struct Swap {
     pool: Address,
     sender: Address,
     to: Address,
-    /// In of token 0 and 1, out of token 0 and 1.
-    amounts: [U256; 4],
+    /// V2: in of token 0 and 1, out of token 0 and 1. V3: of token 0 and 1, negative what the pool gave.
+    amounts: Vec<String>,
 }
 
 impl Swap {
     fn of(action: &Action) -> Option<Self> {
-        let Action::V2 { log_index, emitter, action } = action else { return None };
-        let V2Action::Swap { sender, to, amount0_in, amount1_in, amount0_out, amount1_out } = action else {
-            return None;
+        let (log_index, pool, sender, to, amounts) = match action {
+            Action::V2 {
+                log_index,
+                emitter,
+                action: V2Action::Swap { sender, to, amount0_in, amount1_in, amount0_out, amount1_out },
+            } => {
+                let amounts = [amount0_in, amount1_in, amount0_out, amount1_out];
+                (log_index, emitter, sender, to, amounts.map(ToString::to_string).to_vec())
+            }
+            Action::V3 {
+                log_index,
+                emitter,
+                action: V3Action::Swap { sender, recipient, amount0, amount1, .. },
+            } => (log_index, emitter, sender, recipient, vec![amount0.to_string(), amount1.to_string()]),
+            _ => return None,
         };
-        let amounts = [*amount0_in, *amount1_in, *amount0_out, *amount1_out];
-        Some(Self { log_index: *log_index, pool: *emitter, sender: *sender, to: *to, amounts })
+        Some(Self { log_index: *log_index, pool: *pool, sender: *sender, to: *to, amounts })
     }
 }
 
 impl From<&TrueSwap> for Swap {
     fn from(swap: &TrueSwap) -> Self {
-        // Of a V3 swap the amounts are signed, and not read here.
-        let amount = |place: usize| swap.raw.get(place).and_then(|raw| raw.parse().ok()).unwrap_or_default();
-        let amounts = [0, 1, 2, 3].map(amount);
-        Self { log_index: swap.log_index, pool: swap.pool, sender: swap.sender, to: swap.to, amounts }
+        let TrueSwap { log_index, pool, sender, to, .. } = *swap;
+        Self { log_index, pool, sender, to, amounts: swap.raw.clone() }
+    }
+}
+
+/// A liquidation as both sides tell it.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+struct Liquidation {
+    log_index: u32,
+    pool: Address,
+    liquidator: Address,
+    user: Address,
+    debt: Address,
+    debt_amount: String,
+    collateral: Address,
+    collateral_amount: String,
+    /// Only Aave has it.
+    receive_atoken: Option<bool>,
+}
+
+impl Liquidation {
+    fn of(action: &Action) -> Option<Self> {
+        match action {
+            Action::Aave {
+                log_index,
+                emitter,
+                action:
+                    AaveAction::LiquidationCall {
+                        collateral_asset,
+                        debt_asset,
+                        user,
+                        debt_to_cover,
+                        liquidated_collateral_amount,
+                        liquidator,
+                        receive_atoken,
+                    },
+            } => Some(Self {
+                log_index: *log_index,
+                pool: *emitter,
+                liquidator: *liquidator,
+                user: *user,
+                debt: *debt_asset,
+                debt_amount: debt_to_cover.to_string(),
+                collateral: *collateral_asset,
+                collateral_amount: liquidated_collateral_amount.to_string(),
+                receive_atoken: Some(*receive_atoken),
+            }),
+            Action::Compound {
+                log_index,
+                emitter,
+                action:
+                    CompoundAction::LiquidateBorrow {
+                        liquidator,
+                        borrower,
+                        repay_amount,
+                        collateral,
+                        seize_tokens,
+                    },
+            } => Some(Self {
+                log_index: *log_index,
+                pool: *emitter,
+                liquidator: *liquidator,
+                user: *borrower,
+                debt: *emitter,
+                debt_amount: repay_amount.to_string(),
+                collateral: *collateral,
+                collateral_amount: seize_tokens.to_string(),
+                receive_atoken: None,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// An oracle's answer as both sides tell it.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    log_index: u32,
+    aggregator: Address,
+    answer: String,
+    round_id: String,
+    updated_at: U256,
+}
+
+impl Answer {
+    fn of(action: &Action) -> Option<Self> {
+        let Action::Chainlink { log_index, emitter, action } = action else { return None };
+        let ChainlinkAction::AnswerUpdated { current, round_id, updated_at } = action else { return None };
+        Some(Self {
+            log_index: *log_index,
+            aggregator: *emitter,
+            answer: current.to_string(),
+            round_id: round_id.to_string(),
+            updated_at: *updated_at,
+        })
+    }
+}
+
+impl From<&TrueAnswer> for Answer {
+    fn from(answer: &TrueAnswer) -> Self {
+        Self {
+            log_index: answer.log_index,
+            aggregator: answer.aggregator,
+            answer: answer.answer.clone(),
+            round_id: answer.round_id.clone(),
+            updated_at: U256::from(answer.updated_at),
+        }
     }
 }
 
@@ -159,16 +340,55 @@ struct TruthFile {
 struct Truth {
     swaps: Vec<TrueSwap>,
     syncs: Vec<Sync>,
+    #[serde(default)]
+    liquidations: Vec<Liquidation>,
+    #[serde(default)]
+    answers: Vec<TrueAnswer>,
 }
 
 #[derive(Deserialize)]
 struct TrueSwap {
+    #[serde(default)]
+    tx_index: u32,
     log_index: u32,
-    kind: String,
     pool: Address,
     sender: Address,
     to: Address,
     raw: Vec<String>,
+    #[serde(default)]
+    amount_in: String,
+    #[serde(default)]
+    amount_out: String,
+    token_in: Option<Address>,
+    token_out: Option<Address>,
+}
+
+impl TrueSwap {
+    /// Whether it is the first swap, or of an exact output the last one, of what a call asks for.
+    fn is_of(&self, call: &SwapCall) -> bool {
+        let tokens = match &call.route {
+            Route::V2 { tokens, .. } | Route::V3 { tokens, .. } => tokens,
+            Route::V4 { currencies, .. } => currencies,
+        };
+        let (token, exact, (is_token, amount)) = match call.exact {
+            Exact::Input => (tokens.first(), call.amount_in, (self.token_in, &self.amount_in)),
+            Exact::Output => (tokens.last(), call.amount_out, (self.token_out, &self.amount_out)),
+        };
+        // What a token keeps for itself does not reach the pool.
+        let is_fee_kept = matches!(call.route, Route::V2 { fee_on_transfer: true, .. });
+        let Ok(amount) = amount.parse::<U256>() else { return false };
+        is_token.as_ref() == token && (amount == exact || is_fee_kept && amount < exact)
+    }
+}
+
+#[derive(Deserialize)]
+struct TrueAnswer {
+    tx_index: u32,
+    log_index: u32,
+    aggregator: Address,
+    answer: String,
+    round_id: String,
+    updated_at: u64,
 }
 
 #[derive(Deserialize)]
@@ -273,14 +493,24 @@ mod tests {
         })
     }
 
-    /// A block with a `Sync`, a V2 `Swap` and a log that nobody knows.
+    /// A block with a `Sync`, a swap of V2 and one of V3, a liquidation, an answer and a log that nobody knows.
     fn block() -> Value {
-        let swap = alloy_primitives::keccak256("Swap(address,uint256,uint256,uint256,uint256,address)");
-        let sync = alloy_primitives::keccak256("Sync(uint112,uint112)");
+        let of = |signature: &str| alloy_primitives::keccak256(signature);
         let logs = [
             log(0, &[word(77)], &[]),
-            log(1, &[sync], &[10, 20]),
-            log(2, &[swap, word(3), word(4)], &[5, 0, 0, 6]),
+            log(1, &[of("Sync(uint112,uint112)")], &[10, 20]),
+            log(
+                2,
+                &[of("Swap(address,uint256,uint256,uint256,uint256,address)"), word(3), word(4)],
+                &[5, 0, 0, 6],
+            ),
+            log(
+                3,
+                &[of("Swap(address,address,int256,int256,uint160,uint128,int24)"), word(3), word(4)],
+                &[7, 8, 1, 1, 1],
+            ),
+            log(4, &[of("LiquidateBorrow(address,address,uint256,address,uint256)")], &[3, 4, 50, 6, 60]),
+            log(5, &[of("AnswerUpdated(int256,uint256,uint256)"), word(700), word(8)], &[9]),
         ];
         json!({
             "block": { "hash": word(9), "parentHash": word(8), "transactions": [] },
@@ -289,16 +519,23 @@ mod tests {
     }
 
     fn truth(amount_out: &str, reserve1: &str) -> Value {
-        let (pool, sender, to) =
-            (Address::repeat_byte(1), Address::from_word(word(3)), Address::from_word(word(4)));
-        let v3 = json!({ "log_index": 9, "kind": "v3", "pool": pool, "sender": sender, "to": to, "raw": ["1", "-2"] });
+        let pool = Address::repeat_byte(1);
+        let [sender, to, collateral] = [3, 4, 6].map(|low| Address::from_word(word(low)));
         json!({ "own": {
             "swaps": [
                 { "log_index": 2, "kind": "v2", "pool": pool, "sender": sender, "to": to,
                   "raw": ["5", "0", "0", amount_out] },
-                v3,
+                { "log_index": 3, "kind": "v3", "pool": pool, "sender": sender, "to": to, "raw": ["7", "8"] },
             ],
             "syncs": [{ "log_index": 1, "pool": pool, "reserve0": "10", "reserve1": reserve1 }],
+            "liquidations": [
+                { "log_index": 4, "pool": pool, "liquidator": sender, "user": to, "debt": pool,
+                  "debt_amount": "50", "collateral": collateral, "collateral_amount": "60" },
+            ],
+            "answers": [
+                { "tx_index": 0, "log_index": 5, "aggregator": pool, "answer": "700", "round_id": "8",
+                  "updated_at": 9 },
+            ],
         }})
     }
 
@@ -318,15 +555,36 @@ mod tests {
     #[test]
     fn a_block_that_agrees_is_counted_and_told() {
         let report = compare_with(&truth("6", "20")).expect("both say the same");
-        assert_eq!(report.checked, 1);
-        assert!(report.lines[0].contains("1 swaps and 1 syncs"), "{:?}", report.lines);
-        assert!(report.verdict().is_err(), "one swap is below the floor");
+        assert_eq!(report.checked, 2);
+        let line = &report.lines[0];
+        assert!(line.contains("2 swaps, 1 syncs, 1 liquidations and 1 answers"), "{line}");
+        assert!(report.verdict().is_err(), "two swaps are below the floor");
     }
 
     #[test]
     fn one_wei_of_difference_is_found() {
         assert!(compare_with(&truth("7", "20")).is_err());
         assert!(compare_with(&truth("6", "21")).is_err());
+        for (list, index, field, value) in [
+            ("swaps", 1, "raw", json!(["7", "9"])),
+            ("swaps", 1, "log_index", json!(4)),
+            ("liquidations", 0, "debt_amount", json!("51")),
+            ("liquidations", 0, "collateral_amount", json!("61")),
+            ("answers", 0, "answer", json!("-700")),
+        ] {
+            let mut other = truth("6", "20");
+            other["own"][list][index][field] = value;
+            assert!(compare_with(&other).is_err(), "{list} {field}");
+        }
+    }
+
+    #[test]
+    fn a_swap_that_is_missing_or_invented_is_found() {
+        for list in ["swaps", "syncs", "liquidations", "answers"] {
+            let mut fewer = truth("6", "20");
+            fewer["own"][list] = json!([]);
+            assert!(compare_with(&fewer).is_err(), "{list}");
+        }
     }
 
     #[test]

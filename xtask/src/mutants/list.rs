@@ -91,6 +91,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "",
     },
     Mutant {
+        name: "exact-output-path-not-turned",
+        file: "crates/abi/src/calldata/routes.rs",
+        original: "    tokens.reverse();\n    fees.reverse();\n",
+        broken: "    fees.reverse();\n",
+        package: "headwater-tests",
+        tests: "decoder",
+    },
+    Mutant {
         name: "rounded-up-output",
         file: "crates/amm/src/constant_product.rs",
         original: "        Ok(numerator / denominator)\n    }\n\n    /// What the router asks",

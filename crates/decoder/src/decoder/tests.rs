@@ -1,4 +1,5 @@
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
+use headwater_abi::logs;
 use headwater_events::{Grade, Header, Topics, V2Action};
 
 use super::*;
@@ -57,7 +58,7 @@ fn sync(transaction_index: u32, log_index: u32) -> Log {
 /// The order of what was decoded: `t` and the transaction's place, or `l` and the log's.
 fn places(decoded: &DecodedBlock) -> Vec<String> {
     let place = |action: &Action| match action {
-        Action::RouterSwap { transaction_index, .. } => format!("t{transaction_index}"),
+        Action::Call { transaction_index, .. } => format!("t{transaction_index}"),
         Action::V2 { log_index, action: V2Action::Sync { .. }, .. } => format!("l{log_index}"),
         other => format!("{other:?}"),
     };

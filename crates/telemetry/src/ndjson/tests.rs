@@ -68,8 +68,14 @@ async fn check(event: BusEvent, expected: String) {
 }
 
 #[test]
-fn the_topic_is_that_of_the_signature() {
-    assert_eq!(V2_SWAP, keccak256("Swap(address,uint256,uint256,uint256,uint256,address)"));
+fn the_topics_are_those_of_the_signatures() {
+    let signatures = [
+        "Swap(address,uint256,uint256,uint256,uint256,address)",
+        "Swap(address,address,int256,int256,uint160,uint128,int24)",
+        "Swap(address,address,int256,int256,uint160,uint128,int24,uint128,uint128)",
+        "Swap(bytes32,address,int128,int128,uint160,uint128,int24,uint24)",
+    ];
+    assert_eq!(SWAPS, signatures.map(keccak256));
 }
 
 #[tokio::test]

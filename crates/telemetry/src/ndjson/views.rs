@@ -6,12 +6,22 @@ use headwater_events::{BlockEvent, Opportunity, Origin, Outcome, Refusal, ReorgE
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-/// `keccak256("Swap(address,uint256,uint256,uint256,uint256,address)")`: topic 0 of a Uniswap V2 pair's swap.
-pub(crate) const V2_SWAP: B256 = b256!("d78ad95fa46c994b6551d0da85fc275fe613ce37657fb8d5e3d130840159d822");
+/// Topic 0 of the swaps that are counted: `keccak256` of each event's canonical signature.
+pub(crate) const SWAPS: [B256; 4] = [
+    // Swap(address,uint256,uint256,uint256,uint256,address), of a Uniswap V2 pair.
+    b256!("d78ad95fa46c994b6551d0da85fc275fe613ce37657fb8d5e3d130840159d822"),
+    // Swap(address,address,int256,int256,uint160,uint128,int24), of a Uniswap V3 pool.
+    b256!("c42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67"),
+    // The same of PancakeSwap V3, with uint128,uint128 behind.
+    b256!("19b47279256b2a23a1665c810c8d55a1758940ee09377d4f8d26497a3577dc83"),
+    // Swap(bytes32,address,int128,int128,uint160,uint128,int24,uint24), of the Uniswap V4 PoolManager.
+    b256!("40e9cecb9f5f1f1c5b9c97dec2917b7ee92e57ba5563708daca94dd84ad7112f"),
+];
 
-/// How many Uniswap V2 `Swap` logs a block has, whoever emitted them.
+/// How many `Swap` logs of Uniswap V2, V3 and V4 and PancakeSwap V3 a block has, whoever emitted them.
 pub(crate) fn swaps(block: &BlockEvent) -> u64 {
-    block.logs.iter().filter(|log| log.topics.first() == Some(&V2_SWAP)).count() as u64
+    let is_swap = |topic: &B256| SWAPS.contains(topic);
+    block.logs.iter().filter(|log| log.topics.first().is_some_and(is_swap)).count() as u64
 }
 
 #[derive(Debug, Serialize)]

@@ -1,38 +1,44 @@
-use alloy_primitives::{Bytes, U256, hex};
-use alloy_sol_types::SolCall;
+use alloy_primitives::{Address, Bytes, U256, hex};
+use alloy_sol_types::{SolCall, SolInterface};
+use headwater_events::Transaction;
 use proptest::prelude::*;
 
 use super::*;
-use crate::interfaces::IUniswapV2Router02::*;
+use crate::calldata::MAX_PATH;
+use crate::interfaces::IUniswapV2Router02::{IUniswapV2Router02Calls as Function, *};
 
 const ROUTER: Address = Address::repeat_byte(0x7a);
 const VALUE: u64 = 1_000;
 
-fn read(input: &[u8]) -> Result<Option<RouterSwap>, Malformed> {
-    call(ROUTER, input, U256::from(VALUE))
+fn read(input: &[u8]) -> Result<Option<Call>, Malformed> {
+    Input::new(ROUTER, U256::from(VALUE), input).map_or(Ok(None), |input| uniswap_v2_router(&input))
 }
 
 fn path(tokens: usize) -> Vec<Address> {
     (0..tokens).map(|token| Address::left_padding_from(&token.to_be_bytes())).collect()
 }
 
-fn check(encoded: Vec<u8>, selector: &str, kind: RouterSwapKind, amount_in: u64, amount_out: u64) {
-    assert_eq!(hex::encode(&encoded[..4]), selector, "{kind:?}");
-    let expected = RouterSwap {
-        router: ROUTER,
-        kind,
+fn check(
+    encoded: Vec<u8>,
+    selector: &str,
+    (exact, native, fee_on_transfer): (Exact, Native, bool),
+    amount_in: u64,
+    amount_out: u64,
+) {
+    assert_eq!(hex::encode(&encoded[..4]), selector);
+    let expected = SwapCall {
+        exact,
         amount_in: U256::from(amount_in),
         amount_out: U256::from(amount_out),
-        path: path(3),
-        to: Address::repeat_byte(2),
-        deadline: U256::from(99),
+        route: Route::V2 { tokens: path(3), native, fee_on_transfer },
+        recipient: Some(Address::repeat_byte(2)),
+        deadline: Some(U256::from(99)),
     };
-    assert_eq!(read(&encoded), Ok(Some(expected)), "{kind:?}");
+    assert_eq!(read(&encoded), Ok(Some(Call::Swap(expected))), "{selector}");
 }
 
 #[test]
 fn all_nine_swap_functions_are_read_by_the_meaning_of_their_arguments() {
-    use RouterSwapKind as Kind;
     let (to, deadline, path) = (Address::repeat_byte(2), U256::from(99), path(3));
     let (five, seven) = (U256::from(5), U256::from(7));
     macro_rules! encode {
@@ -43,42 +49,42 @@ fn all_nine_swap_functions_are_read_by_the_meaning_of_their_arguments() {
     check(
         encode!(swapExactTokensForTokensCall { amountIn: five, amountOutMin: seven }),
         "38ed1739",
-        Kind::ExactTokensForTokens,
+        (Exact::Input, Native::None, false),
         5,
         7,
     );
     check(
         encode!(swapTokensForExactTokensCall { amountOut: seven, amountInMax: five }),
         "8803dbee",
-        Kind::TokensForExactTokens,
+        (Exact::Output, Native::None, false),
         5,
         7,
     );
     check(
         encode!(swapExactETHForTokensCall { amountOutMin: seven }),
         "7ff36ab5",
-        Kind::ExactEthForTokens,
+        (Exact::Input, Native::Input, false),
         VALUE,
         7,
     );
     check(
         encode!(swapTokensForExactETHCall { amountOut: seven, amountInMax: five }),
         "4a25d94a",
-        Kind::TokensForExactEth,
+        (Exact::Output, Native::Output, false),
         5,
         7,
     );
     check(
         encode!(swapExactTokensForETHCall { amountIn: five, amountOutMin: seven }),
         "18cbafe5",
-        Kind::ExactTokensForEth,
+        (Exact::Input, Native::Output, false),
         5,
         7,
     );
     check(
         encode!(swapETHForExactTokensCall { amountOut: seven }),
         "fb3bdb41",
-        Kind::EthForExactTokens,
+        (Exact::Output, Native::Input, false),
         VALUE,
         7,
     );
@@ -88,14 +94,14 @@ fn all_nine_swap_functions_are_read_by_the_meaning_of_their_arguments() {
             amountOutMin: seven
         }),
         "5c11d795",
-        Kind::ExactTokensForTokensSupportingFeeOnTransfer,
+        (Exact::Input, Native::None, true),
         5,
         7,
     );
     check(
         encode!(swapExactETHForTokensSupportingFeeOnTransferTokensCall { amountOutMin: seven }),
         "b6f9de95",
-        Kind::ExactEthForTokensSupportingFeeOnTransfer,
+        (Exact::Input, Native::Input, true),
         VALUE,
         7,
     );
@@ -105,7 +111,7 @@ fn all_nine_swap_functions_are_read_by_the_meaning_of_their_arguments() {
             amountOutMin: seven
         }),
         "791ac947",
-        Kind::ExactTokensForEthSupportingFeeOnTransfer,
+        (Exact::Input, Native::Output, true),
         5,
         7,
     );
@@ -130,7 +136,7 @@ fn a_path_that_claims_more_than_is_there_is_refused() {
     let length_at = 4 + 4 * 32;
     for claimed in [U256::from(4), U256::from(u32::MAX), U256::from(u64::MAX), U256::MAX] {
         input[length_at..length_at + 32].copy_from_slice(&claimed.to_be_bytes::<32>());
-        assert!(matches!(read(&input), Err(Malformed::Encoding(_))), "{claimed}");
+        assert!(matches!(read(&input), Err(Malformed::Truncated)), "{claimed}");
     }
 }
 
@@ -140,7 +146,7 @@ fn a_path_elsewhere_than_in_the_calldata_is_refused() {
     let offset_at = 4 + 32;
     for offset in [U256::from(1 << 20), U256::from(u64::MAX), U256::MAX] {
         input[offset_at..offset_at + 32].copy_from_slice(&offset.to_be_bytes::<32>());
-        assert!(matches!(read(&input), Err(Malformed::Encoding(_))), "{offset}");
+        assert!(matches!(read(&input), Err(Malformed::Truncated)), "{offset}");
     }
 }
 
@@ -167,8 +173,9 @@ fn other_functions_and_creations_are_not_swaps() {
         nonce: 0,
         gas_limit: 0,
     };
-    assert_eq!(swap(&creation), Ok(None));
-    assert!(matches!(swap(&Transaction { to: Some(ROUTER), ..creation }), Ok(Some(_))));
+    assert!(Input::of(&creation).is_none());
+    let call = Transaction { to: Some(ROUTER), ..creation };
+    assert!(matches!(uniswap_v2_router(&Input::of(&call).expect("it calls")), Ok(Some(_))));
 }
 
 proptest! {
@@ -189,10 +196,13 @@ proptest! {
             // Offsets and lengths that point inside are what reaches the depths of a decoder.
             bytes.chunks_mut(32).for_each(|word| { let keep = word.len() - 1; word[..keep].fill(0) });
         }
-        let selector = Call::selector_at(selector).expect("there are nine");
+        let selector = Function::selector_at(selector).expect("there are nine");
         let input = [&selector[..], &bytes].concat();
-        if let Ok(swap) = read(&input) {
-            prop_assert!(swap.is_some_and(|swap| (2..=MAX_PATH).contains(&swap.path.len())));
+        if let Ok(call) = read(&input) {
+            let Some(Call::Swap(SwapCall { route: Route::V2 { tokens, .. }, .. })) = call else {
+                panic!("{call:?} is no swap")
+            };
+            prop_assert!((2..=MAX_PATH).contains(&tokens.len()));
         }
     }
 }

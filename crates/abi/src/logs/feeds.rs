@@ -1,0 +1,54 @@
+//! Events of price feeds.
+
+use headwater_events::{Action, ChainlinkAction, Log};
+
+use super::{indexed, shape};
+use crate::Malformed;
+use crate::calldata::{Arguments, observations};
+use crate::words::{int256, uint32, uint256};
+
+fn chainlink(log: &Log, action: ChainlinkAction) -> Action {
+    Action::Chainlink { log_index: log.log_index, emitter: log.address, action }
+}
+
+pub(super) fn answer_updated(log: &Log) -> Result<Action, Malformed> {
+    let [updated_at] = &shape::<3, 1>(log)?;
+    let action = ChainlinkAction::AnswerUpdated {
+        current: int256(&log.topics[1]),
+        round_id: uint256(&log.topics[2]),
+        updated_at: uint256(updated_at),
+    };
+    Ok(chainlink(log, action))
+}
+
+pub(super) fn new_transmission_ocr1(log: &Log) -> Result<Action, Malformed> {
+    indexed::<2>(log)?;
+    let data = Arguments::new(&log.data);
+    data.bytes(3)?;
+    data.word(4)?;
+    let action = ChainlinkAction::NewTransmission {
+        round_id: uint32(&log.topics[1])?,
+        answer: data.int192(0)?,
+        transmitter: data.address(1)?,
+        observations: observations(data, 2)?,
+        observations_timestamp: None,
+    };
+    Ok(chainlink(log, action))
+}
+
+pub(super) fn new_transmission_ocr2(log: &Log) -> Result<Action, Malformed> {
+    indexed::<2>(log)?;
+    let data = Arguments::new(&log.data);
+    data.bytes(4)?;
+    data.int192(5)?;
+    data.word(6)?;
+    data.uint40(7)?;
+    let action = ChainlinkAction::NewTransmission {
+        round_id: uint32(&log.topics[1])?,
+        answer: data.int192(0)?,
+        transmitter: data.address(1)?,
+        observations: observations(data, 3)?,
+        observations_timestamp: Some(data.uint32(2)?),
+    };
+    Ok(chainlink(log, action))
+}

@@ -8,6 +8,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("events", &[]),
     ("amm", &[]),
+    ("lending", &[]),
     ("abi", &["events"]),
     ("market", &["events", "amm"]),
     ("bus", &["events"]),

@@ -36,7 +36,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("ractor", &["actor", "supervisor"]),
     ("tokio-tungstenite", &["node", "reference"]),
     ("hyper-util", &["node"]),
-    ("revm", &["simulation"]),
+    ("revm", &["simulation", "reference"]),
 ];
 
 fn workspace() -> Metadata {

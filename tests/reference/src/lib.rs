@@ -3,6 +3,7 @@
 pub mod anvil;
 pub mod arbitrage;
 pub mod digest;
+pub mod evm;
 pub mod executed;
 pub mod fake_node;
 pub mod journal;

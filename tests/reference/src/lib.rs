@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod aave;
 pub mod anvil;
 pub mod arbitrage;
 pub mod digest;

@@ -112,8 +112,14 @@ impl Market {
             .map_or(reserve.liquidation_threshold, |category| category.liquidation_threshold)
     }
 
+    /// Basis points, the whole included.
+    pub(crate) fn liquidation_bonus(&self, e_mode: u8, reserve: &Reserve) -> u16 {
+        self.e_mode_terms(e_mode, reserve)
+            .map_or(reserve.liquidation_bonus, |category| category.liquidation_bonus)
+    }
+
     /// Basis points (`ValidationLogic.getUserReserveLtv` in 3.6).
-    fn ltv(&self, e_mode: u8, reserve: &Reserve) -> u16 {
+    pub(crate) fn ltv(&self, e_mode: u8, reserve: &Reserve) -> u16 {
         let Some(category) = self.e_mode_terms(e_mode, reserve) else { return reserve.ltv };
         let is_zero = match self.revision() {
             Revision::V3_0 => reserve.ltv == 0,

@@ -412,3 +412,6 @@ fn set_bit(bitmap: &mut u128, reserve: ReserveId, set: bool) {
         *bitmap &= !reserve.bit();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -290,3 +290,6 @@ impl Bounds {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

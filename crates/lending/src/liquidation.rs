@@ -60,6 +60,8 @@ pub struct Liquidation {
     pub deficit: U256,
     /// Whether the collateral's balance was what limited it.
     pub collateral_capped: bool,
+    /// Whether nothing of this debt is left.
+    pub debt_cleared: bool,
     /// Of the account before the call.
     pub health_factor: U256,
 }
@@ -141,7 +143,6 @@ impl Market {
         }
         let (collateral_source, debt_source) = self.price_sources(position.e_mode, collateral, debt);
         let collateral_index = collateral.normalized_income(timestamp)?;
-        let terms = self.e_mode_terms(position.e_mode, collateral);
         Ok(Case {
             revision: self.revision(),
             account,
@@ -158,8 +159,7 @@ impl Market {
             total_debt,
             debt_unit: debt.unit()?,
             debt_price: self.price(debt_source)?,
-            liquidation_bonus: terms
-                .map_or(collateral.liquidation_bonus, |category| category.liquidation_bonus),
+            liquidation_bonus: self.liquidation_bonus(position.e_mode, collateral),
         })
     }
 
@@ -259,6 +259,7 @@ impl Case<'_> {
             scaled_protocol_fee,
             deficit: if no_collateral_left { outstanding } else { U256::ZERO },
             collateral_capped: amounts.capped,
+            debt_cleared: outstanding.is_zero() || no_collateral_left,
             health_factor: self.account.health_factor,
         })
     }
@@ -274,6 +275,7 @@ impl Case<'_> {
             if capped { (self.collateral_balance, self.debt_for_all_collateral()?) } else { (wanted, cover) };
         let fee = self.protocol_share(seized)?;
         Ok(Amounts {
+            debt,
             collateral: sub(seized, fee)?,
             fee,
             collateral_worth: self.collateral_worth(seized)?,

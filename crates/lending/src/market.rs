@@ -2,7 +2,9 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, U256};
 
-use crate::{EModeCategory, LendingError, MAX_RESERVES, Pair, Position, Reserve, ReserveId, Revision};
+use crate::{
+    CollateralTerms, EModeCategory, LendingError, MAX_RESERVES, Pair, Position, Reserve, ReserveId, Revision,
+};
 
 /// One pool: its reserves, categories, prices and accounts.
 ///
@@ -90,6 +92,35 @@ impl Market {
     /// All accounts, in the order of their addresses.
     pub fn accounts(&self) -> impl Iterator<Item = (Address, &Position)> {
         self.positions.iter().map(|(account, position)| (*account, position.as_ref()))
+    }
+
+    /// All e-mode categories that were seen.
+    pub fn e_mode_categories(&self) -> impl Iterator<Item = (u8, EModeCategory)> {
+        self.categories.iter().map(|(id, category)| (*id, *category))
+    }
+
+    /// All prices, by asset or price source.
+    pub fn prices(&self) -> impl Iterator<Item = (Address, U256)> {
+        self.prices.iter().map(|(source, price)| (*source, *price))
+    }
+
+    /// The terms on which a reserve is collateral of an account: its e-mode category's, or the reserve's own.
+    ///
+    /// # Errors
+    /// An empty place.
+    pub fn collateral_terms(
+        &self,
+        account: Address,
+        reserve: ReserveId,
+    ) -> Result<CollateralTerms, LendingError> {
+        let e_mode = self.position(account).map_or(0, |position| position.e_mode);
+        let reserve = self.reserve(reserve)?;
+        Ok(CollateralTerms {
+            reserve: reserve.id,
+            ltv: self.ltv(e_mode, reserve),
+            liquidation_threshold: self.liquidation_threshold(e_mode, reserve),
+            liquidation_bonus: self.liquidation_bonus(e_mode, reserve),
+        })
     }
 
     /// Every collateral of an account with every debt of it.

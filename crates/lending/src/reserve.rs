@@ -192,6 +192,11 @@ impl Holding {
 }
 
 impl Position {
+    /// Without holdings, in this e-mode category; zero for none.
+    pub const fn new(e_mode: u8) -> Self {
+        Self { e_mode, holdings: Vec::new() }
+    }
+
     /// In the order of the reserves.
     pub fn holdings(&self) -> &[Holding] {
         &self.holdings

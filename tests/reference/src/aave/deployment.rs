@@ -231,11 +231,11 @@ impl Builder<'_> {
         })
     }
 
-    /// Rates that make weeks count: one percent at rest, three hundred above four fifths of usage.
+    /// Rates that make weeks count: twenty percent at rest, three hundred above four fifths of usage.
     fn init_reserve(&mut self, terms: &Terms, asset: Address, world: &World) -> anyhow::Result<()> {
         let ray = |percent: u64| U256::from(10).pow(U256::from(25)) * U256::from(percent);
         let arguments =
-            (self.provider, ray(80), ray(1), ray(4), ray(300), ray(5), ray(300), ray(2), ray(8), ray(20));
+            (self.provider, ray(80), ray(20), ray(4), ray(300), ray(5), ray(300), ray(2), ray(8), ray(20));
         let strategy = self.deploy("DefaultReserveInterestRateStrategy", arguments.abi_encode_params())?;
         let input = Configurator::InitReserveInput {
             aTokenImpl: self.deploy("AToken", world.pool.abi_encode())?,
@@ -260,7 +260,7 @@ impl Builder<'_> {
     fn init_reserve_v3_6(&mut self, terms: &Terms, asset: Address, world: &World) -> anyhow::Result<()> {
         let rates = ConfiguratorV3_6::InterestRateData {
             optimalUsageRatio: 8_000,
-            baseVariableBorrowRate: 100,
+            baseVariableBorrowRate: 2_000,
             variableRateSlope1: 400,
             variableRateSlope2: 30_000,
         };

@@ -24,7 +24,7 @@ use crate::proof::{Proof, ProofArgs, Report};
 pub const LENDING: Proof = Proof {
     name: "lending",
     about: "Aave V3.0 and V3.6 on their own bytecode: accounts, liquidations to the wei, refusals, the index",
-    full_duration: "10 min",
+    full_duration: "1 min",
     run,
 };
 
@@ -33,14 +33,17 @@ struct Size {
     worlds: u64,
     users: usize,
     turns: u64,
+    /// How many accounts below the threshold are liquidated in each turn, for comparison.
+    liquidated: usize,
     /// Liquidations compared, per release.
     floor: u64,
     /// Each category, per release.
     category_floor: u64,
 }
 
-const FULL: Size = Size { worlds: 3, users: 200, turns: 300, floor: 2_000, category_floor: 20 };
-const QUICK: Size = Size { worlds: 1, users: 40, turns: 60, floor: 100, category_floor: 1 };
+const FULL: Size =
+    Size { worlds: 2, users: 200, turns: 250, liquidated: 4, floor: 5_000, category_floor: 25 };
+const QUICK: Size = Size { worlds: 1, users: 40, turns: 120, liquidated: 2, floor: 300, category_floor: 1 };
 
 /// What happened often enough has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +74,8 @@ struct Tally {
     liquidations: u64,
     refusals: u64,
     events: u64,
+    actions: u64,
+    reverted: u64,
     turns: u64,
     looked_at: u64,
     watched: u64,
@@ -94,7 +99,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
             run_world(release, &contracts, seed, &size, &mut tally)
                 .with_context(|| format!("{release:?}, world of seed {seed}"))?;
         }
-        tally.verdict(release, &size)?;
+        tally.verdict(release, &size).with_context(|| tally.lines(release, &size).join("\n"))?;
         report.checked += tally.liquidations;
         report.floor += size.floor;
         report.lines.extend(tally.lines(release, &size));
@@ -120,6 +125,8 @@ fn run_world(
         let before = follower.market.clone();
         let happened = play.turn(&mut world)?;
         tally.events += follower.follow(&mut world, &happened)? as u64;
+        tally.actions += happened.done;
+        tally.reverted += happened.reverted;
         if play.random.random_range(0..10) == 0 {
             let depth = follower.reorganise(play.random.random_range(1..=12))?;
             *tally.seen.entry(Seen::TakenBack).or_default() += depth as u64;
@@ -130,7 +137,7 @@ fn run_world(
         healthy = still;
         compare_index(&world, &mut follower, &accounts, &healthy, tally)
             .with_context(|| format!("turn {turn}"))?;
-        compare_liquidations(&mut world, &mut play, &follower.market, &accounts, &healthy, tally)
+        compare_liquidations(&mut world, &mut play, &follower.market, &accounts, &healthy, size, tally)
             .with_context(|| format!("turn {turn}"))?;
         tally.turns += 1;
     }
@@ -203,18 +210,19 @@ fn compare_index(
     Ok(())
 }
 
-/// Up to six liquidatable accounts with all their pairs, and some calls that should be refused.
+/// Some accounts below the threshold with all their pairs, and some calls that should be refused.
 fn compare_liquidations(
     world: &mut World,
     play: &mut Play,
     market: &Market,
     accounts: &[Address],
     healthy: &BTreeSet<Address>,
+    size: &Size,
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
     let timestamp = world.evm.block().timestamp;
     let below: Vec<Address> = accounts.iter().copied().filter(|account| !healthy.contains(account)).collect();
-    for _ in 0..below.len().min(6) {
+    for _ in 0..below.len().min(size.liquidated) {
         let borrower = below[play.random.random_range(0..below.len())];
         for pair in market.pairs(borrower) {
             let part = play.random.random_range(1..1_000);
@@ -312,12 +320,14 @@ impl Tally {
     }
 
     fn lines(&self, release: Release, size: &Size) -> Vec<String> {
-        let Self { accounts, liquidations, refusals, events, turns, looked_at, watched, below, seen } = self;
+        let Self { accounts, liquidations, refusals, events, actions, reverted, turns, .. } = self;
+        let Self { looked_at, watched, below, seen, .. } = self;
         let seen: Vec<_> = seen.iter().map(|(what, times)| format!("{what:?} {times}")).collect();
         let Size { worlds, users, .. } = size;
         vec![
+            format!("{release:?}: {worlds} worlds of {users} borrowers, {turns} turns"),
             format!(
-                "{release:?}: {worlds} worlds of {users} borrowers, {turns} turns, {events} events followed"
+                "  {actions} actions of users and guardians, {reverted} more reverted, {events} events followed"
             ),
             format!(
                 "  {accounts} accounts compared, number by number; after the last turn everything loaded again"

@@ -83,11 +83,11 @@ impl Play {
             }
             _ => {}
         }
-        for _ in 0..self.random.random_range(0..4) {
+        for _ in 0..self.random.random_range(0..6) {
             let user = self.user();
             self.do_something(world, user, &mut turn)?;
         }
-        if self.random.random_range(0..8) == 0 {
+        if self.random.random_range(0..4) == 0 {
             self.govern(world, &mut turn)?;
         }
         Ok(turn)
@@ -294,16 +294,16 @@ impl Play {
         let (asset, terms) = (world.reserves[place].asset, &RESERVES[place]);
         let some = self.random.random_range(0..200);
         match self.random.random_range(0..12) {
-            0 | 1 => return self.pause(world, asset, true, 0, turn),
-            2..=4 => {
+            0 => return self.pause(world, asset, true, 0, turn),
+            1..=4 => {
                 let grace = self.random.random_range(0..3) * 1_800;
                 return self.pause(world, asset, false, grace, turn);
             }
             5 => world.set_sequencer(true, 0)?,
             6 | 7 => world.set_sequencer(false, world.evm.block().timestamp)?,
             8 => {
-                let newFee = terms.protocol_fee + some;
-                let call = Configurator::setLiquidationProtocolFeeCall { asset, newFee: U256::from(newFee) };
+                let fee = U256::from(terms.protocol_fee + some);
+                let call = Configurator::setLiquidationProtocolFeeCall { asset, newFee: fee };
                 self.configure(world, &call, turn)?;
             }
             9 => {

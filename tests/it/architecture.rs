@@ -8,6 +8,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("events", &[]),
     ("amm", &[]),
+    ("lending", &[]),
     ("abi", &["events"]),
     ("market", &["events", "amm"]),
     ("bus", &["events"]),
@@ -35,7 +36,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("ractor", &["actor", "supervisor"]),
     ("tokio-tungstenite", &["node", "reference"]),
     ("hyper-util", &["node"]),
-    ("revm", &["simulation"]),
+    ("revm", &["simulation", "reference"]),
 ];
 
 fn workspace() -> Metadata {

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use alloy_primitives::{Address, B256, U256};
+use alloy_sol_types::{SolValue, sol};
+use headwater_reference::evm::{Evm, Parameters};
 use headwater_reference::rpc::Rpc;
-use headwater_tests::devnet::{self, Addresses, Devnet, Head, Trader};
+use headwater_tests::devnet::{self, Addresses, Artifacts, Devnet, Head, Recipe, Trader};
 use serde_json::{Value, json};
 
 /// A view function's answer, by its selector and one optional argument.
@@ -205,5 +207,36 @@ fn a_live_devnet_keeps_its_pace_and_reorganises() -> anyhow::Result<()> {
         "a reorg ends one higher, as a block does"
     );
     assert_eq!(heads[19], devnet.head()?);
+    Ok(())
+}
+
+#[test]
+fn contracts_that_come_as_sources_are_compiled_and_the_outcome_is_kept() -> anyhow::Result<()> {
+    sol! {
+        function balanceOf(address account) external returns (uint256 balance);
+    }
+    if !devnet::available("the compiler of the devnet")? {
+        return Ok(());
+    }
+    let recipe = Recipe {
+        contracts: &[("@uniswap/v4-core/src/test/TestERC20.sol", "TestERC20")],
+        remappings: &[],
+        optimizer_runs: 200,
+        via_ir: false,
+        evm_version: "cancun",
+    };
+    let artifacts = Artifacts::install()?;
+    let codes =
+        [artifacts.compile(&recipe)?, artifacts.compile(&recipe)?].map(|made| made[0].creation_code());
+    let [first, second] = codes;
+    assert_eq!(first?, second.as_ref().expect("the code").as_ref());
+
+    let mut evm = Evm::new(&Parameters::default());
+    let owner = Address::repeat_byte(1);
+    let token = evm.deploy(owner, &second?, &U256::from(42).abi_encode())?;
+    assert_eq!(evm.read(token, &balanceOfCall { account: owner })?, U256::from(42));
+
+    let unknown = Recipe { contracts: &[("@uniswap/v4-core/src/test/TestERC20.sol", "Nobody")], ..recipe };
+    assert!(artifacts.compile(&unknown).is_err());
     Ok(())
 }

@@ -14,6 +14,7 @@ mod graph;
 mod journal_damage;
 mod kill9;
 mod lag;
+mod lending;
 mod live;
 mod mainnet;
 mod poison;

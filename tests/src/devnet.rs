@@ -24,7 +24,7 @@ use headwater_reference::rpc::Rpc;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-pub use self::artifacts::Artifacts;
+pub use self::artifacts::{Artifacts, Recipe};
 use self::contracts::{Router, Token};
 pub use self::deployment::{Addresses, DEPLOYER, Erc20, Exchange, PAIR_INIT_CODE_HASH, Pool};
 pub use self::trader::Trader;

@@ -49,6 +49,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::live::LIVE,
     crate::proofs::mainnet::MAINNET,
     crate::proofs::recall::RECALL,
+    crate::proofs::lending::LENDING,
     crate::proofs::actors::ACTORS,
     crate::proofs::poison::POISON,
     crate::proofs::lag::LAG,

@@ -9,6 +9,7 @@ pub mod disk_full;
 pub mod journal_damage;
 pub mod kill9;
 pub mod lag;
+pub mod lending;
 pub mod live;
 pub mod mainnet;
 pub mod mainnet_swaps;

@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+pub mod aave;
 pub mod anvil;
 pub mod arbitrage;
 pub mod calldata;
 pub mod digest;
+pub mod evm;
 pub mod executed;
 pub mod fake_node;
 pub mod journal;

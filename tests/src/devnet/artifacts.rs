@@ -5,13 +5,17 @@
 //! registry. The entries of anvil's platforms other than Linux on x86-64 were added by hand, without the hash that only a download
 //! tells; npm skips them elsewhere.
 
+mod compiler;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use alloy_primitives::{Bytes, keccak256};
 use anyhow::{Context, bail, ensure};
-use serde_json::Value;
+use headwater_reference::evm::Artifact;
+
+pub use self::compiler::Recipe;
 
 const PACKAGE: &str = include_str!("../../devnet/package.json");
 const LOCK: &str = include_str!("../../devnet/package-lock.json");
@@ -33,8 +37,7 @@ impl Artifacts {
         let home = cache.join(&keccak256([PACKAGE, LOCK].concat()).to_string()[2..18]);
         let modules = home.join("node_modules");
         fs::create_dir_all(&home).with_context(|| format!("creating {}", home.display()))?;
-        let turn = File::create(home.join(".turn"))?;
-        turn.lock().context("waiting for another process that fetches the same packages")?;
+        let _turn = take_turn(&home)?;
         let finished = home.join(".finished");
         if !finished.exists() {
             fs::write(home.join("package.json"), PACKAGE)?;
@@ -88,14 +91,40 @@ impl Artifacts {
     }
 
     fn creation_code(&self, path: &str) -> anyhow::Result<Bytes> {
+        self.contract(path)?.creation_code().with_context(|| format!("the bytecode in {path}"))
+    }
+
+    /// What a package ships of a compiled contract; the path begins with the package's name.
+    ///
+    /// # Errors
+    /// A file that is not there, or holds no bytecode.
+    pub fn contract(&self, path: &str) -> anyhow::Result<Artifact> {
         let path = self.modules.join(path);
         let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let artifact: Value =
-            serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-        let code =
-            artifact["bytecode"].as_str().with_context(|| format!("no bytecode in {}", path.display()))?;
-        code.parse().with_context(|| format!("the bytecode in {} is not hexadecimal", path.display()))
+        Artifact::parse(&text).with_context(|| format!("reading {}", path.display()))
     }
+
+    /// Compiles contracts of packages that ship their sources only, with the fetched compiler, once: the outcome is kept beside
+    /// the packages. The answer is in the order of the contracts.
+    ///
+    /// # Errors
+    /// Sources that do not compile, or a contract that is not in its file.
+    pub fn compile(&self, recipe: &Recipe<'_>) -> anyhow::Result<Vec<Artifact>> {
+        let _turn = take_turn(&self.home)?;
+        let output = compiler::compile(&self.home, &self.modules, recipe)?;
+        let contracts = recipe.contracts.iter().map(|(file, name)| {
+            let json = &output["contracts"][*file][*name];
+            Artifact::from_json(json).with_context(|| format!("contract {name} of {file}"))
+        });
+        contracts.collect()
+    }
+}
+
+/// Only one process at a time fetches or compiles; the others find its work done.
+fn take_turn(home: &Path) -> anyhow::Result<File> {
+    let turn = File::create(home.join(".turn"))?;
+    turn.lock().context("waiting for another process that fetches the same packages")?;
+    Ok(turn)
 }
 
 /// Whether `npm` can be run here.
@@ -120,6 +149,8 @@ pub(super) const NO_NPM: &str = "the devnet needs Node.js (20 or newer) with npm
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

@@ -1,0 +1,86 @@
+//! Where the contracts come from: compiled in `@aave/core-v3`, compiled here from `@aave-dao/aave-v3-origin`.
+
+use headwater_reference::aave::{Contracts, Release};
+
+use crate::devnet::{Artifacts, Recipe};
+
+/// Of `@aave/core-v3`: file and contract.
+const CORE: &[(&str, &str)] = &[
+    ("protocol/configuration/PoolAddressesProvider", "PoolAddressesProvider"),
+    ("protocol/configuration/ACLManager", "ACLManager"),
+    ("protocol/pool/Pool", "Pool"),
+    ("protocol/pool/PoolConfigurator", "PoolConfigurator"),
+    ("protocol/pool/DefaultReserveInterestRateStrategy", "DefaultReserveInterestRateStrategy"),
+    ("protocol/libraries/logic/BorrowLogic", "BorrowLogic"),
+    ("protocol/libraries/logic/BridgeLogic", "BridgeLogic"),
+    ("protocol/libraries/logic/ConfiguratorLogic", "ConfiguratorLogic"),
+    ("protocol/libraries/logic/EModeLogic", "EModeLogic"),
+    ("protocol/libraries/logic/FlashLoanLogic", "FlashLoanLogic"),
+    ("protocol/libraries/logic/LiquidationLogic", "LiquidationLogic"),
+    ("protocol/libraries/logic/PoolLogic", "PoolLogic"),
+    ("protocol/libraries/logic/SupplyLogic", "SupplyLogic"),
+    ("protocol/tokenization/AToken", "AToken"),
+    ("protocol/tokenization/StableDebtToken", "StableDebtToken"),
+    ("protocol/tokenization/VariableDebtToken", "VariableDebtToken"),
+    ("misc/AaveOracle", "AaveOracle"),
+    ("protocol/configuration/PriceOracleSentinel", "PriceOracleSentinel"),
+];
+
+/// Of `@aave/core-v3`, for both releases: tokens, prices and a sequencer to play with.
+const TOYS: &[(&str, &str)] = &[
+    ("mocks/tokens/MintableERC20", "MintableERC20"),
+    ("mocks/oracle/CLAggregators/MockAggregator", "MockAggregator"),
+    ("mocks/oracle/SequencerOracle", "SequencerOracle"),
+];
+
+/// Of `@aave-dao/aave-v3-origin`: file and contract.
+const ORIGIN: &[(&str, &str)] = &[
+    ("protocol/configuration/PoolAddressesProvider", "PoolAddressesProvider"),
+    ("protocol/configuration/ACLManager", "ACLManager"),
+    ("instances/PoolInstance", "PoolInstance"),
+    ("instances/PoolConfiguratorInstance", "PoolConfiguratorInstance"),
+    ("misc/DefaultReserveInterestRateStrategyV2", "DefaultReserveInterestRateStrategyV2"),
+    ("protocol/libraries/logic/BorrowLogic", "BorrowLogic"),
+    ("protocol/libraries/logic/ConfiguratorLogic", "ConfiguratorLogic"),
+    ("protocol/libraries/logic/FlashLoanLogic", "FlashLoanLogic"),
+    ("protocol/libraries/logic/LiquidationLogic", "LiquidationLogic"),
+    ("protocol/libraries/logic/PoolLogic", "PoolLogic"),
+    ("protocol/libraries/logic/SupplyLogic", "SupplyLogic"),
+    ("instances/ATokenInstance", "ATokenInstance"),
+    ("instances/VariableDebtTokenInstance", "VariableDebtTokenInstance"),
+    ("misc/AaveOracle", "AaveOracle"),
+    ("misc/PriceOracleSentinel", "PriceOracleSentinel"),
+];
+
+const REMAPPINGS: &[&str] = &[
+    "openzeppelin-contracts/contracts/=@openzeppelin/contracts/",
+    "openzeppelin-contracts-upgradeable/contracts/=@openzeppelin/contracts-upgradeable/",
+    "solidity-utils/=@bgd-labs/solidity-utils/src/",
+];
+
+pub(super) fn contracts(artifacts: &Artifacts, release: Release) -> anyhow::Result<Contracts> {
+    let mut contracts = Contracts::default();
+    let own = if release == Release::V3_0 { CORE } else { &[] };
+    for (file, name) in own.iter().chain(TOYS) {
+        let path = format!("@aave/core-v3/artifacts/contracts/{file}.sol/{name}.json");
+        contracts.0.insert((*name).to_owned(), artifacts.contract(&path)?);
+    }
+    if release == Release::V3_6 {
+        let files: Vec<String> = ORIGIN
+            .iter()
+            .map(|(file, _)| format!("@aave-dao/aave-v3-origin/src/contracts/{file}.sol"))
+            .collect();
+        let wanted: Vec<(&str, &str)> =
+            files.iter().zip(ORIGIN).map(|(file, (_, name))| (file.as_str(), *name)).collect();
+        let recipe = Recipe {
+            contracts: &wanted,
+            remappings: REMAPPINGS,
+            optimizer_runs: 200,
+            via_ir: false,
+            evm_version: "shanghai",
+        };
+        let compiled = artifacts.compile(&recipe)?;
+        contracts.0.extend(ORIGIN.iter().map(|(_, name)| (*name).to_owned()).zip(compiled));
+    }
+    Ok(contracts)
+}

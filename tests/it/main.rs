@@ -21,3 +21,4 @@ mod reorgs;
 mod replay;
 mod silence;
 mod simulation;
+mod v3;

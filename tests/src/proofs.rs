@@ -16,3 +16,4 @@ pub mod recall;
 pub mod reorgs;
 pub mod replay;
 pub mod silence;
+pub mod v3;

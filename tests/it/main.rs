@@ -23,3 +23,4 @@ mod reorgs;
 mod replay;
 mod silence;
 mod simulation;
+mod v3;

@@ -63,6 +63,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::silence::SILENCE,
     crate::proofs::anvil::ANVIL,
     crate::proofs::decoder::DECODER,
+    crate::proofs::v3::V3,
 ];
 
 /// By name.

@@ -18,3 +18,4 @@ pub mod recall;
 pub mod reorgs;
 pub mod replay;
 pub mod silence;
+pub mod v3;

@@ -10,6 +10,7 @@ pub mod executed;
 pub mod fake_node;
 pub mod journal;
 pub mod market;
+pub mod pools;
 pub mod rebuild;
 pub mod receipts;
 pub mod rpc;

@@ -90,6 +90,32 @@ impl Artifacts {
         self.creation_code("@openzeppelin/contracts-ethereum-package/build/contracts/StandaloneERC20.json")
     }
 
+    /// `UniswapV2Factory`, which creates its pairs itself.
+    ///
+    /// # Errors
+    /// As [`Artifacts::contract`].
+    pub fn factory_v2(&self) -> anyhow::Result<Artifact> {
+        self.contract("@uniswap/v2-core/build/UniswapV2Factory.json")
+    }
+
+    /// `UniswapV3Factory`, which creates its pools itself.
+    ///
+    /// # Errors
+    /// As [`Artifacts::contract`].
+    pub fn factory_v3(&self) -> anyhow::Result<Artifact> {
+        self.contract("@uniswap/v3-core/artifacts/contracts/UniswapV3Factory.sol/UniswapV3Factory.json")
+    }
+
+    /// V4's `PoolManager`, and its authors' routers and token for tests: swaps, liquidity, token.
+    ///
+    /// # Errors
+    /// As [`Artifacts::contract`].
+    pub fn manager_v4(&self) -> anyhow::Result<[Artifact; 4]> {
+        let contract = |name: &str| self.contract(&format!("@uniswap/v4-core/out/{name}.sol/{name}.json"));
+        let [manager, swaps] = [contract("PoolManager")?, contract("PoolSwapTest")?];
+        Ok([manager, swaps, contract("PoolModifyLiquidityTest")?, contract("TestERC20")?])
+    }
+
     fn creation_code(&self, path: &str) -> anyhow::Result<Bytes> {
         self.contract(path)?.creation_code().with_context(|| format!("the bytecode in {path}"))
     }

@@ -1,0 +1,95 @@
+//! Quotes of concentrated liquidity, and our full-width division against the library's.
+
+use std::hint::black_box;
+
+use alloy_primitives::{U256, U512};
+use criterion::{Criterion, criterion_group, criterion_main};
+use headwater_amm::{
+    ConcentratedPool, Direction, PoolEvent, PoolPrice, SwapFee, Version, mul_div, sqrt_price_at_tick,
+    tick_at_sqrt_price,
+};
+
+/// Where the pool stands: about USDC in WETH.
+const TICK: i32 = 200_001;
+
+fn price(tick: i32) -> U256 {
+    sqrt_price_at_tick(tick).expect("a tick that there is")
+}
+
+/// By the product and the quotient of 512 bits that the library has.
+fn library(a: U256, b: U256, divisor: U256) -> U256 {
+    let product: U512 = a.widening_mul(b);
+    (product / U512::from(divisor)).to()
+}
+
+fn division(criterion: &mut Criterion) {
+    let liquidity = U256::from(123_456_789_012_345_678_901_234_567u128) << 96;
+    let near = liquidity + U256::from(987_654_321_987_654_321u64) * price(TICK);
+    let cases = [
+        ("384 by 256 bits", liquidity, price(TICK), near),
+        ("512 by 256 bits", U256::MAX - U256::from(5), U256::MAX >> 3, U256::MAX >> 2),
+        ("384 by 160 bits", liquidity, price(TICK + 10) - price(TICK), price(TICK + 10)),
+    ];
+    for (name, a, b, divisor) in cases {
+        assert_eq!(mul_div(a, b, divisor), Some(library(a, b, divisor)));
+        criterion.bench_function(&format!("mul_div, {name}, ours"), |bench| {
+            bench.iter(|| mul_div(black_box(a), black_box(b), black_box(divisor)))
+        });
+        criterion.bench_function(&format!("mul_div, {name}, the library's"), |bench| {
+            bench.iter(|| library(black_box(a), black_box(b), black_box(divisor)))
+        });
+    }
+    criterion
+        .bench_function("sqrt_price_at_tick", |bench| bench.iter(|| sqrt_price_at_tick(black_box(TICK))));
+    let between = price(TICK) + U256::from(1_000_000);
+    criterion
+        .bench_function("tick_at_sqrt_price", |bench| bench.iter(|| tick_at_sqrt_price(black_box(between))));
+}
+
+/// Eighty ticks, forty on each side of the price.
+fn pool() -> ConcentratedPool {
+    let (spacing, middle) = (10, TICK / 10 * 10);
+    let mut pool = ConcentratedPool::new(Version::V3, SwapFee::of_lp(500), spacing).expect("a pool");
+    let sqrt_price = price(TICK) + U256::from(123_456_789);
+    let mut follow = |event| pool.apply(&event).expect("an event of this pool");
+    follow(PoolEvent::Initialized(PoolPrice { sqrt_price, tick: TICK }));
+    for count in 1..=40 {
+        let (lower, upper) = (middle - 2 * count * spacing, middle + 2 * count * spacing);
+        follow(PoolEvent::LiquidityChanged { lower, upper, delta: 10i128.pow(18) });
+    }
+    pool
+}
+
+fn quotes(criterion: &mut Criterion) {
+    let pool = pool();
+    for direction in [Direction::ZeroForOne, Direction::OneForZero] {
+        let segments: Vec<_> = pool.segments(direction).collect();
+        for crossings in [0, 1, 5, 20] {
+            let through: U256 = segments[..crossings].iter().map(|segment| segment.amount_in).sum();
+            let amount_in = through + (segments[crossings].amount_in >> 1);
+            let quote = pool.exact_in(direction, amount_in, None).expect("a quote");
+            assert_eq!(quote.crossings as usize, crossings);
+            criterion.bench_function(&format!("exact_in, {direction:?}, {crossings} crossings"), |bench| {
+                bench.iter(|| black_box(&pool).exact_in(direction, black_box(amount_in), None))
+            });
+            let amount_out = quote.amount_out;
+            criterion.bench_function(&format!("exact_out, {direction:?}, {crossings} crossings"), |bench| {
+                bench.iter(|| black_box(&pool).exact_out(direction, black_box(amount_out), None))
+            });
+        }
+        criterion.bench_function(&format!("segments, {direction:?}, {}", segments.len()), |bench| {
+            bench.iter(|| black_box(&pool).segments(direction).count())
+        });
+    }
+    criterion.bench_function("a change of liquidity after a clone", |bench| {
+        bench.iter(|| {
+            let mut next = black_box(&pool).clone();
+            let (lower, upper) = (TICK / 10 * 10 - 20, TICK / 10 * 10 + 20);
+            next.apply(&PoolEvent::LiquidityChanged { lower, upper, delta: 1 }).expect("it fits");
+            next
+        })
+    });
+}
+
+criterion_group!(benches, division, quotes);
+criterion_main!(benches);

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod calls;
+pub mod chainlink;
 mod error;
 mod interfaces;
 pub mod logs;

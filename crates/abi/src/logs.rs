@@ -7,6 +7,7 @@ use alloy_primitives::{Address, B256, U256, b256};
 use headwater_events::{Action, Log, TokenTransfer, V2Action, WethAction};
 
 use crate::Malformed;
+use crate::chainlink::{AGGREGATOR_CONFIRMED, ANSWER_UPDATED};
 
 /// `Transfer(address indexed from, address indexed to, uint256 value)` (EIP-20). ERC-721 has the same topic and indexes
 /// the third argument as well.
@@ -31,7 +32,18 @@ pub const DEPOSIT: B256 = b256!("e1fffcc4923d04b559f4d29a8bfc6cda04eb5b0d3c46075
 pub const WITHDRAWAL: B256 = b256!("7fcf532c15f0a6db0bd6d0e038bea71d30d808c7d98cb3bf7268a95bf5081b65");
 
 /// The first topics of all logs that are decoded here.
-pub const TOPICS: [B256; 8] = [TRANSFER, SYNC, SWAP, MINT, BURN, PAIR_CREATED, DEPOSIT, WITHDRAWAL];
+pub const TOPICS: [B256; 10] = [
+    TRANSFER,
+    SYNC,
+    SWAP,
+    MINT,
+    BURN,
+    PAIR_CREATED,
+    DEPOSIT,
+    WITHDRAWAL,
+    ANSWER_UPDATED,
+    AGGREGATOR_CONFIRMED,
+];
 
 /// The action that a log tells of; `None` where its shape is nobody's that is known here.
 ///

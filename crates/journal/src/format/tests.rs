@@ -1,4 +1,7 @@
-use headwater_events::{MarketLoaded, MarketResynced, Reconnected, SourceGap};
+use alloy_primitives::U256;
+use headwater_events::{
+    FeedResolved, FeedRound, FeedVerdict, MarketLoaded, MarketResynced, Reconnected, SourceGap,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -46,6 +49,24 @@ fn the_bytes_on_the_disk_do_not_change() {
         hex(&record(&wrap(3, BusEvent::MarketResynced(resynced)))),
         "59000000e3be309403000000000000000100fc03ca9a3b0e0520abababababababababababababababababababababababababababababababab0214cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd0107fb2c0114efefefefefefefefefefefefefefefefefefefef00"
     );
+
+    let round = FeedRound {
+        aggregator: [0xaa; 20].into(),
+        phase: 6,
+        decimals: 8,
+        token_decimals: 18,
+        round: 300,
+        answer: Some(U256::from(7)),
+        updated_at: 1_700_000_000,
+    };
+    let feed =
+        |verdict| FeedResolved { proxy: [0xcd; 20].into(), number: 5, hash: [0xab; 32].into(), verdict };
+    assert_eq!(
+        hex(&record(&wrap(3, BusEvent::FeedResolved(feed(FeedVerdict::Accepted(round)))))),
+        "ACCEPTED"
+    );
+    let refused = feed(FeedVerdict::Refused("no".to_owned()));
+    assert_eq!(hex(&record(&wrap(3, BusEvent::FeedResolved(refused)))), "REFUSED");
 
     let block = record(&wrap(7, BusEvent::NewBlock(devnet_block(1))));
     assert_eq!((block.len(), crc32c::crc32c(&block)), (8411, 1580779584));

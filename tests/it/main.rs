@@ -15,6 +15,7 @@ mod kill9;
 mod lag;
 mod live;
 mod mainnet;
+mod oracle;
 mod poison;
 mod recall;
 mod reorgs;

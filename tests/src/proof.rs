@@ -61,6 +61,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::journal_damage::JOURNAL_DAMAGE,
     crate::proofs::silence::SILENCE,
     crate::proofs::anvil::ANVIL,
+    crate::proofs::oracle::ORACLE,
 ];
 
 /// By name.

@@ -11,6 +11,7 @@ pub mod lag;
 pub mod live;
 pub mod mainnet;
 pub mod mainnet_swaps;
+pub mod oracle;
 pub mod poison;
 pub mod recall;
 pub mod reorgs;

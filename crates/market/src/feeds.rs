@@ -43,6 +43,8 @@ pub enum FeedReading {
     Moved,
     /// Its last round.
     Round(FeedRound),
+    /// It could be read once, and cannot any longer.
+    Lost,
 }
 
 impl FeedReading {
@@ -50,7 +52,7 @@ impl FeedReading {
     pub fn round(&self) -> Option<&FeedRound> {
         match self {
             Self::Round(round) => Some(round),
-            Self::Unknown | Self::Refused | Self::Moved => None,
+            Self::Unknown | Self::Refused | Self::Moved | Self::Lost => None,
         }
     }
 }
@@ -69,10 +71,10 @@ pub struct Feeds {
 /// A token's price as its feed gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedPrice {
-    /// There is no feed of it, or nothing is known of the feed or of the one by which it becomes a price in the native token.
+    /// There is no feed of it, or the feed, or the one by which it becomes a price in the native token, was never read.
     Unknown,
-    /// The feed, or the one by which it becomes a price in the native token, is silent for too long, says nothing above zero, or
-    /// has just changed its aggregator.
+    /// The feed, or the one by which it becomes a price in the native token, is silent for too long, says nothing above zero, has
+    /// just changed its aggregator, or cannot be read any longer.
     Stale,
     /// It has one.
     Fresh {
@@ -138,7 +140,7 @@ impl Feeds {
     ) -> Result<(Answer, u64), FeedPrice> {
         let round = match reading {
             None | Some(FeedReading::Unknown | FeedReading::Refused) => return Err(FeedPrice::Unknown),
-            Some(FeedReading::Moved) => return Err(FeedPrice::Stale),
+            Some(FeedReading::Moved | FeedReading::Lost) => return Err(FeedPrice::Stale),
             Some(FeedReading::Round(round)) => round,
         };
         let age = now.saturating_sub(round.updated_at);
@@ -347,8 +349,9 @@ mod tests {
         let old_dollars = with(0, round(NATIVE, 8, 18, 200_000_000_000, 6_000));
         assert_eq!(old_dollars.price(&COIN, NATIVE, 10_000), FeedPrice::Stale);
         assert!(fresh(&old_dollars, GOLD, 10_000).is_some(), "it does not depend on dollars");
-        let moved = with(0, FeedReading::Moved);
-        assert_eq!(moved.price(&COIN, NATIVE, 10_000), FeedPrice::Stale);
+        for gone in [FeedReading::Moved, FeedReading::Lost] {
+            assert_eq!(with(0, gone).price(&COIN, NATIVE, 10_000), FeedPrice::Stale);
+        }
         for unknown in [FeedReading::Unknown, FeedReading::Refused] {
             assert_eq!(with(0, unknown).price(&COIN, NATIVE, 10_000), FeedPrice::Unknown);
             assert_eq!(with(1, unknown).price(&COIN, NATIVE, 10_000), FeedPrice::Unknown);

@@ -16,7 +16,7 @@ const MOST_FOREIGN_ANSWERS: usize = 4_096;
 const SILENT_RECHECK: BlockNumber = 10;
 
 /// Verdicts about a feed above the block below all records that are remembered at most.
-const MOST_RESOLUTIONS: usize = 8;
+const MOST_RESOLUTIONS: usize = 128;
 
 /// What is known of the Chainlink feeds, as a fold over what blocks say and what was learnt from the node, with undo.
 ///
@@ -48,6 +48,17 @@ struct Standing {
     reading: FeedReading,
     /// The block as of which it was last learnt from the node.
     resolved_at: Option<BlockNumber>,
+}
+
+impl Standing {
+    /// The same, once that was learnt from the node as of its block. A feed that was read once and cannot be any longer is no
+    /// feed that never could: what is held to it stays held back.
+    fn learning(self, learnt: FeedReading, number: BlockNumber) -> Self {
+        let was_read = !matches!(self.reading, FeedReading::Unknown | FeedReading::Refused);
+        let is_lost = was_read && learnt == FeedReading::Refused;
+        let reading = if is_lost { FeedReading::Lost } else { learnt };
+        Self { reading, resolved_at: Some(number) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -148,7 +159,7 @@ impl FeedBook {
         for (feed, standing) in before.into_iter().enumerate() {
             let mut after = self.after(feed, standing, &record);
             if let Some(resolution) = self.resolution(feed, hash) {
-                after = Standing { reading: resolution.reading, resolved_at: Some(number) };
+                after = after.learning(resolution.reading, number);
             }
             self.counts.answers += u64::from(is_news(&standing, &after));
             self.current[feed] = after;
@@ -198,7 +209,7 @@ impl FeedBook {
         self.begin(number, hash);
         let before = self.current[feed];
         if self.base == Some((number, hash)) {
-            self.settled[feed] = Standing { reading, resolved_at: Some(number) };
+            self.settled[feed] = self.settled[feed].learning(reading, number);
         } else if self.is_usable(number, hash) {
             let learnt = &mut self.learnt[feed];
             learnt.retain(|known| known.hash != hash);
@@ -231,6 +242,7 @@ impl FeedBook {
                 || match &standing.reading {
                     FeedReading::Unknown | FeedReading::Moved => true,
                     FeedReading::Refused => false,
+                    FeedReading::Lost => since >= SILENT_RECHECK,
                     FeedReading::Round(round) => {
                         let silent = timestamp.saturating_sub(round.updated_at) > **heartbeat;
                         (silent || round.answer.is_none()) && since >= SILENT_RECHECK
@@ -344,12 +356,9 @@ impl FeedBook {
     /// What is known of a feed after so many of the records.
     fn standing_after(&self, feed: usize, upto: usize) -> Standing {
         self.records.iter().take(upto).fold(self.settled[feed], |before, record| {
-            match self.resolution(feed, record.hash) {
-                Some(Resolution { number, reading, .. }) => {
-                    Standing { reading: *reading, resolved_at: Some(*number) }
-                }
-                None => self.after(feed, before, record),
-            }
+            let after = self.after(feed, before, record);
+            let learnt = self.resolution(feed, record.hash);
+            learnt.map_or(after, |learnt| after.learning(learnt.reading, learnt.number))
         })
     }
 
@@ -384,6 +393,7 @@ fn tell(text: &mut String, word: &str, proxy: &Address, standing: &Standing) {
         FeedReading::Unknown => writeln!(text, "{word} {proxy:#x} unknown"),
         FeedReading::Refused => writeln!(text, "{word} {proxy:#x} refused"),
         FeedReading::Moved => writeln!(text, "{word} {proxy:#x} moved"),
+        FeedReading::Lost => writeln!(text, "{word} {proxy:#x} lost"),
         FeedReading::Round(round) => {
             let FeedRound { aggregator, phase, decimals, token_decimals, round, answer, updated_at } = round;
             let answer = answer.map_or_else(|| "-".to_owned(), |answer| answer.to_string());

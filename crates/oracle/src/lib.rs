@@ -9,6 +9,7 @@ mod rebuild;
 mod resolver;
 #[cfg(test)]
 mod samples;
+mod ticks;
 
 pub use actor::{OracleActor, OracleMessage, OracleObserved, Wiring};
 pub use config::OracleConfig;
@@ -16,3 +17,4 @@ pub use error::{ImageError, OracleError, RebuildError};
 pub use feeds::FeedCounts;
 pub use prices::{Oracle, OracleCounts, OracleImage, PricedBlock};
 pub use resolver::{FeedResolver, FeedResolverObserved, resolve_feeds};
+pub use ticks::{ObserveError, TickObservation, TickObservations, mean_tick};

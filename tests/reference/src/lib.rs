@@ -5,6 +5,7 @@ pub mod arbitrage;
 pub mod digest;
 pub mod executed;
 pub mod fake_node;
+pub mod feeds;
 pub mod journal;
 pub mod market;
 pub mod rebuild;

@@ -215,6 +215,28 @@ fn a_feed_is_asked_when_nothing_is_known_when_it_is_silent_and_now_and_then() {
 }
 
 #[test]
+fn a_feed_that_cannot_be_read_any_longer_is_no_feed_that_never_could() {
+    let refused = |number: u64| FeedResolved {
+        verdict: FeedVerdict::Refused("it does not say its phase".to_owned()),
+        ..resolved(number, 0, OLD, 1, 1)
+    };
+    let mut never = book();
+    never.resolved(&refused(0));
+    assert_eq!(never.readings()[0], FeedReading::Refused);
+    let mut once = book();
+    once.resolved(&resolved(0, 0, OLD, 10, 100));
+    once.apply(&block(1, 0, vec![]));
+    once.resolved(&refused(1));
+    assert_eq!(once.readings()[0], FeedReading::Lost);
+    once.apply(&block(2, 0, vec![answered(OLD, 11, 110, 24)]));
+    assert_eq!(once.readings()[0], FeedReading::Lost);
+    once.resolved(&resolved(2, 0, OLD, 11, 110));
+    assert_eq!(said(&once), Some((OLD, 11, 110)));
+    assert!(once.roll_back(hash(1, 0)));
+    assert_eq!(once.readings()[0], FeedReading::Lost);
+}
+
+#[test]
 fn verdicts_about_unknown_feeds_and_forgotten_blocks_are_left() {
     let mut book = book();
     for number in 1..=70 {

@@ -377,10 +377,10 @@ impl History {
     fn make(
         &mut self,
         timestamp: u64,
-        phases: [u16; FEEDS],
-        last: [Answered; FEEDS],
+        (phases, last): ([u16; FEEDS], [Answered; FEEDS]),
         syncs: Vec<(usize, u128, u128)>,
         answers: Vec<Answered>,
+        confirmed: Vec<(Address, Address)>,
     ) -> Made {
         self.made += 1;
         let hash = hash_of(self.made);

@@ -206,7 +206,6 @@ impl FeedBook {
             FeedVerdict::Refused(_) => FeedReading::Refused,
         };
         let (number, hash) = (resolved.number, resolved.hash);
-        self.begin(number, hash);
         let before = self.current[feed];
         if self.base == Some((number, hash)) {
             self.settled[feed] = self.settled[feed].learning(reading, number);

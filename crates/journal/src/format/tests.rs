@@ -66,7 +66,10 @@ fn the_bytes_on_the_disk_do_not_change() {
         "80000000781e7ba903000000000000000100fc03ca9a3b0f14cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd0520abababababababababababababababababababababababababababababababab0014aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa060812fb2c0101200000000000000000000000000000000000000000000000000000000000000007fc00f15365"
     );
     let refused = feed(FeedVerdict::Refused("no".to_owned()));
-    assert_eq!(hex(&record(&wrap(3, BusEvent::FeedResolved(refused)))), "4100000047b062a903000000000000000100fc03ca9a3b0f14cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd0520abababababababababababababababababababababababababababababababab01026e6f");
+    assert_eq!(
+        hex(&record(&wrap(3, BusEvent::FeedResolved(refused)))),
+        "4100000047b062a903000000000000000100fc03ca9a3b0f14cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd0520abababababababababababababababababababababababababababababababab01026e6f"
+    );
 
     let block = record(&wrap(7, BusEvent::NewBlock(devnet_block(1))));
     assert_eq!((block.len(), crc32c::crc32c(&block)), (8411, 1580779584));

@@ -198,13 +198,13 @@ impl Rig {
     /// Says how many blocks it took to notice the change of phase.
     async fn story(&mut self) -> anyhow::Result<u64> {
         // Resolved at the start; strangers change nothing, the aggregator does.
-        expect(&self.block(12, &[]).await?, Some(10), true)?;
-        expect(&self.block(12, &[(STRANGER, 50, 77)]).await?, Some(10), true)?;
-        expect(&self.block(12, &[(OLD, 2, 12), (STRANGER, 51, 77)]).await?, Some(12), true)?;
-        expect(&self.block(12, &[(NEW, 9, 77)]).await?, Some(12), true)?;
+        expect(&*self.block(12, &[]).await?, Some(10), true)?;
+        expect(&*self.block(12, &[(STRANGER, 50, 77)]).await?, Some(10), true)?;
+        expect(&*self.block(12, &[(OLD, 2, 12), (STRANGER, 51, 77)]).await?, Some(12), true)?;
+        expect(&*self.block(12, &[(NEW, 9, 77)]).await?, Some(12), true)?;
         // Far from its pool the feed objects.
-        expect(&self.block(12, &[(OLD, 3, 40)]).await?, Some(40), false)?;
-        expect(&self.block(12, &[(OLD, 4, 10)]).await?, Some(10), true)?;
+        expect(&*self.block(12, &[(OLD, 3, 40)]).await?, Some(40), false)?;
+        expect(&*self.block(12, &[(OLD, 4, 10)]).await?, Some(10), true)?;
 
         // The proxy reads from another aggregator, and nobody says so.
         self.script.moves_at.store(self.head.number() + 1, Ordering::SeqCst);
@@ -223,14 +223,14 @@ impl Rig {
             noticed += u64::from(self.timestamp - silent_from > HEARTBEAT);
             ensure!(noticed <= NOTICED_WITHIN, "the change of phase is not noticed");
         }
-        expect(&self.block(12, &[(OLD, 5, 11)]).await?, Some(40), false)?;
-        expect(&self.block(12, &[(NEW, 2, 9)]).await?, Some(9), true)?;
+        expect(&*self.block(12, &[(OLD, 5, 11)]).await?, Some(40), false)?;
+        expect(&*self.block(12, &[(NEW, 2, 9)]).await?, Some(9), true)?;
 
         // Silence takes the price away, as long as the node knows no better.
         self.script.moves_at.store(u64::MAX, Ordering::SeqCst);
         self.node.answer_calls(|_| Err(RpcErr::reverted(b"nothing")));
-        expect(&self.block(HEARTBEAT + GRACE, &[]).await?, Some(9), true)?;
-        expect(&self.block(1, &[]).await?, None, false)?;
+        expect(&*self.block(HEARTBEAT + GRACE, &[]).await?, Some(9), true)?;
+        expect(&*self.block(1, &[]).await?, None, false)?;
         Ok(noticed)
     }
 }

@@ -17,6 +17,7 @@ mod lag;
 mod lending;
 mod live;
 mod mainnet;
+mod oracle;
 mod poison;
 mod recall;
 mod reorgs;

@@ -13,6 +13,7 @@ pub mod lending;
 pub mod live;
 pub mod mainnet;
 pub mod mainnet_swaps;
+pub mod oracle;
 pub mod poison;
 pub mod recall;
 pub mod reorgs;

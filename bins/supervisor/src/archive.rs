@@ -36,7 +36,8 @@ impl Archive {
     ///
     /// When the configuration cannot be written down.
     pub fn beside(directory: &Path, market: &ResolvedMarket, config: &Config) -> serde_json::Result<Self> {
-        let (for_state, for_oracle) = (market, (market, config.oracle.min_base_reserve_wei));
+        let (for_state, for_oracle) =
+            (market, (market, config.oracle.min_base_reserve_wei, config.oracle.average_window_s));
         let (for_state, for_oracle) =
             (serde_json::to_string(&for_state)?, serde_json::to_string(&for_oracle)?);
         let horizon = HORIZON as u64;

@@ -30,7 +30,7 @@ use headwater_ingest::{LiveIngest, ReplayIngest, Start};
 use headwater_journal::Recording;
 use headwater_market::{MarketSnapshot, PriceSnapshot, ResolvedMarket};
 use headwater_node::NodeConfig;
-use headwater_oracle::{OracleActor, OracleMessage, Wiring as OracleWiring};
+use headwater_oracle::{FeedResolver, OracleActor, OracleMessage, Wiring as OracleWiring};
 use headwater_simulation::Simulator;
 use headwater_state::{Loader, Resynchroniser, StateActor, StateMessage, Wiring as StateWiring};
 use tokio::task::JoinHandle;
@@ -111,6 +111,9 @@ const MAIL: usize = 64;
 
 /// Requests that wait for the resynchroniser: one of the state and one of the oracle; the next block asks again.
 const RESYNC_REQUESTS: usize = 2;
+
+/// Requests that wait for the feed resolver; a later block asks again.
+const FEED_REQUESTS: usize = 1;
 
 /// Asking for all pools takes its time; each request of the node has a limit of its own.
 const RESYNC: fn() -> RestartPolicy =
@@ -257,6 +260,7 @@ impl Bot {
         });
         let (resync_requests, resynchroniser) = resynchroniser.unzip();
         let [from_state, from_oracle] = resync_requests.map_or([None, None], |requests| requests.map(Some));
+        let feed_node = node.clone();
         let loader = node.filter(|_| config.state.lazy_loading).map(|node| {
             let mail = Mailbox::new(&topology, "loader", config.state.load_requests.get());
             let requests = mail.dropping("state", "unknown contracts");
@@ -287,7 +291,18 @@ impl Bot {
             async move { Ok(StateActor::build(wiring, behind(resume)).await?) }
         });
 
-        // Oracle: the prices as of each block.
+        // Oracle: the prices as of each block; it asks the resolver what feeds read.
+        let resolver = feed_node.filter(|_| !contracts.feeds.is_empty()).map(|node| {
+            let mail = Mailbox::new(&topology, "feed-resolver", FEED_REQUESTS);
+            let requests = mail.dropping("oracle", "feeds to be resolved");
+            let (contracts, publisher) = (Arc::clone(&contracts), bus.publisher());
+            let resolver = system.spawn(mail, RestartPolicy::default(), move |_| {
+                let resolver = FeedResolver::new(Arc::clone(&contracts), node.clone(), publisher.clone());
+                async move { Ok(resolver) }
+            });
+            (requests, resolver.control().clone())
+        });
+        let (feed_requests, resolver) = resolver.unzip();
         let wiring = OracleWiring {
             market: Arc::clone(&contracts),
             config: config.oracle.clone(),
@@ -295,6 +310,7 @@ impl Bot {
             derived: bus.derived("oracle"),
             timeline: timeline.clone(),
             resynchroniser: from_oracle,
+            feed_resolver: feed_requests,
             quarantine,
             backlog,
             images: oracle_images,
@@ -320,6 +336,7 @@ impl Bot {
             .into_iter()
             .chain(loader)
             .chain(resynchroniser)
+            .chain(resolver)
             .chain(actors)
             .chain([executor.control().clone()])
             .chain(archivists)

@@ -1,15 +1,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use alloy_primitives::{BlockHash, BlockNumber};
 use anyhow::Context;
 use headwater_bus::clock;
 use headwater_decoder::Registry;
 use headwater_detectors::Pace;
-use headwater_events::{BusEvent, MarketLoaded, RunId};
+use headwater_events::{BusEvent, FeedVerdict, MarketLoaded, RunId};
 use headwater_ingest::{Start, parse_link};
 use headwater_journal::{Journal, JournalWriter};
 use headwater_market::ResolvedMarket;
 use headwater_node::{Node, NodeConfig, Redial};
+use headwater_oracle::resolve_feeds;
 use headwater_simulation::NodeSimulator;
 use headwater_state::{BulkLoad, LoadError, bulk_load};
 use tracing::{info, warn};
@@ -152,7 +154,28 @@ impl Live {
     pub async fn load(&mut self, progress: impl Fn(u64, u64) + Send + Sync) -> anyhow::Result<()> {
         if self.start.is_none() {
             let loaded = load_market(&self.node, &self.market, progress).await?;
-            self.start = Some(publish(&self.bot, loaded).await?);
+            let start = publish(&self.bot, loaded).await?;
+            if let Start::After { number, hash } = &start {
+                self.resolve_feeds(*number, *hash).await?;
+            }
+            self.start = Some(start);
+        }
+        Ok(())
+    }
+
+    /// Publishes what the feeds read at the block that the market was loaded at. Where the node fails, the oracle asks with the
+    /// first block.
+    async fn resolve_feeds(&self, number: BlockNumber, hash: BlockHash) -> anyhow::Result<()> {
+        let resolved = resolve_feeds(&self.node, &self.market.feeds, number, hash).await;
+        let resolved = resolved.unwrap_or_else(|error| {
+            warn!(%error, "the feeds cannot be asked yet");
+            Vec::new()
+        });
+        for feed in resolved {
+            if let FeedVerdict::Refused(reason) = &feed.verdict {
+                warn!(proxy = %feed.proxy, reason, "a feed is not used");
+            }
+            self.bot.bus.publisher().publish(BusEvent::FeedResolved(feed), None).await?;
         }
         Ok(())
     }

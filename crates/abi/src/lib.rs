@@ -2,6 +2,7 @@
 
 pub mod calldata;
 pub mod calls;
+pub mod chainlink;
 mod error;
 mod interfaces;
 pub mod logs;

@@ -11,7 +11,7 @@ use headwater_events::{Action, Log, TokenTransfer, V2Action, WethAction};
 use crate::Malformed;
 use crate::words::{address, uint112, uint256};
 
-mod feeds;
+pub(crate) mod feeds;
 mod lending;
 mod pools;
 mod topics;
@@ -22,7 +22,7 @@ pub use topics::*;
 type Decode = fn(&Log) -> Result<Action, Malformed>;
 
 /// The rarer events, by ascending topic.
-const OTHERS: [(B256, Decode); 34] = [
+const OTHERS: [(B256, Decode); 35] = [
     (AAVE_COLLATERAL_ENABLED, lending::collateral_enabled),
     (ANSWER_UPDATED, feeds::answer_updated),
     (V3_BURN, pools::v3_burn),
@@ -33,6 +33,7 @@ const OTHERS: [(B256, Decode); 34] = [
     (AAVE_SUPPLY, lending::supply),
     (AAVE_DEFICIT_CREATED, lending::deficit_created),
     (AAVE_WITHDRAW, lending::withdraw),
+    (AGGREGATOR_CONFIRMED, feeds::aggregator_confirmed),
     (V4_SWAP, pools::v4_swap),
     (AAVE_COLLATERAL_DISABLED, lending::collateral_disabled),
     (AAVE_REPAY_V2, lending::repay_v2),

@@ -151,7 +151,8 @@ fn view(number: u64, table: &PoolTable, touched: Touched) -> WholeView {
         gas_limit: 30_000_000,
     };
     let market = MarketSnapshot { as_of, parent: None, head, pools: table.clone(), changes: Changes::All };
-    let prices = PriceSnapshot { as_of, quote: token(0), prices: Default::default() };
+    let prices =
+        PriceSnapshot { as_of, quote: token(0), prices: Default::default(), sources: Default::default() };
     let decoded = DecodedBlock {
         as_of,
         actions: Vec::new(),

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use headwater_events::{DecodedBlock, OpportunitySet, ResyncRequest};
+use headwater_events::{DecodedBlock, FeedRequest, OpportunitySet, ResyncRequest};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 
 use crate::bus::Closed;
@@ -33,6 +33,13 @@ impl Message for OpportunitySet {
 
 impl Message for ResyncRequest {
     /// It may be made again, as of the same block.
+    fn seq(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Message for FeedRequest {
+    /// As a [`ResyncRequest`].
     fn seq(&self) -> Option<u64> {
         None
     }

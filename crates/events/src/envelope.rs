@@ -5,8 +5,8 @@ use alloy_primitives::{B256, BlockHash, BlockNumber};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlockEvent, HealthEvent, LiquidityEvent, MarketLoaded, MarketResynced, Opportunity, Outcome,
-    PendingTxEvent, PoolLoaded, PriceEvent, Reconnected, ReorgEvent, SourceGap, TokenJudged,
+    BlockEvent, FeedResolved, HealthEvent, LiquidityEvent, MarketLoaded, MarketResynced, Opportunity,
+    Outcome, PendingTxEvent, PoolLoaded, PriceEvent, Reconnected, ReorgEvent, SourceGap, TokenJudged,
 };
 
 /// Everything that can be said on the bus. Matched exhaustively, so that a new variant is considered everywhere.
@@ -44,6 +44,8 @@ pub enum BusEvent {
     Shutdown,
     /// The reserves of the tracked pools were asked anew, after the market was lost.
     MarketResynced(MarketResynced),
+    /// A Chainlink feed was asked what it reads from and what it says.
+    FeedResolved(FeedResolved),
 }
 
 impl BusEvent {
@@ -57,7 +59,8 @@ impl BusEvent {
             | Self::PoolLoaded(_)
             | Self::TokenJudged(_)
             | Self::MarketLoaded(_)
-            | Self::MarketResynced(_) => true,
+            | Self::MarketResynced(_)
+            | Self::FeedResolved(_) => true,
             Self::NewPendingTx(_)
             | Self::PriceUpdate(_)
             | Self::LiquidityChange(_)
@@ -86,6 +89,7 @@ impl BusEvent {
             Self::HealthCheck(_) => "health_check",
             Self::Shutdown => "shutdown",
             Self::MarketResynced(_) => "market_resynced",
+            Self::FeedResolved(_) => "feed_resolved",
         }
     }
 
@@ -102,6 +106,7 @@ impl BusEvent {
             Self::Reorg(reorg) => of_vec(&reorg.undone),
             Self::TokenJudged(judged) => judged.verdict.on_heap(),
             Self::MarketResynced(resynced) => of_vec(&resynced.reserves),
+            Self::FeedResolved(resolved) => resolved.verdict.on_heap(),
             Self::OpportunityFound(found) => found.on_heap(),
             Self::OutcomeRecorded(outcome) => outcome.on_heap(),
             Self::HealthCheck(check) => of_origin(&check.component) + check.health.on_heap(),

@@ -1,4 +1,4 @@
-use alloy_primitives::{Address, B256, BlockHash, BlockNumber};
+use alloy_primitives::{Address, B256, BlockHash, BlockNumber, U256};
 use serde::{Deserialize, Serialize};
 
 use crate::AsOf;
@@ -115,4 +115,66 @@ pub struct MarketLoaded {
     pub chain_id: u64,
     /// How many pools were loaded.
     pub pools: u64,
+}
+
+/// What the proxy of a configured Chainlink feed answered as of a block. It holds from there on: the answers that its
+/// aggregator gives in later blocks come with the blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedResolved {
+    /// The proxy: what the configuration names.
+    pub proxy: Address,
+    /// Height of the block that the answers are true for.
+    pub number: BlockNumber,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// What was learnt.
+    pub verdict: FeedVerdict,
+}
+
+/// Whether a feed can be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedVerdict {
+    /// It can: its last round.
+    Accepted(FeedRound),
+    /// Not to be used, with the reason in words.
+    Refused(String),
+}
+
+impl FeedVerdict {
+    pub(crate) fn on_heap(&self) -> usize {
+        match self {
+            Self::Accepted(_) => 0,
+            Self::Refused(reason) => reason.capacity(),
+        }
+    }
+}
+
+/// A round of a Chainlink feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedRound {
+    /// The contract that the proxy reads from in this phase, and that emits `AnswerUpdated`.
+    pub aggregator: Address,
+    /// Counts the aggregators that the proxy has had.
+    pub phase: u16,
+    /// Decimal places of the answer.
+    pub decimals: u8,
+    /// Decimal places of the token whose price it is.
+    pub token_decimals: u8,
+    /// The aggregator's own number of the round; the proxy puts the phase before it.
+    pub round: u64,
+    /// How much of the quote one whole token is worth, scaled by 10^`decimals`; absent where the aggregator says nothing
+    /// above zero.
+    pub answer: Option<U256>,
+    /// When the aggregator took it, in seconds since the Unix epoch.
+    pub updated_at: u64,
+}
+
+/// A request to ask the node what feeds read as of a block. The answers are [`FeedResolved`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedRequest {
+    /// The last block that is known.
+    pub as_of: AsOf,
+    /// The proxies.
+    pub proxies: Vec<Address>,
 }

@@ -32,7 +32,8 @@ pub use finding::{
     Kind, Opportunity, OpportunityId, OpportunitySet, Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
 };
 pub use learnt::{
-    MarketLoaded, MarketResynced, PoolLoaded, PoolProof, Protocol, ResyncRequest, TokenJudged, TokenVerdict,
+    FeedRequest, FeedResolved, FeedRound, FeedVerdict, MarketLoaded, MarketResynced, PoolLoaded, PoolProof,
+    Protocol, ResyncRequest, TokenJudged, TokenVerdict,
 };
 pub use market::{LiquidityEvent, Price, PriceEvent};
 #[cfg(feature = "planted-bugs")]

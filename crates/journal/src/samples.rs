@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256, keccak256};
 use headwater_events::{
-    BlockEvent, BusEvent, Envelope, Grade, Header, Log, MarketLoaded, MarketResynced, PoolLoaded, PoolProof,
-    Protocol, Reconnected, ReorgEvent, RunId, SourceGap, TokenJudged, TokenVerdict, Topics, Transaction,
+    BlockEvent, BusEvent, Envelope, FeedResolved, FeedRound, FeedVerdict, Grade, Header, Log, MarketLoaded,
+    MarketResynced, PoolLoaded, PoolProof, Protocol, Reconnected, ReorgEvent, RunId, SourceGap, TokenJudged,
+    TokenVerdict, Topics, Transaction,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -205,6 +206,26 @@ fn reorg() -> impl Strategy<Value = BusEvent> {
     )
 }
 
+fn feed() -> impl Strategy<Value = BusEvent> {
+    let round = (any::<[u8; 20]>(), any::<(u16, u8, u8)>(), any::<(u64, u64)>(), any::<Option<[u64; 4]>>());
+    let accepted =
+        round.prop_map(|(aggregator, (phase, decimals, token_decimals), (round, updated_at), answer)| {
+            FeedVerdict::Accepted(FeedRound {
+                aggregator: aggregator.into(),
+                phase,
+                decimals,
+                token_decimals,
+                round,
+                answer: answer.map(U256::from_limbs),
+                updated_at,
+            })
+        });
+    let verdict = prop_oneof![accepted, ".{0,40}".prop_map(FeedVerdict::Refused)];
+    (any::<[u8; 20]>(), any::<(u64, [u8; 32])>(), verdict).prop_map(|(proxy, (number, hash), verdict)| {
+        BusEvent::FeedResolved(FeedResolved { proxy: proxy.into(), number, hash: hash.into(), verdict })
+    })
+}
+
 /// Any source event.
 pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
     let gap =
@@ -219,5 +240,5 @@ pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
         let reserves = held.into_iter().map(|(pool, held)| (pool.into(), held)).collect();
         BusEvent::MarketResynced(MarketResynced { number, hash: hash.into(), reserves })
     });
-    prop_oneof![block(), pool(), token(), reorg(), gap, reconnected, loaded, resynced]
+    prop_oneof![block(), pool(), token(), reorg(), gap, reconnected, loaded, resynced, feed()]
 }

@@ -5,6 +5,7 @@ use alloy_primitives::{Address, B256, keccak256};
 use headwater_events::Protocol;
 use serde::{Deserialize, Serialize};
 
+use crate::feeds::{Feed, FeedQuote};
 use crate::preset::Preset;
 
 /// The `[market]` table of the configuration: which pools there are, and where cycles begin.
@@ -36,6 +37,42 @@ pub struct MarketConfig {
     /// Contracts that emit `Sync` and are not proven (yet) whose reserves are remembered at most; further ones are
     /// counted and forgotten. Default: 16,384.
     pub max_candidates: Option<usize>,
+    /// Chainlink feeds in addition to the preset's; one of a token that the preset has a feed of replaces that.
+    pub feeds: Vec<FeedConfig>,
+}
+
+/// One `[[market.feeds]]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedConfig {
+    /// How people call it. Default: its address.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The proxy: what `data.chain.link` lists.
+    pub proxy: String,
+    /// The token whose price it is.
+    pub token: String,
+    /// `"usd"` or `"native"`. Default: `"usd"`.
+    #[serde(default = "default_quote")]
+    pub quote: FeedQuote,
+    /// Seconds between two answers at most. Default: 3,600.
+    #[serde(default = "default_heartbeat_s")]
+    pub heartbeat_s: u64,
+    /// Parts per million by which the price has to move for an answer before that. Default: 5,000.
+    #[serde(default = "default_deviation_ppm")]
+    pub deviation_ppm: u32,
+}
+
+const fn default_quote() -> FeedQuote {
+    FeedQuote::Usd
+}
+
+const fn default_heartbeat_s() -> u64 {
+    3_600
+}
+
+const fn default_deviation_ppm() -> u32 {
+    5_000
 }
 
 /// One `[[market.factories]]` table.
@@ -109,6 +146,8 @@ pub struct ResolvedMarket {
     pub load: LoadFilter,
     /// Unproven emitters of `Sync` that are remembered at most.
     pub max_candidates: usize,
+    /// The Chainlink feeds that are read; no token and no proxy twice.
+    pub feeds: Vec<Feed>,
 }
 
 /// Which pools are loaded at start. A pool that is left out is loaded when it trades.
@@ -201,6 +240,8 @@ impl ResolvedMarket {
         if config.base_tokens.as_ref().is_some_and(Vec::is_empty) {
             reader.refuse("market.base_tokens", "must not be empty: a cycle begins with a base token");
         }
+        let feeds =
+            reader.feeds(&config.feeds, tables.as_ref().map_or(&[], |known| &known.feeds), wrapped_native);
         let mut routers = tables.map_or_else(Vec::new, |known| known.routers);
         for router in reader.distinct("market.routers", &config.routers) {
             if !routers.contains(&router) {
@@ -224,6 +265,7 @@ impl ResolvedMarket {
                 routers,
                 load,
                 max_candidates,
+                feeds,
             }),
             _ => Err(ConfigErrors(reader.errors)),
         }
@@ -304,6 +346,50 @@ impl Reader {
                 None => None,
             },
             fee_ppm: config.fee_ppm,
+        })
+    }
+
+    fn feeds(&mut self, configured: &[FeedConfig], preset: &[Feed], native: Option<Address>) -> Vec<Feed> {
+        let mut own = Vec::<Feed>::new();
+        for (index, config) in configured.iter().enumerate() {
+            let place = format!("market.feeds[{index}]");
+            let Some(feed) = self.feed(&place, config) else { continue };
+            if own.iter().any(|known| known.proxy == feed.proxy) {
+                self.refuse(format!("{place}.proxy"), "stands here twice");
+            }
+            if own.iter().any(|known| known.token == feed.token) {
+                self.refuse(format!("{place}.token"), "has a feed already");
+            }
+            if feed.quote == FeedQuote::Native && Some(feed.token) == native {
+                self.refuse(format!("{place}.quote"), "is what the token itself is: its price is one");
+            }
+            own.push(feed);
+        }
+        let is_new =
+            |known: &&Feed| own.iter().all(|feed| feed.token != known.token && feed.proxy != known.proxy);
+        let feeds: Vec<Feed> = preset.iter().filter(is_new).chain(&own).cloned().collect();
+        let in_dollars = |feed: &&Feed| feed.quote == FeedQuote::Usd;
+        let has_rate = feeds.iter().filter(in_dollars).any(|feed| Some(feed.token) == native);
+        if native.is_some() && !has_rate && own.iter().any(|feed| in_dollars(&feed)) {
+            self.refuse("market.feeds", "a feed in usd needs one of the wrapped native token in usd as well");
+        }
+        feeds
+    }
+
+    fn feed(&mut self, place: &str, config: &FeedConfig) -> Option<Feed> {
+        let proxy = self.address(&format!("{place}.proxy"), &config.proxy);
+        let token = self.address(&format!("{place}.token"), &config.token);
+        if config.heartbeat_s == 0 {
+            self.refuse(format!("{place}.heartbeat_s"), "must be above zero");
+        }
+        let (proxy, token) = (proxy?, token?);
+        Some(Feed {
+            name: config.name.clone().unwrap_or_else(|| proxy.to_string()),
+            proxy,
+            token,
+            quote: config.quote,
+            heartbeat_s: config.heartbeat_s,
+            deviation_ppm: config.deviation_ppm,
         })
     }
 
@@ -464,6 +550,48 @@ mod tests {
     }
 
     #[test]
+    fn feeds_extend_the_preset_and_replace_those_of_their_token() {
+        let feeds = |text: &str| resolve(1, text).expect("the table is right").feeds;
+        let known = feeds("");
+        assert_eq!(known, Preset::Mainnet.tables().expect("a chain").feeds);
+        let usdc = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48";
+        let own = feeds(&format!(
+            "[[feeds]]\nproxy = '{TOKEN}'\ntoken = '{usdc}'\nquote = 'native'\nheartbeat_s = 60\n[[feeds]]\nproxy = '0x2222222222222222222222222222222222222222'\ntoken = '{TOKEN}'"
+        ));
+        assert_eq!(own.len(), known.len() + 1);
+        let of =
+            |token: &str| own.iter().find(|feed| feed.token == token.parse::<Address>().expect("an address"));
+        let replaced = of(usdc).expect("it has one");
+        assert_eq!((replaced.quote, replaced.heartbeat_s), (FeedQuote::Native, 60));
+        let added = of(TOKEN).expect("it has one");
+        assert_eq!((added.quote, added.heartbeat_s, added.deviation_ppm), (FeedQuote::Usd, 3_600, 5_000));
+    }
+
+    #[test]
+    fn mistakes_in_feeds_are_told_with_their_place() {
+        let weth = "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2";
+        let text = format!(
+            "[[feeds]]\nproxy = '0x12'\ntoken = '{TOKEN}'\nheartbeat_s = 0\n\
+             [[feeds]]\nproxy = '{TOKEN}'\ntoken = '{TOKEN}'\n\
+             [[feeds]]\nproxy = '{TOKEN}'\ntoken = '{TOKEN}'\n\
+             [[feeds]]\nproxy = '{weth}'\ntoken = '{weth}'\nquote = 'native'"
+        );
+        refused(
+            1,
+            &text,
+            &[
+                "market.feeds[0].proxy",
+                "market.feeds[0].heartbeat_s",
+                "market.feeds[2].proxy",
+                "market.feeds[2].token",
+                "market.feeds[3].quote",
+                "market.feeds",
+            ],
+        );
+        refused(31_337, &format!("[[feeds]]\nproxy = '{TOKEN}'\ntoken = '{TOKEN}'"), &["market.feeds"]);
+    }
+
+    #[test]
     fn a_preset_of_another_chain_is_refused_except_on_a_fork() {
         refused(10, "preset = 'mainnet'", &["market.preset"]);
         refused(1, "preset = 'devnet'", &["market.preset"]);
@@ -477,6 +605,8 @@ mod tests {
             "preset = 'moon'",
             "[[factories]]\nprotocol = 'uniswap-v9'\naddress = ''",
             "[[factories]]\nprotocol = 'uniswap-v2'\naddress = ''\nfee = 1",
+            "[[feeds]]\nproxy = ''\ntoken = ''\nheartbeat = 1",
+            "[[feeds]]\nproxy = ''\ntoken = ''\nquote = 'eur'",
         ] {
             assert!(toml::from_str::<MarketConfig>(text).is_err(), "{text}");
         }

@@ -3,6 +3,7 @@ use headwater_events::Protocol;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Factory;
+use crate::feeds::{Feed, FeedQuote};
 
 /// A chain whose contracts are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub struct PresetTables {
     pub base_tokens: Vec<Address>,
     /// Routers whose calls are decoded.
     pub routers: Vec<Address>,
+    /// Chainlink feeds that are read.
+    pub feeds: Vec<Feed>,
     /// Tokens by the names that people give them; for display only.
     pub tokens: &'static [(&'static str, Address)],
 }
@@ -49,6 +52,17 @@ const MAINNET_TOKENS: [(&str, Address); 5] = [
     ("USDT", address!("dAC17F958D2ee523a2206206994597C13D831ec7")),
     ("DAI", address!("6B175474E89094C44Da98b954EedeAC495271d0F")),
     ("WBTC", address!("2260FAC5E5542a773Aa44fBCfeDf7C193bc2C599")),
+];
+
+/// Token, proxy, heartbeat in seconds and deviation in parts per million, as Chainlink lists them (docs.chain.link/data-feeds,
+/// Ethereum mainnet): ETH / USD, BTC / USD, USDC / USD, USDT / USD, DAI / USD. The price of bitcoin stands for that of WBTC: the
+/// feed does not see whether the one can be had for the other.
+const MAINNET_FEEDS: [(&str, Address, u64, u32); 5] = [
+    ("WETH", address!("5f4eC3Df9cbd43714FE2740f5E3616155c5b8419"), 3_600, 5_000),
+    ("WBTC", address!("F4030086522a5bEEa4988F8cA5B36dbC97BeE88c"), 3_600, 5_000),
+    ("USDC", address!("8fFfFfd4AfB6115b954Bd326cbe7B4BA576818f6"), 86_400, 2_500),
+    ("USDT", address!("3E7d1eAB13ad0104d2750B8863b489D65364e32D"), 86_400, 2_500),
+    ("DAI", address!("Aed0c38402a5d19df6E4c03F4E2DceD6e29c1ee9"), 3_600, 2_500),
 ];
 
 const DEVNET_TOKENS: [(&str, Address); 7] = [
@@ -120,6 +134,10 @@ fn mainnet() -> PresetTables {
             address!("7a250d5630B4cF539739dF2C5dAcb4c659F2488D"),
             address!("d9e1cE17f2641f24aE83637ab66a2cca9C378B9F"),
         ],
+        feeds: MAINNET_FEEDS
+            .iter()
+            .map(|(token, proxy, heartbeat_s, ppm)| in_dollars(token, *proxy, *heartbeat_s, *ppm))
+            .collect(),
         ..with_tokens(&MAINNET_TOKENS)
     }
 }
@@ -153,7 +171,21 @@ fn with_tokens(tokens: &'static [(&'static str, Address)]) -> PresetTables {
         wrapped_native: tokens[0].1,
         base_tokens: addresses.take(BASE_TOKENS).collect(),
         routers: Vec::new(),
+        feeds: Vec::new(),
         tokens,
+    }
+}
+
+fn in_dollars(token: &str, proxy: Address, heartbeat_s: u64, deviation_ppm: u32) -> Feed {
+    let (_, address) =
+        MAINNET_TOKENS.iter().find(|(name, _)| *name == token).expect("it stands in the table");
+    Feed {
+        name: format!("{token}/USD"),
+        proxy,
+        token: *address,
+        quote: FeedQuote::Usd,
+        heartbeat_s,
+        deviation_ppm,
     }
 }
 
@@ -227,6 +259,17 @@ mod tests {
             let derived = factory.derive(address(&pool["token0"]), address(&pool["token1"]));
             assert_eq!(derived, Some(address(&pool["address"])));
         }
+    }
+
+    #[test]
+    fn each_base_token_of_mainnet_has_a_feed_and_no_two_share_one() {
+        let tables = mainnet();
+        for token in &tables.base_tokens {
+            assert_eq!(tables.feeds.iter().filter(|feed| feed.token == *token).count(), 1, "{token}");
+        }
+        let proxies: std::collections::BTreeSet<_> = tables.feeds.iter().map(|feed| feed.proxy).collect();
+        assert_eq!(proxies.len(), tables.feeds.len());
+        assert!(devnet().feeds.is_empty());
     }
 
     #[test]

@@ -1,9 +1,11 @@
-use alloy_primitives::{Address, BlockNumber};
+use alloy_primitives::{Address, BlockNumber, U512};
 use headwater_events::{AsOf, Price, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::address_index::AddressIndex;
+use crate::feeds::{FeedPrice, Feeds, NotPending, PendingAnswer, PendingPrice};
 use crate::pages::Pages;
+use crate::window::{PriceWindow, TimeWeighted};
 
 /// The prices as of a block, in wei of the native token.
 #[derive(Clone, Debug)]
@@ -12,8 +14,10 @@ pub struct PriceSnapshot {
     pub as_of: AsOf,
     /// What prices are counted in: the wrapped native token.
     pub quote: Address,
-    /// The prices by token.
+    /// The prices in pools as of the block, by token.
     pub prices: PriceTable,
+    /// What else is known about prices.
+    pub sources: PriceSources,
 }
 
 /// The place of a token in a [`PriceTable`]: dense, and never given to another token.
@@ -152,18 +156,264 @@ impl TokenPrice {
     }
 }
 
+/// What prices come from beside the pools as of the block, and what a price is held to.
+#[derive(Clone, Debug, Default)]
+pub struct PriceSources {
+    /// Timestamp of the block, in seconds since the Unix epoch.
+    pub timestamp: u64,
+    /// The Chainlink feeds.
+    pub feeds: Feeds,
+    /// How the prices in pools changed in the last blocks.
+    pub window: PriceWindow,
+    /// What a price in pools is held to before it is acted upon.
+    pub limits: PriceLimits,
+}
+
+/// What a price in pools is held to before it is acted upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceLimits {
+    /// Seconds over which prices are averaged.
+    pub average_window_s: u64,
+    /// Parts per million by which a price may lie from that of its token's feed; 0: it is not held to feeds.
+    pub max_feed_deviation_ppm: u32,
+    /// The same for its time-weighted average.
+    pub max_average_deviation_ppm: u32,
+}
+
+impl Default for PriceLimits {
+    fn default() -> Self {
+        Self { average_window_s: 1_800, max_feed_deviation_ppm: 50_000, max_average_deviation_ppm: 0 }
+    }
+}
+
+/// A price with where it comes from, how old it is, and what speaks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quote {
+    /// The price.
+    pub price: Price,
+    /// Where it comes from.
+    pub source: PriceSource,
+    /// Seconds from the newest observation that it is made of to the block: none for pools, whose reserves are those of the
+    /// block.
+    pub age_s: u64,
+    /// Confidence: the parts per million by which the furthest of the token's other sources lies from it, of the lower of both.
+    /// `None` where no other source has a price: then nothing but itself speaks for it.
+    pub deviation_ppm: Option<u64>,
+}
+
+/// Where a price comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PriceSource {
+    /// The pools as of the block.
+    Pools {
+        /// The one that weighs most.
+        deepest: Address,
+    },
+    /// A Chainlink feed that is not stale.
+    Feed {
+        /// Its proxy.
+        proxy: Address,
+    },
+    /// The pools over time.
+    TimeWeighted {
+        /// Seconds that it speaks of.
+        covered_s: u64,
+    },
+}
+
 impl PriceSnapshot {
-    /// The price of a token; the quote itself is worth one.
+    /// The price of a token to be acted upon: that of its pools as of the block. The quote itself is worth one.
+    ///
+    /// There is none where the price lies further from that of the token's feed, or from its time-weighted average, than
+    /// [`PriceLimits`] allows, or where the feed is stale. A feed of which nothing is known, and an average that covers too
+    /// little, object to nothing.
     pub fn price(&self, token: &Address) -> Option<Price> {
         if *token == self.quote {
             return Some(Price::unit(self.quote));
         }
-        self.prices.get(token).map(|known| known.price)
+        let price = self.prices.get(token)?.price;
+        (self.is_near_feed(token, &price) && self.is_near_average(token, &price)).then_some(price)
     }
+
+    /// Every source that has a price of a token: pools, feed, time-weighted average, in this order. The quote has none.
+    pub fn quotes(&self, token: &Address) -> Vec<Quote> {
+        let pools = self.prices.get(token).map(|known| {
+            let source = PriceSource::Pools { deepest: known.source };
+            Quote { price: known.price, source, age_s: 0, deviation_ppm: None }
+        });
+        let feed = match self.feed_price(token) {
+            FeedPrice::Fresh { price, proxy, age_s } => {
+                Some(Quote { price, source: PriceSource::Feed { proxy }, age_s, deviation_ppm: None })
+            }
+            FeedPrice::Unknown | FeedPrice::Stale => None,
+        };
+        let average = self.average(token).map(|TimeWeighted { mantissa, covered_s }| {
+            let price = Price { quote: self.quote, mantissa };
+            Quote { price, source: PriceSource::TimeWeighted { covered_s }, age_s: 0, deviation_ppm: None }
+        });
+        let mut quotes: Vec<Quote> = [pools, feed, average].into_iter().flatten().collect();
+        let prices: Vec<Price> = quotes.iter().map(|quote| quote.price).collect();
+        for (at, quote) in quotes.iter_mut().enumerate() {
+            let others = prices.iter().enumerate().filter(|(other, _)| *other != at);
+            quote.deviation_ppm = others.map(|(_, other)| deviation_ppm(&quote.price, other)).max();
+        }
+        quotes
+    }
+
+    /// The price of a token as its feed gives it.
+    pub fn feed_price(&self, token: &Address) -> FeedPrice {
+        self.sources.feeds.price(token, self.quote, self.sources.timestamp)
+    }
+
+    /// The time-weighted average of a token's price in pools; `None` where it covers less than half of its window.
+    pub fn average(&self, token: &Address) -> Option<TimeWeighted> {
+        let place = self.prices.places.get(token)?;
+        let current = self.prices.at(place).map(|known| known.price.mantissa);
+        let PriceSources { timestamp, window, limits, .. } = &self.sources;
+        window.average(place, current, *timestamp, limits.average_window_s)
+    }
+
+    /// The prices that a pending transmission will give once it lands: see [`Feeds::pending`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotPending`] where it changes no price of the feeds.
+    pub fn pending(&self, pending: &PendingAnswer) -> Result<Vec<PendingPrice>, NotPending> {
+        self.sources.feeds.pending(pending, self.quote, self.sources.timestamp)
+    }
+
+    fn is_near_feed(&self, token: &Address, price: &Price) -> bool {
+        let most = self.sources.limits.max_feed_deviation_ppm;
+        most == 0
+            || match self.feed_price(token) {
+                FeedPrice::Unknown => true,
+                FeedPrice::Stale => false,
+                FeedPrice::Fresh { price: feed, .. } => deviation_ppm(price, &feed) <= u64::from(most),
+            }
+    }
+
+    fn is_near_average(&self, token: &Address, price: &Price) -> bool {
+        let most = self.sources.limits.max_average_deviation_ppm;
+        most == 0
+            || self.average(token).is_none_or(|TimeWeighted { mantissa, .. }| {
+                deviation_ppm(price, &Price { mantissa, ..*price }) <= u64::from(most)
+            })
+    }
+}
+
+/// By how many parts per million of the lower one two prices differ, rounded up.
+fn deviation_ppm(one: &Price, other: &Price) -> u64 {
+    let (low, high) = (one.mantissa.min(other.mantissa), one.mantissa.max(other.mantissa));
+    if low.is_zero() {
+        return if high.is_zero() { 0 } else { u64::MAX };
+    }
+    let parts = (U512::from(high - low) * U512::from(1_000_000)).div_ceil(U512::from(low));
+    u64::try_from(parts).unwrap_or(u64::MAX)
 }
 
 impl Snapshot for PriceSnapshot {
     fn as_of(&self) -> AsOf {
         self.as_of
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{B256, U256};
+    use headwater_events::FeedRound;
+
+    use super::*;
+    use crate::{BlockPrices, Feed, FeedQuote, FeedReading, PriceChange};
+
+    const QUOTE: Address = Address::repeat_byte(1);
+    const TOKEN: Address = Address::repeat_byte(2);
+    const NOW: u64 = 100_000;
+
+    fn price(mantissa: u64) -> Price {
+        Price { quote: QUOTE, mantissa: U256::from(mantissa) }
+    }
+
+    /// The token is worth `pools` as of the block, `feed` by a feed of that age, and `average` over the last half hour.
+    fn snapshot(pools: u64, feed: Option<(u64, u64)>, average: Option<u64>) -> PriceSnapshot {
+        let as_of = AsOf::GENESIS;
+        let mut prices = PriceTable::default();
+        let place = prices.place(TOKEN);
+        let source = Address::repeat_byte(9);
+        prices.set(place, Some(TokenPrice { price: price(pools), source, changed_at: 0 }));
+        let mut window = PriceWindow::default();
+        if let Some(average) = average {
+            let (before, after) = (Some(U256::from(average)), Some(U256::from(pools)));
+            for (timestamp, changes) in
+                [(NOW - 1_800, vec![]), (NOW, vec![PriceChange { place, before, after }])]
+            {
+                window.push(BlockPrices { number: 0, hash: B256::ZERO, timestamp, changes }, 1_800);
+            }
+        }
+        // 10^18 of its smallest units are worth the answer in wei, so that a mantissa is 10^18 times that of the answer.
+        let known = Feed {
+            name: String::new(),
+            proxy: Address::repeat_byte(8),
+            token: TOKEN,
+            quote: FeedQuote::Native,
+            heartbeat_s: 3_600,
+            deviation_ppm: 1,
+        };
+        let reading = feed.map_or(FeedReading::Unknown, |(answer, age)| {
+            FeedReading::Round(FeedRound {
+                aggregator: Address::ZERO,
+                phase: 1,
+                decimals: 36,
+                token_decimals: 18,
+                round: 1,
+                answer: Some(U256::from(answer)),
+                updated_at: NOW - age,
+            })
+        });
+        let feeds = Feeds { feeds: [known].into(), readings: [reading].into(), grace_s: 0 };
+        let limits = PriceLimits { max_average_deviation_ppm: 100_000, ..PriceLimits::default() };
+        let sources = PriceSources { timestamp: NOW, feeds, window, limits };
+        PriceSnapshot { as_of, quote: QUOTE, prices, sources }
+    }
+
+    fn check(pools: u64, feed: Option<(u64, u64)>, average: Option<u64>, is_given: bool) {
+        let found = snapshot(pools, feed, average).price(&TOKEN);
+        assert_eq!(found, is_given.then(|| price(pools)), "{pools} {feed:?} {average:?}");
+    }
+
+    #[test]
+    fn a_price_is_acted_upon_while_feed_and_average_bear_it_out() {
+        check(1_000_000, None, None, true);
+        check(1_050_000, Some((1_000_000, 0)), None, true);
+        check(1_050_001, Some((1_000_000, 0)), None, false);
+        check(1_000_000, Some((1_050_001, 0)), None, false);
+        check(1_000_000, Some((1_000_000, 3_600)), None, true);
+        check(1_000_000, Some((1_000_000, 3_601)), None, false);
+        check(1_100_000, None, Some(1_000_000), true);
+        check(1_100_001, None, Some(1_000_000), false);
+        check(1_000_000, Some((1_000_000, 0)), Some(1_200_000), false);
+    }
+
+    #[test]
+    fn without_limits_nothing_is_held_to_anything() {
+        let mut free = snapshot(5, Some((1_000, 9_000)), Some(1_000_000));
+        (free.sources.limits.max_feed_deviation_ppm, free.sources.limits.max_average_deviation_ppm) = (0, 0);
+        assert_eq!(free.price(&TOKEN), Some(price(5)));
+        assert_eq!(free.price(&QUOTE), Some(Price::unit(QUOTE)));
+        assert_eq!(free.price(&Address::ZERO), None);
+    }
+
+    #[test]
+    fn each_source_says_how_old_it_is_and_how_far_the_others_lie() {
+        let quotes = snapshot(1_000_000, Some((1_010_000, 7)), Some(1_020_000)).quotes(&TOKEN);
+        let told: Vec<_> =
+            quotes.iter().map(|quote| (quote.source, quote.age_s, quote.deviation_ppm)).collect();
+        let expected = [
+            (PriceSource::Pools { deepest: Address::repeat_byte(9) }, 0, Some(20_000)),
+            (PriceSource::Feed { proxy: Address::repeat_byte(8) }, 7, Some(10_000)),
+            (PriceSource::TimeWeighted { covered_s: 1_800 }, 0, Some(20_000)),
+        ];
+        assert_eq!(told, expected);
+        let alone = snapshot(5, Some((5, 3_601)), None).quotes(&TOKEN);
+        assert_eq!(alone.iter().map(|quote| quote.deviation_ppm).collect::<Vec<_>>(), [None]);
     }
 }

@@ -155,7 +155,12 @@ mod tests {
     fn parts_of_different_blocks_make_no_view() {
         let view = |market: u8, prices: u8, decoded: u8| {
             let quote = Default::default();
-            let prices = PriceSnapshot { as_of: as_of(prices), quote, prices: Default::default() };
+            let prices = PriceSnapshot {
+                as_of: as_of(prices),
+                quote,
+                prices: Default::default(),
+                sources: Default::default(),
+            };
             let as_of = as_of(decoded);
             let decoded = DecodedBlock {
                 as_of,

@@ -1,12 +1,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, BlockNumber};
 use headwater_actor::{Component, Quarantine, Resume};
 use headwater_bus::{
     Backlog, Delivery, DerivedPublisher, DropNewest, Images, Message, Outlet, SnapshotWriter, Stage, Timeline,
 };
-use headwater_events::{AsOf, BusEvent, Envelope, ResyncRequest};
+use headwater_events::{AsOf, BusEvent, Envelope, FeedRequest, ResyncRequest};
 use headwater_market::{PriceSnapshot, ResolvedMarket};
 use serde::Serialize;
 use tracing::{debug, error, info, warn};
@@ -57,6 +57,8 @@ pub struct Wiring {
     pub timeline: Timeline,
     /// Who asks for the reserves anew when they are lost; nobody in a replay.
     pub resynchroniser: Option<Outlet<ResyncRequest, DropNewest>>,
+    /// Who asks what feeds read; nobody in a replay, where all that was learnt is on record.
+    pub feed_resolver: Option<Outlet<FeedRequest, DropNewest>>,
     /// What was set aside, and is left out when the actor is rebuilt.
     pub quarantine: Quarantine,
     /// What a restarted actor is rebuilt from.
@@ -94,6 +96,8 @@ pub struct OracleObserved {
     pub oracle: OracleCounts,
     /// Times that the reserves were asked for anew, because they were lost.
     pub resync_requests: u64,
+    /// Times that feeds were asked what they read.
+    pub feed_requests: u64,
     /// Of pools, prices and undo records, once it has drained.
     pub digest: Option<B256>,
 }
@@ -105,8 +109,14 @@ pub struct OracleActor {
     wiring: Wiring,
     as_of: Option<AsOf>,
     resync_requests: u64,
+    feed_requests: u64,
+    /// When feeds were asked last: an answer takes its time.
+    feeds_asked_at: Option<BlockNumber>,
     digest: Option<B256>,
 }
+
+/// Blocks until feeds are asked again that were asked and about which nothing has arrived.
+const PATIENCE: BlockNumber = 3;
 
 impl OracleActor {
     /// An incarnation with the prices as of [`Resume::last_processed`]. Publishes nothing.
@@ -119,7 +129,15 @@ impl OracleActor {
             Some(last) => wiring.oracle_after(last).await?,
             None => wiring.empty(),
         };
-        Ok(Self { oracle, wiring, as_of: None, resync_requests: 0, digest: None })
+        Ok(Self {
+            oracle,
+            wiring,
+            as_of: None,
+            resync_requests: 0,
+            feed_requests: 0,
+            feeds_asked_at: None,
+            digest: None,
+        })
     }
 
     async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
@@ -140,9 +158,11 @@ impl OracleActor {
             self.oracle.settle();
             drop(past);
             self.save(as_of);
-        } else if let BusEvent::NewBlock(_) = &envelope.event {
+            self.ask_feeds(as_of.number);
+        } else if let BusEvent::NewBlock(block) = &envelope.event {
             self.wiring.snapshots.pass(envelope.seq);
             self.ask_anew();
+            self.ask_feeds(block.header.number);
         }
         Ok(())
     }
@@ -167,6 +187,19 @@ impl OracleActor {
         let Some(request) = self.oracle.resync_request() else { return };
         if let Some(resynchroniser) = &self.wiring.resynchroniser {
             self.resync_requests += u64::from(resynchroniser.offer(request) == Ok(true));
+        }
+    }
+
+    /// Asks what feeds read whose word is missing, or may be an old one.
+    fn ask_feeds(&mut self, number: BlockNumber) {
+        let Some(resolver) = &self.wiring.feed_resolver else { return };
+        if self.feeds_asked_at.is_some_and(|asked| number >= asked && number < asked + PATIENCE) {
+            return;
+        }
+        let Some(request) = self.oracle.feed_request() else { return };
+        if resolver.offer(request) == Ok(true) {
+            self.feed_requests += 1;
+            self.feeds_asked_at = Some(number);
         }
     }
 
@@ -233,6 +266,7 @@ impl Component for OracleActor {
             as_of: self.as_of,
             oracle: self.oracle.counts(),
             resync_requests: self.resync_requests,
+            feed_requests: self.feed_requests,
             digest: self.digest,
         }
     }

@@ -21,6 +21,9 @@ pub enum ImageError {
     /// What a pool must hold to count has been changed since.
     #[error("it was taken with another min_base_reserve_wei")]
     OtherReserve,
+    /// The feeds have been changed since.
+    #[error("it was taken with other feeds")]
+    OtherFeeds,
 }
 
 /// Why the oracle cannot be rebuilt from the record.

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, U256, U512, keccak256};
 use headwater_abi::logs;
 use headwater_events::{
-    AsOf, BlockEvent, BusEvent, Envelope, Log, MarketResynced, PoolLoaded, Price, PriceEvent, ReorgEvent,
-    ResyncRequest, V2Action,
+    AsOf, BlockEvent, BusEvent, Envelope, FeedRequest, Log, MarketResynced, PoolLoaded, Price, PriceEvent,
+    ReorgEvent, ResyncRequest, V2Action,
 };
 use headwater_market::{
-    BlockRef, BookImage, Changes, HORIZON, PoolBook, PoolId, PoolUpdate, PriceId, PriceSnapshot, PriceTable,
-    Reserves, ResolvedMarket, RolledBack, TokenPrice,
+    BlockPrices, BlockRef, BookImage, Changes, Feed, FeedReading, Feeds, HORIZON, PoolBook, PoolId,
+    PoolUpdate, PriceChange, PriceId, PriceSnapshot, PriceSources, PriceTable, PriceWindow, Reserves,
+    ResolvedMarket, RolledBack, TokenPrice,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::config::OracleConfig;
 use crate::error::{ImageError, OracleError};
+use crate::feeds::{FeedBook, FeedCounts};
 
 /// Blocks beyond the horizon whose prices may wait to be forgotten until there is time.
 const TO_BE_FORGOTTEN: usize = 8;
@@ -28,6 +30,7 @@ pub struct Oracle {
     /// The wrapped native token: what prices are counted in.
     quote: Address,
     min_base_reserve: U256,
+    config: OracleConfig,
     factories: Vec<Address>,
     /// The pools that hold the quote, and nobody else's.
     book: PoolBook,
@@ -42,8 +45,16 @@ pub struct Oracle {
     history: VecDeque<PriceTable>,
     /// The prices below the oldest of them.
     base: PriceTable,
+    /// How the prices changed in the last blocks.
+    window: PriceWindow,
+    /// The Chainlink feeds, and what is known of them.
+    feeds: Arc<[Feed]>,
+    feed_book: FeedBook,
+    readings: Arc<[FeedReading]>,
     /// The last block.
     seen: Option<AsOf>,
+    /// Its timestamp.
+    timestamp: u64,
     counts: OracleCounts,
 }
 
@@ -89,11 +100,13 @@ pub struct OracleImage {
     history: VecDeque<PriceTable>,
     base: PriceTable,
     counts: OracleCounts,
+    window: PriceWindow,
+    feeds: FeedBook,
 }
 
 impl OracleImage {
     /// Version of what is saved: it changes when this or anything within it does.
-    pub const VERSION: u16 = 1;
+    pub const VERSION: u16 = 2;
 }
 
 /// An image as it is saved: of earlier prices only what was different.
@@ -108,23 +121,28 @@ struct SavedOracle {
     /// before it in this list.
     earlier: Vec<Vec<(PriceId, Option<TokenPrice>)>>,
     counts: OracleCounts,
+    /// Oldest first.
+    window: Vec<BlockPrices>,
+    feeds: FeedBook,
 }
 
 impl From<OracleImage> for SavedOracle {
     fn from(image: OracleImage) -> Self {
-        let OracleImage { min_base_reserve, book, others, prices, history, base, counts } = image;
+        let OracleImage { min_base_reserve, book, others, prices, history, base, counts, window, feeds } =
+            image;
         let mut others: Vec<_> = others.into_iter().collect();
         others.sort_unstable();
         let tables = || std::iter::once(&prices).chain(history.iter().rev());
         let older = tables().skip(1).chain([&base]);
         let earlier = tables().zip(older).map(|(newer, older)| newer.differing(older)).collect();
-        Self { min_base_reserve, book, others, prices, earlier, counts }
+        let window = window.blocks().cloned().collect();
+        Self { min_base_reserve, book, others, prices, earlier, counts, window, feeds }
     }
 }
 
 impl From<SavedOracle> for OracleImage {
     fn from(saved: SavedOracle) -> Self {
-        let SavedOracle { min_base_reserve, book, others, prices, earlier, counts } = saved;
+        let SavedOracle { min_base_reserve, book, others, prices, earlier, counts, window, feeds } = saved;
         let mut table = prices.clone();
         let mut history = VecDeque::with_capacity(HORIZON + 1);
         for differing in earlier {
@@ -136,7 +154,8 @@ impl From<SavedOracle> for OracleImage {
         }
         let base = history.pop_front().unwrap_or_default();
         let others = others.into_iter().collect();
-        Self { min_base_reserve, book, others, prices, history, base, counts }
+        let window = PriceWindow::of_blocks(window);
+        Self { min_base_reserve, book, others, prices, history, base, counts, window, feeds }
     }
 }
 
@@ -164,6 +183,8 @@ pub struct OracleCounts {
     pub malformed: u64,
     /// Whether what the pools hold is lost, so that nothing has a price.
     pub lost: bool,
+    /// The Chainlink feeds.
+    pub feeds: FeedCounts,
 }
 
 impl Oracle {
@@ -172,6 +193,7 @@ impl Oracle {
         Self {
             quote: market.wrapped_native,
             min_base_reserve: config.min_base_reserve_wei,
+            config: config.clone(),
             factories: market.factories.iter().map(|factory| factory.address).collect(),
             book: PoolBook::new(market),
             others: imbl::HashSet::new(),
@@ -180,7 +202,12 @@ impl Oracle {
             prices: PriceTable::default(),
             history: VecDeque::with_capacity(HORIZON + TO_BE_FORGOTTEN + 1),
             base: PriceTable::default(),
+            window: PriceWindow::default(),
+            feeds: market.feeds.clone().into(),
+            feed_book: FeedBook::new(&market.feeds),
+            readings: vec![FeedReading::Unknown; market.feeds.len()].into(),
             seen: None,
+            timestamp: 0,
             counts: OracleCounts::default(),
         }
     }
@@ -196,6 +223,8 @@ impl Oracle {
             history: history.cloned().collect(),
             base: base.clone(),
             counts: self.counts,
+            window: self.window.clone(),
+            feeds: self.feed_book.clone(),
         }
     }
 
@@ -209,7 +238,8 @@ impl Oracle {
         config: &OracleConfig,
         image: OracleImage,
     ) -> Result<Self, ImageError> {
-        let OracleImage { min_base_reserve, book, others, prices, history, base, counts } = image;
+        let OracleImage { min_base_reserve, book, others, prices, history, base, counts, window, feeds } =
+            image;
         if min_base_reserve != config.min_base_reserve_wei {
             return Err(ImageError::OtherReserve);
         }
@@ -217,8 +247,13 @@ impl Oracle {
         if history.len() != book.undoable() {
             return Err(ImageError::History);
         }
+        if !feeds.is_about(&market.feeds) {
+            return Err(ImageError::OtherFeeds);
+        }
         let empty = Self::new(market, config);
-        let mut oracle = Self { book, others, prices, history, base, counts, ..empty };
+        let readings = feeds.readings();
+        let mut oracle =
+            Self { book, others, prices, history, base, counts, window, feed_book: feeds, readings, ..empty };
         let ids: Vec<_> = oracle.book.table().iter().map(|(id, ..)| id).collect();
         for id in ids {
             oracle.token_of(id);
@@ -234,7 +269,8 @@ impl Oracle {
             | BusEvent::PoolLoaded(_)
             | BusEvent::TokenJudged(_)
             | BusEvent::MarketLoaded(_)
-            | BusEvent::MarketResynced(_) => true,
+            | BusEvent::MarketResynced(_)
+            | BusEvent::FeedResolved(_) => true,
             BusEvent::NewPendingTx(_)
             | BusEvent::SourceGap(_)
             | BusEvent::Reconnected(_)
@@ -259,7 +295,14 @@ impl Oracle {
             BusEvent::MarketResynced(resynced) => self.resync(resynced),
             BusEvent::PoolLoaded(loaded) => self.pool_loaded(loaded),
             BusEvent::TokenJudged(judged) => self.book.token_judged(judged),
-            BusEvent::MarketLoaded(loaded) => self.book.market_loaded(loaded),
+            BusEvent::MarketLoaded(loaded) => {
+                self.book.market_loaded(loaded);
+                self.feed_book.begin(loaded.number, loaded.hash);
+            }
+            BusEvent::FeedResolved(resolved) => {
+                self.feed_book.resolved(resolved);
+                self.readings = self.feed_book.readings();
+            }
             other => debug_assert!(!Self::concerns(other), "{} is forgotten here", other.name()),
         }
         Ok(None)
@@ -289,6 +332,7 @@ impl Oracle {
         self.book.lose(head.map(|head| head.hash));
         self.seen = head;
         self.forget_history(self.history.len());
+        self.lose_sources(head);
     }
 
     /// Whether what the pools hold is lost, so that there are no snapshots.
@@ -302,10 +346,18 @@ impl Oracle {
         Some(ResyncRequest { as_of, pools: self.book.proven_pools() })
     }
 
+    /// The feeds that the node is to be asked about as of the last block.
+    pub fn feed_request(&self) -> Option<FeedRequest> {
+        let proxies = self.feed_book.due(self.timestamp, self.config.feed_recheck_blocks.get());
+        let as_of = self.seen.filter(|_| !proxies.is_empty())?;
+        Some(FeedRequest { as_of, proxies })
+    }
+
     /// The oracle in figures.
     pub fn counts(&self) -> OracleCounts {
         let (pools, lost) = (self.book.table().len() as u64, self.book.is_lost());
-        OracleCounts { pools, lost, prices: self.prices.len() as u64, ..self.counts }
+        let feeds = self.feed_book.counts();
+        OracleCounts { pools, lost, prices: self.prices.len() as u64, feeds, ..self.counts }
     }
 
     /// keccak-256 of [`Oracle::account`].
@@ -332,6 +384,7 @@ impl Oracle {
             }
             before = after;
         }
+        self.feed_book.account(text);
     }
 
     fn block(&mut self, seq: u64, block: &BlockEvent) -> Result<Option<PricedBlock>, OracleError> {
@@ -341,15 +394,46 @@ impl Oracle {
         self.book.apply_block(BlockRef { number, hash, parent_hash }, updates)?;
         let as_of = AsOf { seq, number, hash };
         self.seen = Some(as_of);
+        self.timestamp = header.timestamp;
         self.counts.blocks += 1;
+        self.read_feeds(block);
         if self.book.is_lost() {
             self.remember();
             return Ok(None);
         }
-        let changed = self.reprice(as_of);
+        let (changed, changes) = self.reprice(as_of);
         self.remember();
-        let snapshot = PriceSnapshot { as_of, quote: self.quote, prices: self.prices.clone() };
+        let timestamp = header.timestamp;
+        let prices = BlockPrices { number, hash, timestamp, changes };
+        self.window.push(prices, self.config.average_window_s.get());
+        let (prices, sources) = (self.prices.clone(), self.sources());
+        let snapshot = PriceSnapshot { as_of, quote: self.quote, prices, sources };
         Ok(Some(PricedBlock { snapshot: Arc::new(snapshot), changed }))
+    }
+
+    fn read_feeds(&mut self, block: &BlockEvent) {
+        self.feed_book.apply(block);
+        let is_same = self.feed_book.has_read(&self.readings);
+        if !is_same {
+            self.readings = self.feed_book.readings();
+        }
+    }
+
+    fn sources(&self) -> PriceSources {
+        let (feeds, readings) = (Arc::clone(&self.feeds), Arc::clone(&self.readings));
+        PriceSources {
+            timestamp: self.timestamp,
+            feeds: Feeds { feeds, readings, grace_s: self.config.feed_grace_s },
+            window: self.window.clone(),
+            limits: self.config.limits(),
+        }
+    }
+
+    /// Nothing is known any longer of feeds and of how prices changed.
+    fn lose_sources(&mut self, head: Option<AsOf>) {
+        self.window.clear();
+        self.feed_book.lose(head.map(|head| (head.number, head.hash)));
+        self.readings = self.feed_book.readings();
     }
 
     fn reorg(&mut self, seq: u64, reorg: &ReorgEvent) {
@@ -357,10 +441,17 @@ impl Oracle {
             RolledBack::Undone(undone) => {
                 self.history.truncate(self.history.len() - undone);
                 self.prices.roll_back_to(self.history.back().unwrap_or(&self.base));
+                self.window.roll_back(reorg.ancestor_number);
+                if !self.feed_book.roll_back(reorg.ancestor_hash) {
+                    self.feed_book.lose(Some((reorg.ancestor_number, reorg.ancestor_hash)));
+                }
+                self.readings = self.feed_book.readings();
             }
             RolledBack::Lost => {
-                self.seen = Some(ancestor_of(seq, reorg));
+                let ancestor = ancestor_of(seq, reorg);
+                self.seen = Some(ancestor);
                 self.forget_history(self.history.len());
+                self.lose_sources(Some(ancestor));
             }
         }
     }
@@ -416,8 +507,8 @@ impl Oracle {
         token0 == self.quote || token1 == self.quote
     }
 
-    /// Brings the prices up to date with the book; says which changed.
-    fn reprice(&mut self, as_of: AsOf) -> Vec<PriceEvent> {
+    /// Brings the prices up to date with the book; says which are new, and all that changed.
+    fn reprice(&mut self, as_of: AsOf) -> (Vec<PriceEvent>, Vec<PriceChange>) {
         let mut places: Vec<PriceId> = match self.book.take_changes() {
             Changes::All => {
                 let ids: Vec<_> = self.book.table().iter().map(|(id, ..)| id).collect();
@@ -428,10 +519,21 @@ impl Oracle {
         places.sort_unstable();
         places.dedup();
         self.prices.fetch(places.iter().copied());
-        let mut changed: Vec<_> =
-            places.into_iter().filter_map(|place| self.reprice_token(place, as_of)).collect();
+        let (mut changed, mut changes) = (Vec::new(), Vec::new());
+        for place in places {
+            let before = self.mantissa_at(place);
+            changed.extend(self.reprice_token(place, as_of));
+            let after = self.mantissa_at(place);
+            if before != after {
+                changes.push(PriceChange { place, before, after });
+            }
+        }
         changed.sort_unstable_by_key(|change| change.token);
-        changed
+        (changed, changes)
+    }
+
+    fn mantissa_at(&self, place: PriceId) -> Option<U256> {
+        self.prices.at(place).map(|known| known.price.mantissa)
     }
 
     /// The token that a pool holds beside the quote; takes note of whose pool it is.

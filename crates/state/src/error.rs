@@ -1,7 +1,7 @@
 use alloy_primitives::BlockHash;
 use headwater_bus::BacklogError;
 use headwater_market::BookError;
-use headwater_node::NodeError;
+use headwater_node::{AskError, NodeError};
 
 /// Why an event cannot be applied. The world is unchanged, and no longer that of the chain: it has to be rebuilt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +73,15 @@ pub enum LoadError {
         /// What it does instead.
         reason: String,
     },
+}
+
+impl From<AskError> for LoadError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::BlockGone { block, reason } => Self::BlockGone { block, reason },
+            AskError::Node(error) => Self::Node(error),
+        }
+    }
 }
 
 impl LoadError {

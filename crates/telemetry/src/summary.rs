@@ -173,6 +173,7 @@ impl Summary {
             | BusEvent::PoolLoaded(_)
             | BusEvent::TokenJudged(_)
             | BusEvent::MarketLoaded(_)
+            | BusEvent::FeedResolved(_)
             | BusEvent::PriceUpdate(_)
             | BusEvent::LiquidityChange(_)
             | BusEvent::HealthCheck(_)

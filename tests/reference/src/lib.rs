@@ -8,6 +8,7 @@ pub mod digest;
 pub mod evm;
 pub mod executed;
 pub mod fake_node;
+pub mod feeds;
 pub mod journal;
 pub mod market;
 pub mod pools;

@@ -69,8 +69,15 @@ pub fn taken(file: &[u8]) -> Result<Taken> {
     ensure!(number(76, 4) == u64::from(crc32c(&file[..76])), "the header's checksum");
     ensure!(number(64, 8) == (file.len() - HEADER) as u64, "the length");
     ensure!(number(72, 4) == u64::from(crc32c(&file[HEADER..])), "the checksum");
-    ensure!(number(8, 2) == 1 && number(10, 2) == 1, "another version");
+    ensure!(number(8, 2) == 1, "another version");
     Ok(Taken { seq: number(16, 8), number: number(24, 8), hash: B256::from_slice(&file[32..64]) })
+}
+
+/// The image in a file: what stands behind the header, if it is of this version.
+fn image(file: &[u8], version: u8) -> Result<(Taken, Reader<'_>)> {
+    let taken = taken(file)?;
+    ensure!(file[10..12] == [version, 0], "an image of another version");
+    Ok((taken, Reader(&file[HEADER..])))
 }
 
 /// Reads a snapshot of the state.
@@ -78,8 +85,7 @@ pub fn taken(file: &[u8]) -> Result<Taken> {
 /// # Errors
 /// A file that is no snapshot, damaged, or not as described.
 pub fn state(file: &[u8]) -> Result<(Taken, Book)> {
-    let taken = taken(file)?;
-    let mut reader = Reader(&file[HEADER..]);
+    let (taken, mut reader) = image(file, 1)?;
     let book = reader.book()?;
     ensure!(reader.option(Reader::as_of)? == Some(taken), "the world is of another block");
     let _blocks_and_malformed = (reader.integer()?, reader.integer()?);
@@ -92,8 +98,7 @@ pub fn state(file: &[u8]) -> Result<(Taken, Book)> {
 /// # Errors
 /// A file that is no snapshot, damaged, or not as described.
 pub fn oracle(file: &[u8]) -> Result<(Taken, Book, Prices)> {
-    let taken = taken(file)?;
-    let mut reader = Reader(&file[HEADER..]);
+    let (taken, mut reader) = image(file, 2)?;
     let _min_base_reserve = reader.word()?;
     let book = reader.book()?;
     let _others = reader.list(Reader::address)?;
@@ -105,6 +110,9 @@ pub fn oracle(file: &[u8]) -> Result<(Taken, Book, Prices)> {
         reader.integer()?;
     }
     let _lost = reader.flag()?;
+    reader.feed_counts()?;
+    reader.list(Reader::block_prices)?;
+    reader.feeds()?;
     reader.end()?;
     let prices = tokens.into_iter().zip(current).filter_map(|(token, price)| Some((token, price?)));
     Ok((taken, book, prices.collect()))
@@ -212,6 +220,67 @@ impl Reader<'_> {
         Ok((mantissa, source))
     }
 
+    /// Seven counts.
+    fn feed_counts(&mut self) -> Result<()> {
+        (0..7).try_for_each(|_| self.integer().map(drop))
+    }
+
+    /// How a block changed prices: the places of the tokens, with what was before and what is after.
+    fn block_prices(&mut self) -> Result<()> {
+        let _number_hash_timestamp = (self.integer()?, self.hash()?, self.integer()?);
+        let change = |reader: &mut Self| {
+            Ok((reader.integer()?, reader.option(Self::word)?, reader.option(Self::word)?))
+        };
+        self.list(change).map(drop)
+    }
+
+    /// What is known of the feeds, what undoes the last blocks of it, and seven counts.
+    fn feeds(&mut self) -> Result<()> {
+        let proxies = self.list(Self::address)?.len();
+        let heartbeats = self.list(Self::integer)?.len();
+        let standing = |reader: &mut Self| Ok((reader.reading()?, reader.option(Self::integer)?));
+        let settled = self.list(standing)?.len();
+        let resolution = |reader: &mut Self| Ok((reader.integer()?, reader.hash()?, reader.reading()?));
+        let learnt = self.list(|reader| reader.list(resolution))?.len();
+        self.list(|reader| {
+            let _number_and_hash = (reader.integer()?, reader.hash()?);
+            let _said = (reader.list(Self::said)?, reader.flag()?);
+            Ok(())
+        })?;
+        let _base = self.option(|reader| Ok((reader.integer()?, reader.hash()?)))?;
+        let current = self.list(standing)?.len();
+        ensure!([heartbeats, settled, learnt, current] == [proxies; 4], "columns of the feeds");
+        self.feed_counts()
+    }
+
+    fn reading(&mut self) -> Result<()> {
+        match self.integer()? {
+            0..=2 | 4 => Ok(()),
+            3 => {
+                let _aggregator_and_phase = (self.address()?, self.integer()?);
+                let _decimals_of_answer_and_token = (self.byte()?, self.byte()?);
+                let _round_and_answer = (self.integer()?, self.option(Self::word)?);
+                self.integer().map(drop)
+            }
+            other => anyhow::bail!("{other} is no reading"),
+        }
+    }
+
+    fn said(&mut self) -> Result<()> {
+        match self.integer()? {
+            0 => {
+                let _aggregator_and_round = (self.address()?, self.integer()?);
+                let _answer_and_time = (self.option(Self::word)?, self.integer()?);
+                Ok(())
+            }
+            1 => {
+                let _proxy_and_aggregator = (self.address()?, self.address()?);
+                Ok(())
+            }
+            other => anyhow::bail!("{other} is nothing that is said"),
+        }
+    }
+
     fn undo(&mut self) -> Result<Undo> {
         let _number = self.integer()?;
         let (hash, parent_hash) = (self.hash()?, self.hash()?);
@@ -249,7 +318,11 @@ mod tests {
     use super::*;
 
     fn file(payload: &[u8]) -> Vec<u8> {
-        let mut bytes = [MAGIC, &[1, 0, 1, 0, 7, 7, 7, 7]].concat();
+        file_of_version(1, payload)
+    }
+
+    fn file_of_version(version: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = [MAGIC, &[1, 0, version, 0, 7, 7, 7, 7]].concat();
         bytes.extend(5u64.to_le_bytes());
         bytes.extend(300u64.to_le_bytes());
         bytes.extend([9; 32]);
@@ -299,7 +372,17 @@ mod tests {
         let price = [&[1][..], &address(4), &[32], &[0; 31], &[77], &address(1), &[6]].concat();
         let prices = [&[0, 1][..], &address(3), &[1], &price, &[0], &[0; 6]].concat();
         let minimum = [&[32][..], &[0; 32]].concat();
-        let (_, book, prices) = oracle(&file(&[&minimum[..], &book(), &prices].concat())).unwrap();
+        let word = |low: u8| [&[32][..], &[0; 31], &[low]].concat();
+        let window = [&[1, 5, 32][..], &[9; 32], &[60], &[1, 0, 1], &word(7), &[0]].concat();
+        let reading = [&[3][..], &address(5), &[6, 8, 18, 9, 1], &word(3), &[59]].concat();
+        let standing = [&[1][..], &reading, &[1, 5]].concat();
+        let said = [&[1, 1, 1][..], &address(6), &address(5)].concat();
+        let records = [&[1, 5, 32][..], &[9; 32], &said, &[0]].concat();
+        let feeds = [&[1][..], &address(6), &[1, 60], &standing, &[1, 0], &records, &[0], &standing, &[0; 7]]
+            .concat();
+        let payload = [&minimum[..], &book(), &prices, &[0; 7], &window, &feeds].concat();
+        let (_, book, prices) = oracle(&file_of_version(2, &payload)).unwrap();
+        assert!(oracle(&file(&payload)).is_err(), "of another version");
         assert_eq!(book.records.len(), 1);
         let expected = (U256::from(77), Address::repeat_byte(1));
         assert_eq!(prices, [(Address::repeat_byte(3), expected)].into());

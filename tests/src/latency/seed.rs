@@ -143,7 +143,12 @@ impl Searcher {
             Head { timestamp: 0, base_fee_per_gas: Some(10_000_000_000), gas_used: 0, gas_limit: 30_000_000 };
         let market =
             MarketSnapshot { as_of, parent: None, head, pools: self.pools.clone(), changes: Changes::All };
-        let prices = PriceSnapshot { as_of, quote: self.quote, prices: Default::default() };
+        let prices = PriceSnapshot {
+            as_of,
+            quote: self.quote,
+            prices: Default::default(),
+            sources: Default::default(),
+        };
         let decoded = DecodedBlock {
             as_of,
             actions: Vec::new(),

@@ -1,24 +1,37 @@
 //! Events of price feeds.
 
+use alloy_primitives::{Address, I256, U256};
 use headwater_events::{Action, ChainlinkAction, Log};
 
 use super::{indexed, shape};
 use crate::Malformed;
 use crate::calldata::{Arguments, observations};
-use crate::words::{int256, uint32, uint256};
+use crate::words::{address, int256, uint32, uint256};
 
 fn chainlink(log: &Log, action: ChainlinkAction) -> Action {
     Action::Chainlink { log_index: log.log_index, emitter: log.address, action }
 }
 
-pub(super) fn answer_updated(log: &Log) -> Result<Action, Malformed> {
+/// The answer, the aggregator's round and the time of an `AnswerUpdated`.
+pub(crate) fn answer(log: &Log) -> Result<(I256, U256, U256), Malformed> {
     let [updated_at] = &shape::<3, 1>(log)?;
-    let action = ChainlinkAction::AnswerUpdated {
-        current: int256(&log.topics[1]),
-        round_id: uint256(&log.topics[2]),
-        updated_at: uint256(updated_at),
-    };
-    Ok(chainlink(log, action))
+    Ok((int256(&log.topics[1]), uint256(&log.topics[2]), uint256(updated_at)))
+}
+
+/// The aggregators before and after an `AggregatorConfirmed`.
+pub(crate) fn confirmed(log: &Log) -> Result<[Address; 2], Malformed> {
+    indexed::<3>(log)?;
+    Ok([address(&log.topics[1])?, address(&log.topics[2])?])
+}
+
+pub(super) fn answer_updated(log: &Log) -> Result<Action, Malformed> {
+    let (current, round_id, updated_at) = answer(log)?;
+    Ok(chainlink(log, ChainlinkAction::AnswerUpdated { current, round_id, updated_at }))
+}
+
+pub(super) fn aggregator_confirmed(log: &Log) -> Result<Action, Malformed> {
+    let [previous, latest] = confirmed(log)?;
+    Ok(chainlink(log, ChainlinkAction::AggregatorConfirmed { previous, latest }))
 }
 
 pub(super) fn new_transmission_ocr1(log: &Log) -> Result<Action, Malformed> {

@@ -76,7 +76,7 @@ const SHAPES: [(B256, &str, usize, usize); 8] = [
 ];
 
 /// Those whose values the proof `decoder` judges.
-const OTHER_SHAPES: [(B256, &str, usize, usize); 32] = [
+const OTHER_SHAPES: [(B256, &str, usize, usize); 33] = [
     (V3_INITIALIZE, "Initialize(uint160,int24)", 1, 2),
     (V3_SWAP, "Swap(address,address,int256,int256,uint160,uint128,int24)", 3, 5),
     (PANCAKE_V3_SWAP, "Swap(address,address,int256,int256,uint160,uint128,int24,uint128,uint128)", 3, 7),
@@ -109,6 +109,7 @@ const OTHER_SHAPES: [(B256, &str, usize, usize); 32] = [
     (ABSORB_COLLATERAL, "AbsorbCollateral(address,address,address,uint256,uint256)", 4, 2),
     (BUY_COLLATERAL, "BuyCollateral(address,address,uint256,uint256)", 3, 2),
     (ANSWER_UPDATED, "AnswerUpdated(int256,uint256,uint256)", 3, 1),
+    (AGGREGATOR_CONFIRMED, "AggregatorConfirmed(address,address)", 3, 0),
 ];
 
 /// Those of variable length.

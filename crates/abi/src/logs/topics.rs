@@ -124,6 +124,9 @@ pub const BUY_COLLATERAL: B256 = b256!("f891b2a411b0e66a5f0a6ff1368670fefa287a13
 /// `AnswerUpdated(int256 indexed current, uint256 indexed roundId, uint256 updatedAt)` (Chainlink,
 /// `AggregatorInterface.sol`).
 pub const ANSWER_UPDATED: B256 = b256!("0559884fd3a460db3073b7fc896cc77986f16e378210ded43186175bf646fc5f");
+/// `AggregatorConfirmed(address indexed previous, address indexed latest)` (Chainlink, proxies later than version 0.6).
+pub const AGGREGATOR_CONFIRMED: B256 =
+    b256!("33745f67a407dcb785417f9c123dd3641479a102674b6e35c1f10975625b90e9");
 /// `NewTransmission(uint32 indexed aggregatorRoundId, int192 answer, address transmitter, int192[] observations,
 /// bytes observers, bytes32 rawReportContext)` (libocr, `OffchainAggregator.sol`).
 pub const NEW_TRANSMISSION_OCR1: B256 =
@@ -176,6 +179,7 @@ pub const TOPICS: &[B256] = &[
     ABSORB_COLLATERAL,
     BUY_COLLATERAL,
     ANSWER_UPDATED,
+    AGGREGATOR_CONFIRMED,
     NEW_TRANSMISSION_OCR1,
     NEW_TRANSMISSION_OCR2,
 ];

@@ -78,7 +78,12 @@ fn market(number: u64) -> Arc<MarketSnapshot> {
 }
 
 fn prices(number: u64) -> Arc<PriceSnapshot> {
-    Arc::new(PriceSnapshot { as_of: as_of(number), quote: Address::ZERO, prices: Default::default() })
+    Arc::new(PriceSnapshot {
+        as_of: as_of(number),
+        quote: Address::ZERO,
+        prices: Default::default(),
+        sources: Default::default(),
+    })
 }
 
 fn decoded(number: u64) -> Arc<DecodedBlock> {

@@ -55,7 +55,8 @@ fn view(
     let quote = token(1);
     let head = Head { timestamp: 0, base_fee_per_gas: base_fee, gas_used: 15_000_000, gas_limit: 30_000_000 };
     let market = MarketSnapshot { as_of, parent: None, head, pools: pools.clone(), changes: Changes::All };
-    let mut snapshot = PriceSnapshot { as_of, quote, prices: Default::default() };
+    let mut snapshot =
+        PriceSnapshot { as_of, quote, prices: Default::default(), sources: Default::default() };
     for (token, price) in prices {
         let known = TokenPrice { price: *price, source: Address::ZERO, changed_at: number };
         let place = snapshot.prices.place(*token);

@@ -27,6 +27,13 @@ pub enum ChainlinkAction {
         /// When they were made, in seconds since the Unix epoch; OCR1 does not tell.
         observations_timestamp: Option<u32>,
     },
+    /// A proxy reads from another aggregator: here the emitter is the proxy.
+    AggregatorConfirmed {
+        /// The one before.
+        previous: Address,
+        /// The new one.
+        latest: Address,
+    },
 }
 
 /// A call of `transmit`: an answer before it is one.

@@ -1,4 +1,7 @@
-use headwater_events::{MarketLoaded, MarketResynced, Reconnected, SourceGap};
+use alloy_primitives::U256;
+use headwater_events::{
+    FeedResolved, FeedRound, FeedVerdict, MarketLoaded, MarketResynced, Reconnected, SourceGap,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -45,6 +48,27 @@ fn the_bytes_on_the_disk_do_not_change() {
     assert_eq!(
         hex(&record(&wrap(3, BusEvent::MarketResynced(resynced)))),
         "59000000e3be309403000000000000000100fc03ca9a3b0e0520abababababababababababababababababababababababababababababababab0214cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd0107fb2c0114efefefefefefefefefefefefefefefefefefefef00"
+    );
+
+    let round = FeedRound {
+        aggregator: [0xaa; 20].into(),
+        phase: 6,
+        decimals: 8,
+        token_decimals: 18,
+        round: 300,
+        answer: Some(U256::from(7)),
+        updated_at: 1_700_000_000,
+    };
+    let feed =
+        |verdict| FeedResolved { proxy: [0xcd; 20].into(), number: 5, hash: [0xab; 32].into(), verdict };
+    assert_eq!(
+        hex(&record(&wrap(3, BusEvent::FeedResolved(feed(FeedVerdict::Accepted(round)))))),
+        "80000000781e7ba903000000000000000100fc03ca9a3b0f14cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd0520abababababababababababababababababababababababababababababababab0014aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa060812fb2c0101200000000000000000000000000000000000000000000000000000000000000007fc00f15365"
+    );
+    let refused = feed(FeedVerdict::Refused("no".to_owned()));
+    assert_eq!(
+        hex(&record(&wrap(3, BusEvent::FeedResolved(refused)))),
+        "4100000047b062a903000000000000000100fc03ca9a3b0f14cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd0520abababababababababababababababababababababababababababababababab01026e6f"
     );
 
     let block = record(&wrap(7, BusEvent::NewBlock(devnet_block(1))));

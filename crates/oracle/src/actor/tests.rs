@@ -69,6 +69,7 @@ impl Rig {
             derived: bus.derived("oracle"),
             timeline,
             resynchroniser: None,
+            feed_resolver: None,
             quarantine: Quarantine::default(),
             backlog: Arc::new(backlog),
             images: None,

@@ -291,12 +291,12 @@ impl<'a> Load<'a> {
 #[derive(Deserialize)]
 struct BlockPlace {
     number: U64,
-    hash: BlockHash,
 }
 
 async fn number_of(node: &Node, block: BlockHash) -> Result<BlockNumber, LoadError> {
     let place: Option<BlockPlace> = node.call("eth_getBlockByHash", (block, false)).await?;
-    let place = place.ok_or_else(|| gone(block, "it is unknown"))?;
+    let gone = || LoadError::BlockGone { block, reason: "it is unknown".to_owned() };
+    let place = place.ok_or_else(gone)?;
     Ok(place.number.to())
 }
 
@@ -306,13 +306,5 @@ pub(super) async fn ensure_canonical(
     block: BlockHash,
     number: BlockNumber,
 ) -> Result<(), LoadError> {
-    let place: Option<BlockPlace> = node.call("eth_getBlockByNumber", (U64::from(number), false)).await?;
-    match place {
-        Some(place) if place.hash == block => Ok(()),
-        _ => Err(gone(block, "it is no longer canonical")),
-    }
-}
-
-fn gone(block: BlockHash, reason: &str) -> LoadError {
-    LoadError::BlockGone { block, reason: reason.to_owned() }
+    Ok(headwater_node::ensure_canonical(node, block, number).await?)
 }

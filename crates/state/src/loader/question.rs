@@ -1,137 +1,16 @@
 //! Calls of contracts as of one block, many at a time.
 
-use std::time::Duration;
-
-use alloy_primitives::{Address, BlockHash, Bytes};
-use headwater_abi::Malformed;
-use headwater_node::{Call, Node, NodeError, Reply, RpcError};
-use serde::Serialize;
+use alloy_primitives::BlockHash;
+use headwater_node::Node;
+pub(super) use headwater_node::{Answer, Question};
 
 use crate::error::LoadError;
 
-/// A call of a contract.
-#[derive(Clone, Debug)]
-pub(super) struct Question {
-    pub(super) to: Address,
-    pub(super) data: Bytes,
-}
-
-/// What became of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// The contract returned this; nothing at all where there is no contract.
-    Returned(Bytes),
-    /// The contract failed, with the node's words.
-    Failed(String),
-}
-
-impl Answer {
-    /// The answer, read; why not in words.
-    pub(super) fn read<T>(&self, decode: impl FnOnce(&[u8]) -> Result<T, Malformed>) -> Result<T, String> {
-        match self {
-            Self::Returned(bytes) => decode(bytes).map_err(|error| error.to_string()),
-            Self::Failed(reason) => Err(reason.clone()),
-        }
-    }
-}
-
-/// Tries of a call that the node says it cannot answer at the moment.
-const TRIES: u32 = 4;
-/// Pause before the second try; four times as long before each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// Asks all at one block; the answers come in the order of the questions. A call that the node is too busy for is
-/// repeated a few times.
+/// As [`headwater_node::ask`].
 pub(super) async fn ask(
     node: &Node,
     block: BlockHash,
     questions: &[Question],
 ) -> Result<Vec<Answer>, LoadError> {
-    let calls = questions.iter().map(|question| call(question, block)).collect::<Result<Vec<_>, _>>()?;
-    let mut answers: Vec<Option<Answer>> = vec![None; calls.len()];
-    let mut open: Vec<usize> = (0..calls.len()).collect();
-    let mut pause = FIRST_PAUSE;
-    for tries_left in (0..TRIES).rev() {
-        let batch: Vec<Call> = open.iter().map(|index| calls[*index].clone()).collect();
-        let replies = node.batch(&batch).await?;
-        let mut again = Vec::new();
-        for (index, reply) in open.into_iter().zip(replies) {
-            match answer(block, reply) {
-                Ok(answer) => answers[index] = Some(answer),
-                Err(LoadError::Node(error)) if error.is_retryable() && tries_left > 0 => again.push(index),
-                Err(error) => return Err(error),
-            }
-        }
-        open = again;
-        if open.is_empty() {
-            break;
-        }
-        tokio::time::sleep(pause).await;
-        pause *= 4;
-    }
-    Ok(answers.into_iter().map(|answer| answer.expect("the last try answers or returns an error")).collect())
-}
-
-/// `eth_call` at a block by its hash (EIP-1898), which must be canonical.
-fn call(question: &Question, block: BlockHash) -> Result<Call, NodeError> {
-    #[derive(Serialize)]
-    struct Transaction<'a> {
-        to: Address,
-        data: &'a Bytes,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Block {
-        block_hash: BlockHash,
-        require_canonical: bool,
-    }
-    let transaction = Transaction { to: question.to, data: &question.data };
-    Call::new("eth_call", (transaction, Block { block_hash: block, require_canonical: true }))
-}
-
-fn answer(block: BlockHash, reply: Result<Reply, NodeError>) -> Result<Answer, LoadError> {
-    let error = match reply {
-        Ok(reply) => return Ok(Answer::Returned(reply.parse()?)),
-        Err(error) => error,
-    };
-    match error.rpc() {
-        Some(rpc) if is_block_gone(rpc) => Err(LoadError::BlockGone { block, reason: rpc.message.clone() }),
-        Some(rpc) if is_contract_failure(rpc) => Ok(Answer::Failed(rpc.message.clone())),
-        _ => Err(error.into()),
-    }
-}
-
-/// Whether the node has the block's state no longer, or does not regard the block as canonical. As for unknown blocks
-/// there is no code for it, and the words of geth, erigon, nethermind and reth are compared.
-fn is_block_gone(error: &RpcError) -> bool {
-    const WORDS: [&str; 6] = [
-        "canonical",
-        "missing trie node",
-        "state not available",
-        "state is not available",
-        "historical state",
-        "pruned",
-    ];
-    error.is_block_unknown() || says_any(error, &WORDS)
-}
-
-/// Whether the contract failed, and not the node: only then the answer is final. Code 3 is geth's for a revert; the
-/// words are those of geth, anvil, nethermind and erigon for the ways in which the EVM halts.
-fn is_contract_failure(error: &RpcError) -> bool {
-    const WORDS: [&str; 8] = [
-        "revert",
-        "invalid opcode",
-        "out of gas",
-        "invalid jump",
-        "stack underflow",
-        "stack limit",
-        "vm execution error",
-        "evm error",
-    ];
-    error.code == 3 || says_any(error, &WORDS)
-}
-
-fn says_any(error: &RpcError, words: &[&str]) -> bool {
-    let message = error.message.to_ascii_lowercase();
-    words.iter().any(|words| message.contains(words))
+    Ok(headwater_node::ask(node, block, questions).await?)
 }

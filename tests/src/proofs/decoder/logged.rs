@@ -75,7 +75,7 @@ struct Logged {
     action: Action,
 }
 
-const KINDS: u64 = 35;
+const KINDS: u64 = 36;
 
 fn u160(random: &mut Random) -> U160 {
     random.uint(160).to()
@@ -98,7 +98,7 @@ impl Logged {
             9..=12 => Self::v4(random, kind - 9),
             13..=26 => Self::aave(random, kind - 13),
             27..=30 => Self::compound(random, kind - 27),
-            31..=33 => Self::chainlink(random, kind - 31),
+            31..=34 => Self::chainlink(random, kind - 31),
             _ => Self::custom(random),
         }
     }
@@ -488,7 +488,14 @@ impl Logged {
                     ChainlinkAction::AnswerUpdated { current, round_id, updated_at },
                 )
             }
-            1 => (
+            1 => {
+                let (previous, latest) = (random.address(), random.address());
+                (
+                    event("AggregatorConfirmed(address,address)", &[previous.into_word(), latest.into_word()], &[]),
+                    ChainlinkAction::AggregatorConfirmed { previous, latest },
+                )
+            }
+            2 => (
                 event(
                     "NewTransmission(uint32,int192,address,int192[],bytes,bytes32)",
                     &[topic(round)],

@@ -65,7 +65,7 @@ pub(super) struct Learnt {
 }
 
 /// The events that the bot says it decodes.
-const DECODED: [&str; 8] = [
+const DECODED: [&str; 10] = [
     "Transfer(address,address,uint256)",
     "Sync(uint112,uint112)",
     "Swap(address,uint256,uint256,uint256,uint256,address)",
@@ -74,6 +74,8 @@ const DECODED: [&str; 8] = [
     "PairCreated(address,address,address,uint256)",
     "Deposit(address,uint256)",
     "Withdrawal(address,uint256)",
+    "AnswerUpdated(int256,uint256,uint256)",
+    "AggregatorConfirmed(address,address)",
 ];
 
 fn decoded_logs(block: &FakeBlock) -> Vec<&serde_json::Value> {

@@ -1,0 +1,181 @@
+//! Calls of contracts as of one block, many at a time.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use alloy_primitives::{Address, BlockHash, BlockNumber, Bytes, U64};
+use serde::{Deserialize, Serialize};
+
+use crate::batch::Call;
+use crate::error::{NodeError, RpcError};
+use crate::node::Node;
+use crate::reply::Reply;
+
+/// A call of a contract.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The contract.
+    pub to: Address,
+    /// The calldata.
+    pub data: Bytes,
+}
+
+/// What became of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The contract returned this; nothing at all where there is no contract.
+    Returned(Bytes),
+    /// The contract failed, with the node's words.
+    Failed(String),
+}
+
+impl Answer {
+    /// The answer, read.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be, in words.
+    pub fn read<T, E: Display>(&self, decode: impl FnOnce(&[u8]) -> Result<T, E>) -> Result<T, String> {
+        match self {
+            Self::Returned(bytes) => decode(bytes).map_err(|error| error.to_string()),
+            Self::Failed(reason) => Err(reason.clone()),
+        }
+    }
+}
+
+/// Why contracts could not be asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AskError {
+    /// The block that was asked about is unknown, no longer canonical, or its state is no longer kept: ask about a
+    /// newer one.
+    #[error("the node no longer answers for block {block}: {reason}")]
+    BlockGone {
+        /// The block.
+        block: BlockHash,
+        /// The node's words.
+        reason: String,
+    },
+    /// The node fails.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+/// Tries of a call that the node says it cannot answer at the moment.
+const TRIES: u32 = 4;
+/// Pause before the second try; four times as long before each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Asks all at one block; the answers come in the order of the questions. A call that the node is too busy for is
+/// repeated a few times.
+///
+/// # Errors
+///
+/// [`AskError`] when the node does not answer for the block, or fails. A contract that fails is an answer.
+pub async fn ask(node: &Node, block: BlockHash, questions: &[Question]) -> Result<Vec<Answer>, AskError> {
+    let calls = questions.iter().map(|question| call(question, block)).collect::<Result<Vec<_>, _>>()?;
+    let mut answers: Vec<Option<Answer>> = vec![None; calls.len()];
+    let mut open: Vec<usize> = (0..calls.len()).collect();
+    let mut pause = FIRST_PAUSE;
+    for tries_left in (0..TRIES).rev() {
+        let batch: Vec<Call> = open.iter().map(|index| calls[*index].clone()).collect();
+        let replies = node.batch(&batch).await?;
+        let mut again = Vec::new();
+        for (index, reply) in open.into_iter().zip(replies) {
+            match answer(block, reply) {
+                Ok(answer) => answers[index] = Some(answer),
+                Err(AskError::Node(error)) if error.is_retryable() && tries_left > 0 => again.push(index),
+                Err(error) => return Err(error),
+            }
+        }
+        open = again;
+        if open.is_empty() {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 4;
+    }
+    Ok(answers.into_iter().map(|answer| answer.expect("the last try answers or returns an error")).collect())
+}
+
+/// `eth_call` at a block by its hash (EIP-1898), which must be canonical.
+fn call(question: &Question, block: BlockHash) -> Result<Call, NodeError> {
+    #[derive(Serialize)]
+    struct Transaction<'a> {
+        to: Address,
+        data: &'a Bytes,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Block {
+        block_hash: BlockHash,
+        require_canonical: bool,
+    }
+    let transaction = Transaction { to: question.to, data: &question.data };
+    Call::new("eth_call", (transaction, Block { block_hash: block, require_canonical: true }))
+}
+
+fn answer(block: BlockHash, reply: Result<Reply, NodeError>) -> Result<Answer, AskError> {
+    let error = match reply {
+        Ok(reply) => return Ok(Answer::Returned(reply.parse()?)),
+        Err(error) => error,
+    };
+    match error.rpc() {
+        Some(rpc) if is_block_gone(rpc) => Err(AskError::BlockGone { block, reason: rpc.message.clone() }),
+        Some(rpc) if is_contract_failure(rpc) => Ok(Answer::Failed(rpc.message.clone())),
+        _ => Err(error.into()),
+    }
+}
+
+/// Whether the node has the block's state no longer, or does not regard the block as canonical. As for unknown blocks
+/// there is no code for it, and the words of geth, erigon, nethermind and reth are compared.
+fn is_block_gone(error: &RpcError) -> bool {
+    const WORDS: [&str; 6] = [
+        "canonical",
+        "missing trie node",
+        "state not available",
+        "state is not available",
+        "historical state",
+        "pruned",
+    ];
+    error.is_block_unknown() || says_any(error, &WORDS)
+}
+
+/// Whether the contract failed, and not the node: only then the answer is final. Code 3 is geth's for a revert; the
+/// words are those of geth, anvil, nethermind and erigon for the ways in which the EVM halts.
+fn is_contract_failure(error: &RpcError) -> bool {
+    const WORDS: [&str; 8] = [
+        "revert",
+        "invalid opcode",
+        "out of gas",
+        "invalid jump",
+        "stack underflow",
+        "stack limit",
+        "vm execution error",
+        "evm error",
+    ];
+    error.code == 3 || says_any(error, &WORDS)
+}
+
+fn says_any(error: &RpcError, words: &[&str]) -> bool {
+    let message = error.message.to_ascii_lowercase();
+    words.iter().any(|words| message.contains(words))
+}
+
+#[derive(Deserialize)]
+struct BlockPlace {
+    hash: BlockHash,
+}
+
+/// Makes sure that a block is canonical: not every node heeds that a call asks for one, and the chain may have turned in the
+/// meantime.
+///
+/// # Errors
+///
+/// [`AskError::BlockGone`] when it is not.
+pub async fn ensure_canonical(node: &Node, block: BlockHash, number: BlockNumber) -> Result<(), AskError> {
+    let place: Option<BlockPlace> = node.call("eth_getBlockByNumber", (U64::from(number), false)).await?;
+    match place {
+        Some(place) if place.hash == block => Ok(()),
+        _ => Err(AskError::BlockGone { block, reason: "it is no longer canonical".to_owned() }),
+    }
+}

@@ -1,0 +1,336 @@
+//! Prices from feeds and over time, computed anew for every block from the blocks that survive: each second of a window is looked
+//! at, and nothing is ever undone.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::{Address, B256, U256, U512};
+
+/// A block, as far as prices depend on it.
+#[derive(Clone, Debug, Default)]
+pub struct PriceBlock {
+    /// Its hash.
+    pub hash: B256,
+    /// Seconds.
+    pub timestamp: u64,
+    /// What pools hold of the native token and of the other one, in the order of the logs.
+    pub syncs: Vec<(Address, u128, u128)>,
+    /// `AnswerUpdated` of anybody, in the order of the logs.
+    pub answers: Vec<Answered>,
+    /// `AggregatorConfirmed` of anybody, with the new aggregator, behind all answers.
+    pub confirmed: Vec<(Address, Address)>,
+}
+
+/// An `AnswerUpdated`.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// Who says it.
+    pub emitter: Address,
+    /// The round.
+    pub round: u64,
+    /// The answer.
+    pub answer: i64,
+    /// Seconds.
+    pub updated_at: u64,
+}
+
+/// What a proxy read as of a block.
+#[derive(Clone, Copy, Debug)]
+pub struct Read {
+    /// Whom it reads from.
+    pub aggregator: Address,
+    /// Decimal places of the answer.
+    pub decimals: u8,
+    /// The last round.
+    pub last: Answered,
+}
+
+/// A feed.
+#[derive(Clone, Debug)]
+pub struct JudgedFeed {
+    /// The proxy.
+    pub proxy: Address,
+    /// The token.
+    pub token: Address,
+    /// Its decimal places.
+    pub token_decimals: u8,
+    /// Whether it is counted in US dollars; else in the native token.
+    pub in_dollars: bool,
+    /// Seconds between two answers, and how much later one may be.
+    pub lifetime: u64,
+}
+
+/// All that is known beside the blocks.
+#[derive(Clone, Debug, Default)]
+pub struct KnownPrices {
+    /// The native token.
+    pub native: Address,
+    /// The pool of each token against the native one.
+    pub pools: BTreeMap<Address, Address>,
+    /// What the pools held before the first block.
+    pub held: BTreeMap<Address, (u128, u128)>,
+    /// What a pool must hold of the native token.
+    pub least: u128,
+    /// The feeds.
+    pub feeds: Vec<JudgedFeed>,
+    /// What was learnt: by proxy and block.
+    pub learnt: BTreeMap<(Address, B256), Read>,
+    /// Seconds over which prices are averaged.
+    pub window: u64,
+}
+
+/// The price of a feed in the native token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JudgedPrice {
+    /// Nothing is known.
+    Unknown,
+    /// There is none now.
+    Stale,
+    /// Wei for a smallest unit times 10^36, and the age in seconds.
+    Fresh(U256, u64),
+}
+
+/// The prices of a token behind the last block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// In its pool.
+    pub pool: Option<U256>,
+    /// By its feed.
+    pub feed: JudgedPrice,
+    /// Over time, and how many seconds that covers.
+    pub average: Option<(U256, u64)>,
+}
+
+impl Judged {
+    /// The price that may be acted upon, if it may lie so many parts per million from feed and average; 0: as far as it likes.
+    pub fn to_act_upon(&self, feed_ppm: u64, average_ppm: u64) -> Option<U256> {
+        let price = self.pool?;
+        let near = |other: U256, ppm: u64| {
+            let (low, high) = (price.min(other), price.max(other));
+            (high - low) * U256::from(1_000_000) <= low * U256::from(ppm)
+        };
+        let by_feed = match self.feed {
+            JudgedPrice::Unknown => true,
+            JudgedPrice::Stale => false,
+            JudgedPrice::Fresh(feed, _) => near(feed, feed_ppm),
+        };
+        let by_average = self.average.is_none_or(|(average, _)| near(average, average_ppm));
+        ((feed_ppm == 0 || by_feed) && (average_ppm == 0 || by_average)).then_some(price)
+    }
+}
+
+/// The prices of a token behind the last of these blocks, which stand on the one where everything was loaded, `loaded`.
+pub fn judge(known: &KnownPrices, loaded: B256, blocks: &[PriceBlock], token: Address) -> Judged {
+    let now = blocks.last().map_or(0, |block| block.timestamp);
+    let pool_prices: Vec<Option<U256>> =
+        (1..=blocks.len()).map(|upto| pool_price(known, &blocks[..upto], token)).collect();
+    Judged {
+        pool: pool_prices.last().copied().flatten(),
+        feed: feed_price(known, loaded, blocks, token, now),
+        average: average(known.window, blocks, &pool_prices, now),
+    }
+}
+
+fn pool_price(known: &KnownPrices, blocks: &[PriceBlock], token: Address) -> Option<U256> {
+    let pool = known.pools.get(&token)?;
+    let told =
+        blocks.iter().flat_map(|block| &block.syncs).filter(|(emitter, ..)| emitter == pool).next_back();
+    let (native, other) =
+        told.map(|(_, native, other)| (*native, *other)).or(known.held.get(pool).copied())?;
+    if native < known.least || native == 0 || other == 0 {
+        return None;
+    }
+    Some(U256::from(native) * ten(36) / U256::from(other)).filter(|price| !price.is_zero())
+}
+
+/// Second by second.
+fn average(window: u64, blocks: &[PriceBlock], prices: &[Option<U256>], now: u64) -> Option<(U256, u64)> {
+    let mut seconds = Vec::new();
+    for second in now.saturating_sub(window)..now {
+        let standing = blocks.iter().zip(prices).filter(|(block, _)| block.timestamp <= second).next_back();
+        seconds.extend(standing.and_then(|(_, price)| *price));
+    }
+    let covered = seconds.len() as u64;
+    if covered == 0 || 2 * covered < window {
+        return None;
+    }
+    seconds.sort_unstable();
+    let median = seconds[seconds.len().div_ceil(2) - 1];
+    let (low, high) = (median / U256::from(2), median * U256::from(2));
+    let sum: U512 = seconds.into_iter().map(|price| U512::from(price.max(low).min(high))).sum();
+    Some(((sum / U512::from(covered)).to(), covered))
+}
+
+/// What the feed of a proxy says last, and whether it still speaks for the proxy.
+fn last_answer(
+    known: &KnownPrices,
+    loaded: B256,
+    blocks: &[PriceBlock],
+    proxy: Address,
+) -> Option<(Read, bool)> {
+    let mut speaks = true;
+    let mut read = known.learnt.get(&(proxy, loaded)).copied();
+    for block in blocks {
+        if let Some(read) = read.as_mut().filter(|_| speaks) {
+            for answered in block.answers.iter().filter(|answered| answered.emitter == read.aggregator) {
+                if answered.round > read.last.round {
+                    read.last = *answered;
+                }
+            }
+        }
+        let moved = |(emitter, latest): &(Address, Address)| {
+            *emitter == proxy && read.is_some_and(|read| read.aggregator != *latest)
+        };
+        speaks &= !block.confirmed.iter().any(moved);
+        if let Some(learnt) = known.learnt.get(&(proxy, block.hash)) {
+            (read, speaks) = (Some(*learnt), true);
+        }
+    }
+    Some((read?, speaks))
+}
+
+fn feed_price(
+    known: &KnownPrices,
+    loaded: B256,
+    blocks: &[PriceBlock],
+    token: Address,
+    now: u64,
+) -> JudgedPrice {
+    let of = |token: Address| known.feeds.iter().find(|feed| feed.token == token);
+    let Some(feed) = of(token).filter(|_| token != known.native) else { return JudgedPrice::Unknown };
+    let rate = if feed.in_dollars { of(known.native).map(Some) } else { Some(None) };
+    let Some(rate) = rate else { return JudgedPrice::Unknown };
+    let (mut numerator, mut denominator) = (U512::from(ten(54)), U512::from(ten(feed.token_decimals)));
+    let mut oldest = 0;
+    for (feed, is_rate) in [(Some(feed), false), (rate, true)] {
+        let Some(feed) = feed else { continue };
+        let Some((read, speaks)) = last_answer(known, loaded, blocks, feed.proxy) else {
+            return JudgedPrice::Unknown;
+        };
+        let age = now.saturating_sub(read.last.updated_at);
+        if !speaks || age > feed.lifetime || read.last.answer <= 0 {
+            return JudgedPrice::Stale;
+        }
+        oldest = oldest.max(age);
+        let (answer, scale) = (U512::from(read.last.answer.unsigned_abs()), U512::from(ten(read.decimals)));
+        let (up, down) = if is_rate { (scale, answer) } else { (answer, scale) };
+        numerator *= up;
+        denominator *= down;
+    }
+    let price = numerator / denominator;
+    if price.is_zero() { JudgedPrice::Stale } else { JudgedPrice::Fresh(price.to(), oldest) }
+}
+
+fn ten(power: u8) -> U256 {
+    U256::from(10).pow(U256::from(power))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NATIVE: Address = Address::repeat_byte(1);
+    const TOKEN: Address = Address::repeat_byte(2);
+    const POOL: Address = Address::repeat_byte(3);
+    const AGGREGATOR: Address = Address::repeat_byte(4);
+
+    fn feed(token: Address, proxy: u8) -> JudgedFeed {
+        let proxy = Address::repeat_byte(proxy);
+        JudgedFeed { proxy, token, token_decimals: 6, in_dollars: true, lifetime: 100 }
+    }
+
+    fn answered(round: u64, answer: i64, updated_at: u64) -> Answered {
+        Answered { emitter: AGGREGATOR, round, answer, updated_at }
+    }
+
+    fn known() -> KnownPrices {
+        let read = |answer| Read { aggregator: AGGREGATOR, decimals: 2, last: answered(1, answer, 990) };
+        let foreign = Read { aggregator: Address::ZERO, ..read(200_000) };
+        KnownPrices {
+            native: NATIVE,
+            pools: [(TOKEN, POOL)].into(),
+            held: [(POOL, (500, 1))].into(),
+            least: 10,
+            feeds: vec![feed(TOKEN, 0x10), feed(NATIVE, 0x11)],
+            learnt: [
+                ((Address::repeat_byte(0x10), B256::ZERO), read(100)),
+                ((Address::repeat_byte(0x11), B256::ZERO), foreign),
+            ]
+            .into(),
+            window: 100,
+        }
+    }
+
+    fn block(timestamp: u64, held: (u128, u128), answers: Vec<Answered>) -> PriceBlock {
+        let hash = B256::from(U256::from(timestamp));
+        PriceBlock { hash, timestamp, syncs: vec![(POOL, held.0, held.1)], answers, confirmed: vec![] }
+    }
+
+    #[test]
+    fn a_dollar_of_six_decimals_is_worth_the_rate() {
+        let judged = judge(&known(), B256::ZERO, &[block(1_000, (400, 2), vec![])], TOKEN);
+        // 1/2000 of 10^18 wei for 10^6 units: 5 · 10^8 wei for one.
+        assert_eq!(judged.feed, JudgedPrice::Fresh(U256::from(5) * ten(44), 10));
+        assert_eq!((judged.pool, judged.average), (Some(U256::from(200) * ten(36)), None));
+        let late = judge(&known(), B256::ZERO, &[block(1_091, (400, 2), vec![])], TOKEN);
+        assert_eq!(late.feed, JudgedPrice::Stale);
+    }
+
+    #[test]
+    fn answers_count_by_round_and_only_of_the_aggregator() {
+        let stranger = Answered { emitter: POOL, ..answered(9, 7, 1_000) };
+        let blocks = [block(1_000, (4, 2), vec![answered(2, 200, 1_000), answered(1, 1, 1_000), stranger])];
+        let judged = judge(&known(), B256::ZERO, &blocks, TOKEN);
+        assert_eq!(judged.feed, JudgedPrice::Fresh(U256::from(10) * ten(44), 10));
+        let blocks = [block(1_000, (4, 2), vec![answered(2, -1, 1_000)])];
+        assert_eq!(judge(&known(), B256::ZERO, &blocks, TOKEN).feed, JudgedPrice::Stale);
+    }
+
+    #[test]
+    fn a_proxy_that_has_moved_has_no_price_until_it_was_read_again() {
+        let moved = |proxy: u8, to| {
+            let confirmed = vec![(Address::repeat_byte(proxy), to)];
+            PriceBlock { confirmed, ..block(1_000, (4, 2), vec![]) }
+        };
+        let judged = |moved| judge(&known(), B256::ZERO, &[moved], TOKEN).feed;
+        assert_eq!(judged(moved(0x10, POOL)), JudgedPrice::Stale);
+        assert!(matches!(judged(moved(0x10, AGGREGATOR)), JudgedPrice::Fresh(..)));
+        assert!(matches!(judged(moved(0x12, POOL)), JudgedPrice::Fresh(..)));
+    }
+
+    #[test]
+    fn an_average_is_over_the_seconds_in_which_a_price_stood() {
+        let blocks = [
+            block(1_000, (100, 1), vec![]),
+            block(1_075, (180, 1), vec![]),
+            block(1_100, (9_999, 1), vec![]),
+        ];
+        assert_eq!(
+            judge(&known(), B256::ZERO, &blocks, TOKEN).average,
+            Some((U256::from(120) * ten(36), 100))
+        );
+        let blocks = [
+            block(1_000, (100, 1), vec![]),
+            block(1_050, (9_999, 1), vec![]),
+            block(1_051, (100, 1), vec![]),
+        ];
+        // Fifty seconds at 100, one at 200 and not at 9,999.
+        let expected = U256::from(5_200) * ten(36) / U256::from(51);
+        assert_eq!(judge(&known(), B256::ZERO, &blocks, TOKEN).average, Some((expected, 51)));
+        assert_eq!(judge(&known(), B256::ZERO, &blocks[..1], TOKEN).average, None);
+    }
+
+    #[test]
+    fn what_is_acted_upon_lies_near_feed_and_average() {
+        let judged = |pool: u64, feed, average: Option<u64>| Judged {
+            pool: Some(U256::from(pool)),
+            feed,
+            average: average.map(|average| (U256::from(average), 100)),
+        };
+        let fresh = JudgedPrice::Fresh(U256::from(100), 0);
+        assert!(judged(105, fresh, None).to_act_upon(50_000, 0).is_some());
+        assert!(judged(106, fresh, None).to_act_upon(50_000, 0).is_none());
+        assert!(judged(106, fresh, Some(100)).to_act_upon(0, 0).is_some());
+        assert!(judged(106, JudgedPrice::Unknown, Some(100)).to_act_upon(50_000, 50_000).is_none());
+        assert!(judged(106, JudgedPrice::Stale, None).to_act_upon(50_000, 0).is_none());
+    }
+}

@@ -11,7 +11,7 @@ use crate::ConcentratedError;
 /// Parts of a fee: hundredths of a basis point.
 pub(super) const WHOLE_FEE: u32 = 1_000_000;
 
-/// Which of the two contracts: their steps differ where the input runs out within a unit of the target.
+/// Which of the two contracts: a step is the same in both, but V4 counts in narrower integers and takes any fee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// Uniswap V3 and the forks that keep its `SwapMath.sol` (Pancake V3, Sushi V3).
@@ -62,11 +62,11 @@ impl Terms {
         }
         let next =
             after_input(price, liquidity, less_fee, self.zero_for_one).ok_or(ConcentratedError::Overflow)?;
+        // V3 decides by the price whether the target was reached, V4 by the amount. It is the same: the input to the target is
+        // the least whole one (its two roundings up are one), so that less than it leaves the price short of the target.
+        debug_assert!(next != target);
         let amount_out = self.output(price, next, liquidity);
-        // V3 counts an input that moves the price just to the target as one that reached it, and gives the rest back.
-        let is_reached = self.version == Version::V3 && next == target;
-        let amount_in = if is_reached { self.with_fee(to_target)? } else { left };
-        Ok(Step { sqrt_price: next, amount_in, amount_out })
+        Ok(Step { sqrt_price: next, amount_in: left, amount_out })
     }
 
     /// `computeSwapStep` for an output.

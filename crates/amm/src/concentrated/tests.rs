@@ -211,7 +211,8 @@ proptest! {
             let (version, fee) = (pool.version(), pool.fee());
             ConcentratedPool::from_parts(version, fee, SPACING, price, liquidity, parts.iter().copied())
         };
-        prop_assert_eq!(make(pool.liquidity(), &parts).as_ref(), Ok(&pool));
+        let again = make(pool.liquidity(), &parts);
+        prop_assert_eq!(again.as_ref(), Ok(&pool));
         prop_assert_eq!(make(pool.liquidity() + 1, &parts), Err(ConcentratedError::Inconsistent));
         prop_assert_eq!(make(pool.liquidity(), &parts[1..]), Err(ConcentratedError::Inconsistent));
     }

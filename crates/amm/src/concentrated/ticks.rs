@@ -87,12 +87,11 @@ impl Ticks {
         let within = self.next_within_word(from, downwards).tick;
         within.or_else(|| {
             let compressed = from.div_euclid(self.spacing) + i32::from(!downwards);
-            let beyond = match (self.find(compressed.div_euclid(WORD)), downwards) {
+            match (self.find(compressed.div_euclid(WORD)), downwards) {
                 (Ok(position) | Err(position), true) => self.words[..position].last()?.ticks.last(),
                 (Ok(position), false) => self.words.get(position + 1)?.ticks.first(),
                 (Err(position), false) => self.words.get(position)?.ticks.first(),
-            };
-            beyond
+            }
         })
     }
 

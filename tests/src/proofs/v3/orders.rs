@@ -56,7 +56,7 @@ fn amount(random: &mut ChaCha8Rng, segments: &[Segment], is_exact_in: bool) -> U
         _ => {
             let share = U256::from(random.random_range(0..1u64 << 32));
             let high = (next >> 32usize).saturating_mul(share);
-            high.saturating_add(((next & U256::from(u32::MAX)) * share) >> 32usize)
+            high.saturating_add(((next & U256::from(u32::MAX)) * share) >> 32usize).max(U256::ONE)
         }
     };
     whole.saturating_add(part)

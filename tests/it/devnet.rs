@@ -229,7 +229,7 @@ fn contracts_that_come_as_sources_are_compiled_and_the_outcome_is_kept() -> anyh
     let codes =
         [artifacts.compile(&recipe)?, artifacts.compile(&recipe)?].map(|made| made[0].creation_code());
     let [first, second] = codes;
-    assert_eq!(first?, second.as_ref().expect("the code").as_ref());
+    assert_eq!(&first?, second.as_ref().expect("the code"));
 
     let mut evm = Evm::new(&Parameters::default());
     let owner = Address::repeat_byte(1);

@@ -43,7 +43,7 @@ struct Size {
 
 const FULL: Size =
     Size { worlds: 2, users: 200, turns: 250, liquidated: 4, floor: 5_000, category_floor: 25 };
-const QUICK: Size = Size { worlds: 1, users: 40, turns: 120, liquidated: 2, floor: 300, category_floor: 1 };
+const QUICK: Size = Size { worlds: 1, users: 60, turns: 140, liquidated: 2, floor: 300, category_floor: 1 };
 
 /// What happened often enough has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

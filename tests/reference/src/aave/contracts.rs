@@ -1,5 +1,6 @@
 //! The contracts' interfaces, as far as a world needs them: `IPool`, `IPoolConfigurator` and the tokens of
 //! `@aave/core-v3` and `@aave-dao/aave-v3-origin`.
+#![expect(clippy::too_many_arguments, reason = "how many there are is the contracts' business")]
 
 use alloy_sol_types::sol;
 

@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use futures_util::future::try_join_all;
+use headwater_events::Grade;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use self::chain::{BLOCK_TIME, Chain};
+use self::chain::{BLOCK_TIME, Chain, DEEPEST};
 use self::faults::{Kind, Track};
 use self::ledger::{Case, Ledger};
 use self::life::{Lives, Shown};
@@ -138,7 +139,7 @@ async fn prove(plan: &Plan) -> anyhow::Result<Report> {
         stage.settle().await?;
         judge::judge(&stage.chain(), &stage.lives)
     };
-    let judged = survived.await.inspect_err(|_| keep(folder.path(), plan));
+    let judged = survived.await.inspect_err(|_| keep(folder.path(), &stage.lives, plan));
     let ledger = stage.ledger();
     let judged = judged.with_context(|| ledger.table())?;
     ensure!(ledger.least(&plan.kinds, &skipped) >= plan.bites, "a kind bit too seldom:\n{}", ledger.table());
@@ -175,13 +176,17 @@ async fn prove(plan: &Plan) -> anyhow::Result<Report> {
 }
 
 /// What a failed run leaves is worth looking at.
-fn keep(folder: &Path, plan: &Plan) {
+fn keep(folder: &Path, lives: &Lives, plan: &Plan) {
     if plan.planted.is_some() {
         return;
     }
     let kept = std::env::temp_dir().join(format!("headwater-chaos-{}", plan.seed));
     let _ = fs::remove_dir_all(&kept);
     let _ = std::process::Command::new("cp").arg("-r").arg(folder).arg(&kept).status();
+    // The disk is mounted where only the process sees it.
+    if let Ok(disk) = lives.disk.seen_from_here() {
+        let _ = std::process::Command::new("cp").arg("-r").arg(disk.join("journal")).arg(&kept).status();
+    }
 }
 
 /// Bites of a kind up to which it has its turn now.
@@ -271,6 +276,9 @@ impl Stage {
             let slowest = self.slowest(plan, &skipped);
             let due = Due { any: part * PACE, deaths: (part * PACE_OF_DEATHS).min(slowest as f64) };
             if let Some(kind) = self.next_of(&kinds, due, &mut random) {
+                if kind.ends_the_process() {
+                    self.lives.want(self.neediest(plan, &skipped));
+                }
                 self.case(kind, &mut random).await.with_context(|| kind.name())?;
             }
             sleep(Duration::from_millis(random.random_range(0..100))).await;
@@ -284,6 +292,13 @@ impl Stage {
         let others = plan.kinds.iter().filter(|kind| !kind.ends_the_process() && kind.can_bite(grade));
         let others = others.filter(|kind| !skipped.contains(kind));
         others.map(|kind| ledger.bites_of(*kind)).min().unwrap_or_default()
+    }
+
+    /// The completeness that the kind needs which bit least of those that need a certain one.
+    fn neediest(&self, plan: &Plan, skipped: &[Kind]) -> Option<Grade> {
+        let ledger = self.ledger();
+        let needy = plan.kinds.iter().filter(|kind| !skipped.contains(kind) && kind.needs().is_some());
+        needy.min_by_key(|kind| ledger.bites_of(**kind))?.needs()
     }
 
     /// One of the kinds that had the least turns, of those that can bite now and did so less often than they are due to.
@@ -337,7 +352,7 @@ impl Stage {
     /// Everything is as it should be for a while; then the process ends in good order.
     async fn settle(&self) -> anyhow::Result<()> {
         for _ in 0..CALM {
-            sleep(BLOCK_TIME).await;
+            sleep(CALM_BLOCK_TIME).await;
             self.chain().grow();
         }
         let head = self.chain().head();
@@ -347,8 +362,10 @@ impl Stage {
     }
 }
 
-/// Blocks without faults at the end.
-const CALM: usize = 4;
+/// Blocks without faults at the end, and from one to the next. While the market is lost, nobody knows when a price changes; behind
+/// so many blocks, every price and every undo record is of blocks with a market.
+const CALM: usize = 2 * DEEPEST;
+const CALM_BLOCK_TIME: Duration = Duration::from_millis(50);
 
 /// Sizes that are small, so that what is slow lags; times that fit four blocks a second.
 fn configuration(chain: &Chain, journal: &Path) -> String {

@@ -224,14 +224,20 @@ impl Kind {
         matches!(self, Self::FailingSync | Self::Killed | Self::WrongChainAtStart)
     }
 
-    /// Whether it can bite a process that asks for this completeness.
-    pub(super) fn can_bite(self, grade: Grade) -> bool {
+    /// The completeness that a process has to ask for so that it bites.
+    pub(super) fn needs(self) -> Option<Grade> {
         match self {
-            Self::NotThereYet | Self::PartialLogs | Self::BloomContradicted => grade != Grade::Proven,
-            Self::ReceiptsNotThereYet | Self::PartialReceipts => grade == Grade::Proven,
-            Self::PushedInPart => grade == Grade::Assumed,
-            _ => true,
+            Self::NotThereYet | Self::PartialLogs | Self::BloomContradicted => Some(Grade::Matched),
+            Self::ReceiptsNotThereYet | Self::PartialReceipts => Some(Grade::Proven),
+            Self::PushedInPart => Some(Grade::Assumed),
+            _ => None,
         }
+    }
+
+    /// Whether it can bite a process that asks for this completeness; what is assumed is matched afterwards.
+    pub(super) fn can_bite(self, grade: Grade) -> bool {
+        let is_enough = |needed| needed == grade || (needed == Grade::Matched && grade == Grade::Assumed);
+        self.needs().is_none_or(is_enough)
     }
 
     fn panicking(self) -> Option<&'static str> {

@@ -215,7 +215,8 @@ fn read_results(text: &str) -> anyhow::Result<Told> {
     let (mut told, mut orphaned) = (Told::default(), BTreeSet::new());
     // Findings on orphans: forgiven only if the block comes back, as its line comes behind them.
     let mut late: BTreeMap<B256, usize> = BTreeMap::new();
-    let mut has_newer = false;
+    // Whether anything was found on the branch behind the last reorganisation, and up to where the chain is older.
+    let (mut has_newer, mut older) = (false, 0);
     for (number, line) in (1..).zip(whole.lines()) {
         let line: Value = serde_json::from_str(line).with_context(|| format!("line {number}"))?;
         let hash = |name: &str| -> anyhow::Result<B256> {
@@ -238,17 +239,19 @@ fn read_results(text: &str) -> anyhow::Result<Told> {
                 // It may undo blocks of the life before.
                 let kept = told.chain.len().saturating_sub(depth);
                 orphaned.extend(told.chain.drain(kept..).map(|(block, _)| block));
-                has_newer = false;
+                (has_newer, older) = (false, kept);
             }
             Some("opportunity") => {
+                let block = hash("block_hash")?;
                 told.found += 1;
-                told.found_in.insert(hash("block_hash")?);
-                let is_late = orphaned.contains(&hash("block_hash")?);
+                told.found_in.insert(block);
+                let is_late = orphaned.contains(&block);
                 told.crossed += usize::from(is_late && !has_newer);
                 if is_late && has_newer {
-                    late.insert(hash("block_hash")?, number);
+                    late.insert(block, number);
                 }
-                has_newer |= !is_late;
+                // What was found below the reorganisation may be late as well, and says nothing of its branch.
+                has_newer |= !is_late && !told.chain[..older].iter().any(|(known, _)| *known == block);
             }
             Some("outcome") if line["verdict"] == "would_send" => {
                 let block = hash("block_hash")?;
@@ -335,6 +338,7 @@ mod tests {
         check(&[a.clone(), reorg.clone()], false);
         check(&[a.clone(), b.clone(), reorg.clone(), found(B), c.clone()], true);
         check(&[a.clone(), b.clone(), reorg.clone(), found(C), found(B), c], false);
+        check(&[a.clone(), b.clone(), reorg.clone(), found(A), found(B), block(C, A)], true);
         let sent = format!(r#"{{"type":"outcome","block_hash":"{B}","verdict":"would_send"}}"#);
         check(&[a.clone(), b.clone(), reorg.clone(), sent], false);
         check(&[a, b.clone(), reorg, found(B), b], true);

@@ -114,17 +114,19 @@ struct Grades {
     now: Option<(Grade, Instant)>,
     /// How long each was in force.
     lived: BTreeMap<Grade, Duration>,
+    /// Which is to be the next one.
+    wanted: Option<Grade>,
 }
 
 impl Grades {
-    /// The one that was in force for the shortest time so far.
+    /// The one that is wanted, or else was in force for the shortest time so far.
     fn next(&mut self, now: Instant) -> Grade {
         if let Some((grade, since)) = self.now.take() {
             *self.lived.entry(grade).or_default() += now.duration_since(since);
         }
         let lived = |grade: &Grade| self.lived.get(grade).copied().unwrap_or_default();
         let next = [Grade::Matched, Grade::Proven, Grade::Assumed].into_iter().min_by_key(lived);
-        let next = next.unwrap_or(Grade::Matched);
+        let next = self.wanted.take().or(next).unwrap_or(Grade::Matched);
         self.now = Some((next, now));
         next
     }
@@ -165,6 +167,11 @@ impl Lives {
             may_end: AtomicBool::new(false),
             tails: Mutex::default(),
         })
+    }
+
+    /// What the next life is to ask for.
+    pub(super) fn want(&self, grade: Option<Grade>) {
+        lock(&self.grades).wanted = grade;
     }
 
     /// How complete the blocks of the present life have to be.

@@ -56,9 +56,9 @@ async fn soak(plan: &Plan, is_sample: bool) -> anyhow::Result<Report> {
         raged = stage.rage(plan) => raged,
         sampled = watch(&stage, process, pause, &mut samples) => sampled,
     };
-    raged.inspect_err(|_| keep(folder.path(), plan))?;
+    raged.inspect_err(|_| keep(folder.path(), &stage.lives, plan))?;
     stage.settle().await?;
-    judge::judge(&stage.chain(), &stage.lives).inspect_err(|_| keep(folder.path(), plan))?;
+    judge::judge(&stage.chain(), &stage.lives).inspect_err(|_| keep(folder.path(), &stage.lives, plan))?;
     ensure!(stage.lives.count() == 1, "it did not live through");
     let mut lines = vec![stage.ledger().table()];
     let seen = Seen::of(&samples);

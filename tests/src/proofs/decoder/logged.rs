@@ -491,7 +491,11 @@ impl Logged {
             1 => {
                 let (previous, latest) = (random.address(), random.address());
                 (
-                    event("AggregatorConfirmed(address,address)", &[previous.into_word(), latest.into_word()], &[]),
+                    event(
+                        "AggregatorConfirmed(address,address)",
+                        &[previous.into_word(), latest.into_word()],
+                        &[],
+                    ),
                     ChainlinkAction::AggregatorConfirmed { previous, latest },
                 )
             }

@@ -58,11 +58,13 @@ async fn soak(plan: &Plan, is_sample: bool) -> anyhow::Result<Report> {
     };
     raged.inspect_err(|_| keep(folder.path(), &stage.lives, plan))?;
     stage.settle().await?;
-    judge::judge(&stage.chain(), &stage.lives).inspect_err(|_| keep(folder.path(), &stage.lives, plan))?;
-    ensure!(stage.lives.count() == 1, "it did not live through");
     let mut lines = vec![stage.ledger().table()];
     let seen = Seen::of(&samples);
     lines.extend(seen.iter().flat_map(Seen::lines));
+    judge::judge(&stage.chain(), &stage.lives)
+        .inspect_err(|_| keep(folder.path(), &stage.lives, plan))
+        .with_context(|| lines.join("\n"))?;
+    ensure!(stage.lives.count() == 1, "it did not live through");
     let floor = if is_sample { 1 } else { u64::from(lulls) * 2 / 3 };
     let report = Report { checked: samples.len() as u64, floor, skipped: 0, seed: plan.seed, lines };
     if !is_sample {

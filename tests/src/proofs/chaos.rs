@@ -45,7 +45,7 @@ const BITES: usize = 20;
 
 /// Bites of a kind in a full run after which it rests, so that the others have their turn. While the process is dead, nothing
 /// else can bite: what ends it never gets ahead of the others.
-const PACE: f64 = 32.0;
+const PACE: f64 = 28.0;
 const PACE_OF_DEATHS: f64 = 25.0;
 const FULL: Duration = Duration::from_mins(MINUTES);
 
@@ -220,6 +220,10 @@ impl Stage {
         };
         stage.lives.start()?;
         stage.started(0).await?;
+        // The pools are known by then. Whoever sets one of them aside does not know it, for good.
+        let since = Instant::now();
+        stage.chain().grow();
+        stage.until_caught_up(since).await?;
         Ok(stage)
     }
 

@@ -23,7 +23,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use self::chain::{BLOCK_TIME, Chain, DEEPEST};
-use self::faults::{Kind, Track};
+use self::faults::{Kind, LOSSES, Track};
 use self::ledger::{Case, Ledger};
 use self::life::{Lives, Shown};
 pub use self::soak::SOAK;
@@ -279,6 +279,9 @@ impl Stage {
             let part = began.elapsed().as_secs_f64() / FULL.as_secs_f64();
             let slowest = self.slowest(plan, &skipped);
             let due = Due { any: part * PACE, deaths: (part * PACE_OF_DEATHS).min(slowest as f64) };
+            let is_late = end.duration_since(Instant::now()) < WHOLE * BLOCK_TIME;
+            let kinds: Vec<Kind> =
+                kinds.iter().copied().filter(|kind| !(is_late && kind.loses_the_market())).collect();
             if let Some(kind) = self.next_of(&kinds, due, &mut random) {
                 if kind.ends_the_process() {
                     self.lives.want(self.neediest(plan, &skipped));
@@ -355,8 +358,19 @@ impl Stage {
 
     /// Everything is as it should be for a while; then the process ends in good order.
     async fn settle(&self) -> anyhow::Result<()> {
-        for _ in 0..CALM {
-            sleep(CALM_BLOCK_TIME).await;
+        let since = Instant::now() - WHOLE * BLOCK_TIME;
+        let is_loss = |line: &str| LOSSES.iter().any(|(_, lost, _)| line.contains(lost));
+        let lost = self
+            .lives
+            .shown()
+            .log
+            .iter()
+            .rev()
+            .take_while(|(at, _)| *at > since)
+            .any(|(_, line)| is_loss(line));
+        let calm = if lost { WHOLE as usize } else { CALM };
+        for _ in 0..calm {
+            sleep(BLOCK_TIME / if lost { 4 } else { 1 }).await;
             self.chain().grow();
         }
         let head = self.chain().head();
@@ -366,10 +380,12 @@ impl Stage {
     }
 }
 
-/// Blocks without faults at the end, and from one to the next. While the market is lost, nobody knows when a price changes; behind
-/// so many blocks, every price and every undo record is of blocks with a market.
-const CALM: usize = 2 * DEEPEST;
-const CALM_BLOCK_TIME: Duration = Duration::from_millis(50);
+/// Blocks without faults at the end.
+const CALM: usize = 4;
+
+/// While the market is lost, nobody knows when a price changes; behind so many blocks, every price and every undo record is of
+/// blocks with a market. Nothing makes it lost for so long before the end.
+const WHOLE: u32 = 2 * DEEPEST as u32 + 32;
 
 /// Sizes that are small, so that what is slow lags; times that fit four blocks a second.
 fn configuration(chain: &Chain, journal: &Path) -> String {

@@ -225,6 +225,11 @@ impl Kind {
         matches!(self, Self::FailingSync | Self::Killed | Self::WrongChainAtStart)
     }
 
+    /// Whether what is followed has to be asked for anew behind it.
+    pub(super) fn loses_the_market(self) -> bool {
+        self == Self::PoisonChain
+    }
+
     /// The completeness that a process has to ask for so that it bites.
     pub(super) fn needs(self) -> Option<Grade> {
         match self {

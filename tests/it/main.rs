@@ -6,7 +6,6 @@ mod architecture;
 mod burst;
 mod chaos;
 mod cli;
-mod cycles;
 mod decoder;
 mod devnet;
 mod disk_full;

@@ -4,7 +4,6 @@ pub mod actors;
 pub mod anvil;
 pub mod burst;
 pub mod chaos;
-pub mod cycles;
 pub mod decoder;
 pub mod disk_full;
 pub mod journal_damage;

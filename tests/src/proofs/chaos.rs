@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use futures_util::future::try_join_all;
 use headwater_events::Grade;
+use headwater_reference::fake_node::Announcing;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -373,6 +374,10 @@ impl Stage {
             sleep(BLOCK_TIME / if lost { 4 } else { 1 }).await;
             self.chain().grow();
         }
+        // Whatever came last in this run: its undo records have to be those of a chain that was reorganised.
+        self.chain().reorganise(LAST_DEPTH, Announcing::Geth);
+        sleep(BLOCK_TIME).await;
+        self.chain().grow();
         let head = self.chain().head();
         let told = self.lives.until_alive(REPAIRED_WITHIN, |shown| shown.blocks.get(&head).copied()).await?;
         ensure!(told.is_some(), "the last block is not told:\n{}", self.lives.last_words());
@@ -382,6 +387,9 @@ impl Stage {
 
 /// Blocks without faults at the end.
 const CALM: usize = 4;
+
+/// Of the reorganisation behind them: deep enough that it reaches blocks which were there under faults.
+const LAST_DEPTH: usize = 16;
 
 /// While the market is lost, nobody knows when a price changes; behind so many blocks, every price and every undo record is of
 /// blocks with a market. Nothing makes it lost for so long before the end.

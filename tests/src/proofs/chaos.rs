@@ -219,13 +219,18 @@ impl Stage {
             branching: tokio::sync::Mutex::default(),
             calm: tokio::sync::RwLock::default(),
         };
-        stage.lives.start()?;
-        stage.started(0).await?;
-        // The pools are known by then. Whoever sets one of them aside does not know it, for good.
-        let since = Instant::now();
-        stage.chain().grow();
-        stage.until_caught_up(since).await?;
+        stage.first_block().await.inspect_err(|_| keep(folder, &stage.lives, plan))?;
         Ok(stage)
+    }
+
+    /// Behind it the pools are known. Whoever sets one of them aside does not know it, for good.
+    async fn first_block(&self) -> anyhow::Result<()> {
+        self.lives.start()?;
+        self.started(0).await?;
+        let since = Instant::now();
+        self.chain().grow();
+        self.until_caught_up(since).await?;
+        Ok(())
     }
 
     fn chain(&self) -> MutexGuard<'_, Chain> {
@@ -353,8 +358,13 @@ impl Stage {
             let announced = self.chain().announced_since(since);
             announced.iter().filter_map(|hash| shown.blocks.get(hash)).min().copied()
         };
-        let told = self.lives.until_alive(REPAIRED_WITHIN, told).await?;
-        told.with_context(|| format!("it does not recover:\n{}", self.lives.last_words()))
+        if let Some(told) = self.lives.until_alive(REPAIRED_WITHIN, told).await? {
+            return Ok(told);
+        }
+        let words = self.lives.last_words();
+        // Its summary says on which edge something waits.
+        let ended = self.lives.interrupt(REPAIRED_WITHIN).await;
+        bail!("it does not recover:\n{words}\nand its end: {ended:?}")
     }
 
     /// Everything is as it should be for a while; then the process ends in good order.

@@ -163,6 +163,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "",
     },
     Mutant {
+        name: "announcement-swallowed",
+        file: "crates/bus/src/lane.rs",
+        original: "            Ok(item) if item.position > self.position() => self.is_behind = true,\n            Ok(_) | Err(_) => {}\n",
+        broken: "            Ok(_) | Err(_) => {}\n",
+        package: "headwater-bus",
+        tests: "",
+    },
+    Mutant {
         name: "loss-not-told",
         file: "crates/bus/src/lane.rs",
         original: "        Resync { from, to: oldest - 1 }\n",

@@ -12,6 +12,9 @@ use crate::format::{HEADER_BYTES, SegmentHeader, encode_record};
 use crate::recording::segment_name;
 
 /// Writes records into segments. Knows nothing of queues and threads.
+/// What is collected for one write, and kept from one to the next: what piled up while a disk was full is not kept for good.
+const WRITE_BYTES: usize = 256 << 10;
+
 #[derive(Debug)]
 pub(crate) struct Appender {
     directory: PathBuf,
@@ -92,8 +95,8 @@ impl Appender {
         sync_directory(&self.directory)
     }
 
-    /// Writes events; on return each of them can be read. A batch is one write, unless a segment ends within it. After an
-    /// error the same batch may be tried again: what is on the disk of it is found or cut off.
+    /// Writes events; on return each of them can be read. A batch is one write, unless it is large or a segment ends within
+    /// it. After an error the same batch may be tried again: what is on the disk of it is found or cut off.
     pub(crate) fn append(&mut self, batch: &[Arc<Envelope>]) -> Result<(), JournalError> {
         let is_again = std::mem::replace(&mut self.failed, true);
         if is_again {
@@ -108,6 +111,8 @@ impl Appender {
             if in_segment.saturating_add(self.buffer.len() as u64) >= self.segment_bytes {
                 self.write_out()?;
                 self.begin_segment()?;
+            } else if self.buffer.len() >= WRITE_BYTES {
+                self.write_out()?;
             }
         }
         self.write_out()?;
@@ -154,6 +159,7 @@ impl Appender {
         segment.bytes += self.buffer.len() as u64;
         self.bytes += self.buffer.len() as u64;
         self.buffer.clear();
+        self.buffer.shrink_to(WRITE_BYTES);
         Ok(())
     }
 }
@@ -165,4 +171,24 @@ pub(crate) fn cut(path: &Path, length: u64) -> Result<(), JournalError> {
     file.set_len(length).map_err(JournalError::io("cut", path))?;
     pass(FailPoint::TailSync);
     file.sync_all().map_err(JournalError::io("sync", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{devnet_block, wrap};
+
+    #[test]
+    fn what_piled_up_is_written_in_parts_and_not_kept() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let mut appender = Appender::new(directory.path().to_owned(), RunId(7), 64 << 20, 0, 1);
+        appender.begin_segment()?;
+        let batch: Vec<_> = (1..=4_000)
+            .map(|seq| wrap(seq, headwater_events::BusEvent::NewBlock(devnet_block(seq))))
+            .collect();
+        appender.append(&batch)?;
+        assert!(appender.bytes > 8 * WRITE_BYTES as u64, "{} bytes", appender.bytes);
+        assert!(appender.buffer.capacity() <= 2 * WRITE_BYTES, "{} bytes", appender.buffer.capacity());
+        Ok(())
+    }
 }

@@ -30,7 +30,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const BROADCAST: usize = 16;
 
 /// Bytes that the rings hold: few, so that what lags most is repaired from the journal, and the rings are soon full.
-const RING: usize = 4 << 20;
+const RING: usize = 1 << 20;
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 

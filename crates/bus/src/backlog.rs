@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, watch};
 ///
 /// Calls may block on a disk; the bus makes them from a blocking thread.
 pub trait Backlog: Send + Sync + 'static {
-    /// At most `limit` source events with sequence numbers from `from` on, ascending without holes. Empty when
-    /// nothing that old or newer is kept yet.
+    /// At most `limit` source events with sequence numbers from `from` on, ascending without holes; fewer where they
+    /// are large. Empty when nothing that old or newer is kept yet.
     ///
     /// # Errors
     ///

@@ -12,6 +12,10 @@ use crate::records::Records;
 /// Readers that go on where they stopped; more positions than this cost a search each.
 const CURSORS: usize = 4;
 
+/// Bytes in memory that a read gives out at most, but for its last event. Small events are followed by large ones: how many of
+/// them a reader can bear, it does not know.
+const BATCH_BYTES: usize = 1 << 20;
+
 /// Answers the bus's repairs of lag from a journal, also from one that is being written to.
 ///
 /// It has file handles of its own and shares nothing with the writer but the number of what is recorded. Reading on
@@ -47,9 +51,10 @@ impl JournalBacklog {
         let last =
             self.recorded.load(Ordering::Acquire).min(from.saturating_add(limit as u64).saturating_sub(1));
         let mut events = Vec::new();
+        let mut bytes = 0;
         let mut next = from;
         let mut cursor = self.take_cursor(from);
-        while next <= last {
+        while next <= last && bytes < BATCH_BYTES {
             let records = match cursor.as_mut() {
                 Some(records) => records,
                 None => cursor.insert(self.open()?.records(next)),
@@ -59,14 +64,20 @@ impl JournalBacklog {
                 match record {
                     // What was asked for is no longer kept. The reader stands elsewhere now, so it is not kept either.
                     Ok(record) if record.envelope.seq != next => return Ok(events),
-                    Ok(record) => events.push(self.own(record.envelope)),
+                    Ok(record) => {
+                        bytes += record.envelope.event.weight();
+                        events.push(self.own(record.envelope));
+                    }
                     // What stands before the damage is given out; who reads on from there is told.
                     Err(_) if !events.is_empty() => return Ok(events),
                     Err(error) => return Err(error),
                 }
                 next += 1;
+                if bytes >= BATCH_BYTES {
+                    break;
+                }
             }
-            let is_exhausted = next <= last;
+            let is_exhausted = next <= last && bytes < BATCH_BYTES;
             if is_exhausted && next == before {
                 break;
             }
@@ -143,4 +154,34 @@ fn while_files_vanish<T>(read: impl Fn() -> Result<T, JournalError>) -> Result<T
 
 fn unreadable(error: JournalError) -> BacklogError {
     BacklogError::Unreadable(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_events::BusEvent;
+
+    use super::*;
+    use crate::appender::Appender;
+    use crate::samples::{devnet_block, envelopes, wrap};
+
+    #[test]
+    fn large_events_behind_small_ones_are_given_out_in_bounded_batches() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let mut appender = Appender::new(directory.path().to_owned(), RunId(7), 64 << 20, 0, 1);
+        appender.begin_segment()?;
+        appender.append(&envelopes(1..=100))?;
+        let blocks = (101..=4_000).map(|seq| wrap(seq, BusEvent::NewBlock(devnet_block(seq))));
+        appender.append(&blocks.collect::<Vec<_>>())?;
+        let backlog = JournalBacklog::of_journal(directory.path().to_owned(), Arc::new(4_000.into()));
+        let mut next = 1;
+        while next <= 4_000 {
+            let batch = backlog.read(next, 10_000)?;
+            let weights: Vec<_> = batch.iter().map(|envelope| envelope.event.weight()).collect();
+            let (_, before) = weights.split_last().expect("something is left");
+            assert!(before.iter().sum::<usize>() < BATCH_BYTES, "{} events", batch.len());
+            assert!(batch.iter().map(|envelope| envelope.seq).eq(next..next + batch.len() as u64));
+            next += batch.len() as u64;
+        }
+        Ok(())
+    }
 }

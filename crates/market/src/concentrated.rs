@@ -525,4 +525,3 @@ fn pool_of(loaded: &ConcentratedLoaded) -> Result<ConcentratedPool, Concentrated
     let ticks = state.ticks.iter().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross));
     ConcentratedPool::from_parts(Version::V3, fee, loaded.tick_spacing, price, state.liquidity, ticks)
 }
-

@@ -14,6 +14,7 @@ mod v4;
 
 pub use full_width::{mul_div, mul_div_up};
 pub use pool::{ConcentratedPool, PoolEvent, PoolPrice, PoolUndo, SwapFee};
+pub(crate) use quote::LastStep;
 pub use quote::{Direction, Quote};
 pub use segments::{Segment, Segments};
 pub use swap_math::Version;

@@ -169,6 +169,13 @@ impl Hop {
         (out / into).ln()
     }
 
+    /// What [`Hop::quote`] loses when it is rounded down.
+    pub(crate) fn fraction_of_output(&self, amount_in: u128) -> f64 {
+        let kept = U256::from(amount_in) * self.keep();
+        let denominator = U256::from(self.reserve_in) * self.scale() + kept;
+        f64::from(kept * U256::from(self.reserve_out) % denominator) / f64::from(denominator)
+    }
+
     pub(crate) fn keep(&self) -> U256 {
         U256::from(self.fee.keep)
     }

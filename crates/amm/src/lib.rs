@@ -4,6 +4,7 @@ mod concentrated;
 mod constant_product;
 mod cycle;
 mod error;
+mod mixed;
 
 pub use concentrated::{
     ConcentratedPool, DYNAMIC_FEE, Direction, HookPermissions, MAX_SQRT_PRICE, MAX_TICK, MIN_SQRT_PRICE,
@@ -13,3 +14,4 @@ pub use concentrated::{
 pub use constant_product::{Fee, Hop, MAX_RESERVE};
 pub use cycle::{CycleSizing, LOG_MARGIN, MAX_HOPS, is_profitable, may_profit, quote_cycle, size_cycle};
 pub use error::{AmmError, ConcentratedError};
+pub use mixed::{MixedHop, quote_mixed_cycle, size_mixed_cycle};

@@ -215,13 +215,14 @@ impl Reader {
             return;
         }
         // What comes is kept for the next reading; that the lane is closed, the next reading finds out as well.
-        if let Ok(item) = self.receiver.recv().await
-            && item.position == self.position()
-        {
-            match item.envelope.upgrade() {
+        match self.receiver.recv().await {
+            Ok(item) if item.position == self.position() => match item.envelope.upgrade() {
                 Some(envelope) => self.repaired.push_back(envelope),
                 None => self.is_behind = true,
-            }
+            },
+            // Two publishers may announce in another order than they are remembered in: it would not come again.
+            Ok(item) if item.position > self.position() => self.is_behind = true,
+            Ok(_) | Err(_) => {}
         }
     }
 
@@ -311,5 +312,40 @@ impl Drop for Reader {
         state.readers.retain(|reader| !std::ptr::eq(reader.next.as_ptr(), Arc::as_ptr(&self.next)));
         drop(state);
         self.lane.0.advanced.notify_waiters();
+    }
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use futures_util::FutureExt;
+    use headwater_events::{BusEvent, RunId};
+
+    use super::*;
+    use crate::edge::{Channel, OverflowPolicy, Topology};
+
+    fn envelope(seq: u64) -> Arc<Envelope> {
+        Arc::new(Envelope { run_id: RunId(0), seq, received_at: 0, derived: None, event: BusEvent::Shutdown })
+    }
+
+    #[test]
+    fn who_was_woken_by_the_later_of_two_announcements_gets_both_events() {
+        let lane = Lane::new(1, 16, 1 << 20, None);
+        let edge = Topology::new().edge("bus", "a", "events", Channel::Broadcast, 16, OverflowPolicy::Wait);
+        let mut reader = lane.reader(edge).expect("the lane is open");
+        let mut waiting = Box::pin(reader.wake());
+        assert_eq!(waiting.as_mut().now_or_never(), None, "there is nothing yet");
+        let published = [1, 2].map(envelope).map(|envelope| {
+            let (position, _) = lane.remember(&envelope, 0).expect("the lane is open");
+            (position, envelope)
+        });
+        for (position, envelope) in published.iter().rev() {
+            lane.announce(*position, envelope);
+        }
+        assert_eq!(waiting.now_or_never(), Some(()));
+        let mut seqs = Vec::new();
+        while let Some(Some(Delivery::Event(envelope))) = reader.next().now_or_never() {
+            seqs.push(envelope.seq);
+        }
+        assert_eq!(seqs, [1, 2]);
     }
 }

@@ -481,12 +481,20 @@ impl PoolBook {
 
     /// Takes a verdict: the pools of a refused token are not quoted.
     pub fn token_judged(&mut self, judged: &TokenJudged) {
-        let refused = matches!(judged.verdict, TokenVerdict::Refused(_));
-        let before = self.refused.insert(judged.token, refused).unwrap_or(false);
+        self.judge(judged.token, matches!(judged.verdict, TokenVerdict::Refused(_)));
+    }
+
+    /// Refuses a token whose verdict cannot be taken.
+    pub fn refuse_token(&mut self, token: Address) {
+        self.judge(token, true);
+    }
+
+    fn judge(&mut self, token: Address, refused: bool) {
+        let before = self.refused.insert(token, refused).unwrap_or(false);
         if refused == before {
             return;
         }
-        for id in self.pools_of.get(&judged.token).cloned().unwrap_or_default() {
+        for id in self.pools_of.get(&token).cloned().unwrap_or_default() {
             self.table.set_admitted(id, self.is_admissible(id));
             self.note_changes(&[id]);
         }

@@ -185,13 +185,14 @@ impl World {
     }
 
     /// Leaves an event out that must not be applied. If it is one of the chain, the world is lost from there on: it goes on
-    /// with what the blocks behind it say, and gives no snapshot until the rest is told.
+    /// with what the blocks behind it say, and gives no snapshot until the rest is told. A token whose verdict is left out is refused.
     pub fn leave_out(&mut self, envelope: &Envelope) {
         match &envelope.event {
             BusEvent::NewBlock(BlockEvent { header, .. }) => {
                 self.lose(Some(AsOf { seq: envelope.seq, number: header.number, hash: header.hash }));
             }
             BusEvent::Reorg(reorg) => self.lose(Some(ancestor_of(envelope.seq, reorg))),
+            BusEvent::TokenJudged(judged) => self.book.refuse_token(judged.token),
             _ => {}
         }
     }

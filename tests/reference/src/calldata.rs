@@ -126,7 +126,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -136,7 +136,7 @@ impl Random {
 
     /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.draw() % end
     }
 
     /// Heads or tails.
@@ -146,7 +146,7 @@ impl Random {
 
     /// A number of at most so many bits; now and then the greatest, or nothing.
     pub fn uint(&mut self, bits: usize) -> U256 {
-        let any = U256::from_limbs([self.next(), self.next(), self.next(), self.next()]);
+        let any = U256::from_limbs([self.draw(), self.draw(), self.draw(), self.draw()]);
         match self.below(16) {
             0 => U256::ZERO,
             1 => U256::MAX >> (256 - bits),
@@ -171,12 +171,12 @@ impl Random {
 
     /// A word.
     pub fn word(&mut self) -> B256 {
-        U256::from_limbs([self.next(), self.next(), self.next(), self.next()]).into()
+        U256::from_limbs([self.draw(), self.draw(), self.draw(), self.draw()]).into()
     }
 
     /// Up to so many bytes.
     pub fn bytes(&mut self, most: u64) -> Vec<u8> {
-        (0..self.below(most + 1)).map(|_| self.next() as u8).collect()
+        (0..self.below(most + 1)).map(|_| self.draw() as u8).collect()
     }
 
     /// So many of something.

@@ -132,8 +132,7 @@ pub fn judge(known: &KnownPrices, loaded: B256, blocks: &[PriceBlock], token: Ad
 
 fn pool_price(known: &KnownPrices, blocks: &[PriceBlock], token: Address) -> Option<U256> {
     let pool = known.pools.get(&token)?;
-    let told =
-        blocks.iter().flat_map(|block| &block.syncs).filter(|(emitter, ..)| emitter == pool).next_back();
+    let told = blocks.iter().flat_map(|block| &block.syncs).rfind(|(emitter, ..)| emitter == pool);
     let (native, other) =
         told.map(|(_, native, other)| (*native, *other)).or(known.held.get(pool).copied())?;
     if native < known.least || native == 0 || other == 0 {
@@ -146,7 +145,7 @@ fn pool_price(known: &KnownPrices, blocks: &[PriceBlock], token: Address) -> Opt
 fn average(window: u64, blocks: &[PriceBlock], prices: &[Option<U256>], now: u64) -> Option<(U256, u64)> {
     let mut seconds = Vec::new();
     for second in now.saturating_sub(window)..now {
-        let standing = blocks.iter().zip(prices).filter(|(block, _)| block.timestamp <= second).next_back();
+        let standing = blocks.iter().zip(prices).rfind(|(block, _)| block.timestamp <= second);
         seconds.extend(standing.and_then(|(_, price)| *price));
     }
     let covered = seconds.len() as u64;

@@ -427,7 +427,7 @@ mod tests {
         let window = [&[1, 5, 32][..], &[9; 32], &[60], &[1, 0, 1], &word(7), &[0]].concat();
         let reading = [&[3][..], &address(5), &[6, 8, 18, 9, 1], &word(3), &[59]].concat();
         let standing = [&[1][..], &reading, &[1, 5]].concat();
-        let said = [&[1, 1, 1][..], &address(6), &address(5)].concat();
+        let said = [&[1, 1][..], &address(6), &address(5)].concat();
         let records = [&[1, 5, 32][..], &[9; 32], &said, &[0]].concat();
         let feeds = [&[1][..], &address(6), &[1, 60], &standing, &[1, 0], &records, &[0], &standing, &[0; 7]]
             .concat();

@@ -210,6 +210,8 @@ async fn sample() {
     let mut ticks = tokio::time::interval(SAMPLE_EVERY);
     loop {
         ticks.tick().await;
-        info!(tasks = metrics.num_alive_tasks(), "sampled");
+        let heap =
+            tikv_jemalloc_ctl::epoch::advance().and_then(|_| tikv_jemalloc_ctl::stats::allocated::read());
+        info!(tasks = metrics.num_alive_tasks(), heap = heap.unwrap_or_default(), "sampled");
     }
 }

@@ -17,13 +17,14 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use futures_util::future::try_join_all;
 use headwater_events::Grade;
+use headwater_reference::fake_node::Announcing;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use self::chain::{BLOCK_TIME, Chain, DEEPEST};
-use self::faults::{Kind, Track};
+use self::faults::{Kind, LOSSES, Track};
 use self::ledger::{Case, Ledger};
 use self::life::{Lives, Shown};
 pub use self::soak::SOAK;
@@ -45,7 +46,7 @@ const BITES: usize = 20;
 
 /// Bites of a kind in a full run after which it rests, so that the others have their turn. While the process is dead, nothing
 /// else can bite: what ends it never gets ahead of the others.
-const PACE: f64 = 32.0;
+const PACE: f64 = 28.0;
 const PACE_OF_DEATHS: f64 = 25.0;
 const FULL: Duration = Duration::from_mins(MINUTES);
 
@@ -218,9 +219,18 @@ impl Stage {
             branching: tokio::sync::Mutex::default(),
             calm: tokio::sync::RwLock::default(),
         };
-        stage.lives.start()?;
-        stage.started(0).await?;
+        stage.first_block().await.inspect_err(|_| keep(folder, &stage.lives, plan))?;
         Ok(stage)
+    }
+
+    /// Behind it the pools are known. Whoever sets one of them aside does not know it, for good.
+    async fn first_block(&self) -> anyhow::Result<()> {
+        self.lives.start()?;
+        self.started(0).await?;
+        let since = Instant::now();
+        self.chain().grow();
+        self.until_caught_up(since).await?;
+        Ok(())
     }
 
     fn chain(&self) -> MutexGuard<'_, Chain> {
@@ -275,6 +285,9 @@ impl Stage {
             let part = began.elapsed().as_secs_f64() / FULL.as_secs_f64();
             let slowest = self.slowest(plan, &skipped);
             let due = Due { any: part * PACE, deaths: (part * PACE_OF_DEATHS).min(slowest as f64) };
+            let is_late = end.duration_since(Instant::now()) < WHOLE * BLOCK_TIME;
+            let kinds: Vec<Kind> =
+                kinds.iter().copied().filter(|kind| !(is_late && kind.loses_the_market())).collect();
             if let Some(kind) = self.next_of(&kinds, due, &mut random) {
                 if kind.ends_the_process() {
                     self.lives.want(self.neediest(plan, &skipped));
@@ -345,16 +358,36 @@ impl Stage {
             let announced = self.chain().announced_since(since);
             announced.iter().filter_map(|hash| shown.blocks.get(hash)).min().copied()
         };
-        let told = self.lives.until_alive(REPAIRED_WITHIN, told).await?;
-        told.with_context(|| format!("it does not recover:\n{}", self.lives.last_words()))
+        if let Some(told) = self.lives.until_alive(REPAIRED_WITHIN, told).await? {
+            return Ok(told);
+        }
+        let words = self.lives.last_words();
+        // Its summary says on which edge something waits.
+        let ended = self.lives.interrupt(REPAIRED_WITHIN).await;
+        bail!("it does not recover:\n{words}\nand its end: {ended:?}")
     }
 
     /// Everything is as it should be for a while; then the process ends in good order.
     async fn settle(&self) -> anyhow::Result<()> {
-        for _ in 0..CALM {
-            sleep(CALM_BLOCK_TIME).await;
+        let since = Instant::now() - WHOLE * BLOCK_TIME;
+        let is_loss = |line: &str| LOSSES.iter().any(|(_, lost, _)| line.contains(lost));
+        let lost = self
+            .lives
+            .shown()
+            .log
+            .iter()
+            .rev()
+            .take_while(|(at, _)| *at > since)
+            .any(|(_, line)| is_loss(line));
+        let calm = if lost { WHOLE as usize } else { CALM };
+        for _ in 0..calm {
+            sleep(BLOCK_TIME / if lost { 4 } else { 1 }).await;
             self.chain().grow();
         }
+        // Whatever came last in this run: its undo records have to be those of a chain that was reorganised.
+        self.chain().reorganise(LAST_DEPTH, Announcing::Geth);
+        sleep(BLOCK_TIME).await;
+        self.chain().grow();
         let head = self.chain().head();
         let told = self.lives.until_alive(REPAIRED_WITHIN, |shown| shown.blocks.get(&head).copied()).await?;
         ensure!(told.is_some(), "the last block is not told:\n{}", self.lives.last_words());
@@ -362,10 +395,15 @@ impl Stage {
     }
 }
 
-/// Blocks without faults at the end, and from one to the next. While the market is lost, nobody knows when a price changes; behind
-/// so many blocks, every price and every undo record is of blocks with a market.
-const CALM: usize = 2 * DEEPEST;
-const CALM_BLOCK_TIME: Duration = Duration::from_millis(50);
+/// Blocks without faults at the end.
+const CALM: usize = 4;
+
+/// Of the reorganisation behind them: deep enough that it reaches blocks which were there under faults.
+const LAST_DEPTH: usize = 16;
+
+/// While the market is lost, nobody knows when a price changes; behind so many blocks, every price and every undo record is of
+/// blocks with a market. Nothing makes it lost for so long before the end.
+const WHOLE: u32 = 2 * DEEPEST as u32 + 32;
 
 /// Sizes that are small, so that what is slow lags; times that fit four blocks a second.
 fn configuration(chain: &Chain, journal: &Path) -> String {

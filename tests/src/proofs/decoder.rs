@@ -218,7 +218,7 @@ fn bend(decoder: &Decoder, signed: &Signed, random: &mut Random, plans: &mut Pla
     for _ in 0..=random.below(3) {
         let at = random.below(calldata.len() as u64) as usize;
         // Small numbers are what offsets, lengths and commands are made of.
-        calldata[at] = if random.coin() { random.next() as u8 } else { 1 << random.below(8) };
+        calldata[at] = if random.coin() { random.draw() as u8 } else { 1 << random.below(8) };
     }
     let decoded = decode(decoder, signed, &calldata);
     let is_known = signed.contract != Contract::Anyone;

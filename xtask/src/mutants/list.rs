@@ -157,8 +157,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "swallowed-lag",
         file: "crates/bus/src/lane.rs",
-        original: "            Some(events) => self.repaired.extend(events),\n            None => match",
-        broken: "            Some(events) => self.advance(events.len() as u64),\n            None => match",
+        original: "            Ok(events) => self.repaired.extend(events),\n            Err(kept_from)",
+        broken: "            Ok(events) => self.advance(events.len() as u64),\n            Err(kept_from)",
+        package: "headwater-bus",
+        tests: "",
+    },
+    Mutant {
+        name: "announcement-swallowed",
+        file: "crates/bus/src/lane.rs",
+        original: "            Ok(item) if item.position > self.position() => self.is_behind = true,\n            Ok(_) | Err(_) => {}\n",
+        broken: "            Ok(_) | Err(_) => {}\n",
         package: "headwater-bus",
         tests: "",
     },

@@ -20,7 +20,7 @@ pub(crate) fn answer(log: &Log) -> Result<(I256, U256, U256), Malformed> {
 
 /// The aggregators before and after an `AggregatorConfirmed`.
 pub(crate) fn confirmed(log: &Log) -> Result<[Address; 2], Malformed> {
-    indexed::<3>(log)?;
+    let [] = &shape::<3, 0>(log)?;
     Ok([address(&log.topics[1])?, address(&log.topics[2])?])
 }
 

@@ -30,6 +30,23 @@ pub struct Quote {
     pub crossings: u32,
 }
 
+/// The last step of a swap as numbers that rank what lies near by, never amounts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastStep {
+    /// Virtual reserve of the token that goes in, where the swap ends.
+    pub(crate) virtual_in: f64,
+    /// Of the one that comes out.
+    pub(crate) virtual_out: f64,
+    /// What the fee leaves of the input.
+    pub(crate) keep: f64,
+    /// The fraction of a unit that is lost where the fee is taken.
+    pub(crate) fee_rest: f64,
+    /// The fraction of a unit that is lost where the output is rounded.
+    pub(crate) rest: f64,
+    /// How far the input without the fee may change, down and up, for the step to stay the last.
+    pub(crate) reach: (f64, f64),
+}
+
 /// One that is under way.
 struct Swap<'a> {
     pool: &'a ConcentratedPool,
@@ -83,6 +100,11 @@ impl ConcentratedPool {
             return Err(ConcentratedError::FeeTooHigh(self.fee().pips(direction)));
         }
         Swap::new(self, direction, false, amount_out, sqrt_price_limit)?.run()
+    }
+
+    /// How a swap ends; `None` where it is refused, or ends in a gap.
+    pub(crate) fn last_step(&self, direction: Direction, amount_in: u128) -> Option<LastStep> {
+        Swap::new(self, direction, true, U256::from(amount_in), None).ok()?.last_step()
     }
 
     /// All that can be swapped from one price to another, where the first tick on the way is; `None` where the contract's
@@ -157,6 +179,29 @@ impl<'a> Swap<'a> {
         self.check_width(amount_in, amount_out)?;
         let Self { price, liquidity, crossings, .. } = self;
         Ok(Quote { amount_in, amount_out, price, liquidity, crossings })
+    }
+
+    fn last_step(mut self) -> Option<LastStep> {
+        loop {
+            let (start, left, liquidity) = (self.price, self.left, self.liquidity);
+            if liquidity == 0 {
+                self.leap().ok()?;
+                if self.price.sqrt_price == self.limit {
+                    return None;
+                }
+                continue;
+            }
+            self.step().ok()?;
+            if self.left.is_zero() {
+                let next = self.pool.table().next_within_word(start.tick, self.terms.zero_for_one);
+                let end = self.nearer(price_at(&next));
+                let way = [start.sqrt_price, self.price.sqrt_price, end];
+                return Some(self.terms.describe(way, liquidity, left));
+            }
+            if self.price.sqrt_price == self.limit {
+                return None;
+            }
+        }
     }
 
     /// One round of the contract's loop.

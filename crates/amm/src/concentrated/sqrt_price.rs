@@ -25,6 +25,18 @@ pub(super) fn amount1(lower: U256, upper: U256, liquidity: u128, is_rounded_up: 
     mul_shift_96(liquidity, &(upper - lower), is_rounded_up)
 }
 
+/// What [`amount0`] loses when it is rounded down.
+pub(super) fn fraction0(lower: U256, upper: U256, liquidity: u128) -> f64 {
+    let quotient = mul_div(U256::from(liquidity) << 96, upper - lower, upper).unwrap_or(U256::ZERO);
+    f64::from(quotient % lower) / f64::from(lower)
+}
+
+/// What [`amount1`] loses when it is rounded down.
+pub(super) fn fraction1(lower: U256, upper: U256, liquidity: u128) -> f64 {
+    let product = U256::from(liquidity).wrapping_mul(upper - lower);
+    f64::from(product & ((U256::ONE << 96) - U256::ONE)) / 2f64.powi(96)
+}
+
 /// `getNextSqrtPriceFromInput`; the liquidity is not zero.
 pub(super) fn after_input(price: U256, liquidity: u128, amount: U256, zero_for_one: bool) -> Option<U256> {
     if zero_for_one {

@@ -4,8 +4,8 @@ use alloy_primitives::U256;
 
 use super::full_width::{mul_div, mul_div_up};
 use super::pool::ConcentratedPool;
-use super::quote::Direction;
-use super::sqrt_price::{after_input, after_output, amount0, amount1};
+use super::quote::{Direction, LastStep};
+use super::sqrt_price::{after_input, after_output, amount0, amount1, fraction0, fraction1};
 use crate::ConcentratedError;
 
 /// Parts of a fee: hundredths of a basis point.
@@ -86,6 +86,34 @@ impl Terms {
         };
         let amount_in = self.with_fee(self.input(price, next, liquidity))?;
         Ok(Step { sqrt_price: next, amount_in, amount_out })
+    }
+
+    /// A step that uses up what is left on its way from the first price to the second, where the third is as far as it may go.
+    pub(super) fn describe(&self, way: [U256; 3], liquidity: u128, left: U256) -> LastStep {
+        let [start, here, end] = way;
+        let (kept, parts) = (U256::from(WHOLE_FEE - self.fee_pips), U256::from(WHOLE_FEE));
+        let fee_rest = left.wrapping_mul(kept) % parts;
+        let (lower, upper) = (start.min(here), start.max(here));
+        let rest = if self.zero_for_one {
+            fraction1(lower, upper, liquidity)
+        } else {
+            fraction0(lower, upper, liquidity)
+        };
+        let (liquidity, unit) = (liquidity as f64, 2f64.powi(96));
+        let reserves = |price: U256| {
+            let price = f64::from(price) / unit;
+            let (token0, token1) = (liquidity / price, liquidity * price);
+            if self.zero_for_one { (token0, token1) } else { (token1, token0) }
+        };
+        let (virtual_in, virtual_out) = reserves(here);
+        LastStep {
+            virtual_in,
+            virtual_out,
+            keep: f64::from(WHOLE_FEE - self.fee_pips) / f64::from(WHOLE_FEE),
+            fee_rest: f64::from(fee_rest) / f64::from(WHOLE_FEE),
+            rest,
+            reach: (reserves(start).0 - virtual_in, reserves(end).0 - virtual_in),
+        }
     }
 
     /// Without the fee, rounded up.

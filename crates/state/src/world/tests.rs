@@ -58,6 +58,18 @@ fn a_snapshot_names_its_parent_and_what_changed_since() {
 }
 
 #[test]
+fn a_token_whose_verdict_is_left_out_is_not_quoted() {
+    let mut history = History::new();
+    history.add(BusEvent::PoolLoaded(loaded(1, Some(5)))).block(vec![]);
+    let (mut world, block) = play(&history);
+    assert!(block.snapshot.pools.quoted(PoolId(0)).is_some());
+    history.add(BusEvent::TokenJudged(judged(0xa1, false))).block(vec![]);
+    let [.., verdict, next] = &history.events[..] else { panic!("there are two more") };
+    world.leave_out(verdict);
+    assert_eq!(apply(&mut world, next).expect("a block").snapshot.pools.quoted(PoolId(0)), None);
+}
+
+#[test]
 fn the_head_tells_the_next_base_fee() {
     let mut history = History::new();
     let (_, block) = play(history.block(vec![]));

@@ -360,7 +360,7 @@ impl Writer<'_> {
 
     fn unknown(&mut self) -> Written {
         self.unknown += 1;
-        let mut calldata = vec![0xee, 0xee, 0xee, self.random.next() as u8];
+        let mut calldata = vec![0xee, 0xee, 0xee, self.random.draw() as u8];
         calldata.extend(self.random.bytes(70));
         let meaning = json!({ "Unknown": calldata[..4] });
         (calldata, meaning)

@@ -26,13 +26,13 @@ pub(super) enum Kind {
     TooManyRequests,
     WrongChainLater,
     Disagreement,
-    // Of answers that are none.
+    // Of answers that are none, or late.
     Oversized,
     Malformed,
     WrongType,
     UnknownId,
-    // Of answers about blocks.
     SlowAnswer,
+    // Of answers about blocks.
     NotThereYet,
     PartialLogs,
     BloomContradicted,
@@ -102,6 +102,7 @@ const BORNE: usize = 5;
 const MOST_PANICS: usize = 4;
 /// How late the answers are that would have been sooner than what is pushed.
 const LATE: Duration = Duration::from_millis(60);
+const PUSHED_FIRST: u64 = 20;
 /// With what words an answer that will not do is noticed.
 const ASKS_AGAIN: [&str; 2] = ["asking again", "connecting anew"];
 /// Until a process that was started follows the chain.
@@ -206,7 +207,7 @@ impl Kind {
     pub(super) fn track(self) -> Track {
         match self {
             _ if self <= Self::Disagreement => Track::Connection,
-            _ if self <= Self::UnknownId => Track::Nonsense,
+            _ if self <= Self::SlowAnswer => Track::Nonsense,
             _ if self <= Self::PushedInPart => Track::Answers,
             _ if self <= Self::ReorgAnvil => Track::Heads,
             _ if self <= Self::SlowSubscriber => Track::Components,
@@ -222,6 +223,11 @@ impl Kind {
     /// Whether it ends the process.
     pub(super) fn ends_the_process(self) -> bool {
         matches!(self, Self::FailingSync | Self::Killed | Self::WrongChainAtStart)
+    }
+
+    /// Whether what is followed has to be asked for anew behind it.
+    pub(super) fn loses_the_market(self) -> bool {
+        self == Self::PoisonChain
     }
 
     /// The completeness that a process has to ask for so that it bites.
@@ -268,7 +274,7 @@ impl Stage {
             Kind::Disagreement => self.disagree(random).await,
             Kind::SlowAnswer => {
                 let fault = Fault::Delay(Duration::from_millis(random.random_range(100..600)));
-                self.answer_wrongly(evidence(self.lives.grade()), fault, 1, &[]).await
+                self.answer_wrongly("eth_getBlockByHash", fault, 1, &[]).await
             }
             Kind::NotThereYet | Kind::ReceiptsNotThereYet => {
                 let unknown = Fault::Error(RpcErr::new(-32000, "unknown block"));
@@ -469,7 +475,7 @@ impl Stage {
         let (node, from) = (self.followed().await?, self.mark());
         {
             let chain = self.chain();
-            chain.nodes[node].inject("eth_getLogs", Fault::Delay(LATE), Times::Next(2));
+            chain.nodes[node].inject("eth_getLogs", Fault::Delay(LATE), Times::Next(PUSHED_FIRST));
             chain.nodes[node].distort_logs(Some(LogFault::Missing));
         }
         let bit = self.noticed(from, &["other logs were pushed than the block has"]).await?;

@@ -106,6 +106,8 @@ pub(super) struct Shown {
     pub(super) reorgs: Vec<(Instant, B256)>,
     /// Tasks of the runtime, as last told.
     pub(super) tasks: Option<u64>,
+    /// Bytes of the heap in use, as last told.
+    pub(super) heap: Option<u64>,
 }
 
 /// How complete the lives want their blocks, by turns.
@@ -404,8 +406,9 @@ fn new_lines(file: &mut File, rest: &mut Vec<u8>) -> Vec<String> {
 impl Shown {
     fn take_log(&mut self, now: Instant, line: String) {
         if line.contains("\"sampled\"") {
-            let tasks = |line: &str| serde_json::from_str::<Value>(line).ok()?["tasks"].as_u64();
-            self.tasks = tasks(&line).or(self.tasks);
+            let sampled = serde_json::from_str::<Value>(&line).unwrap_or_default();
+            self.tasks = sampled["tasks"].as_u64().or(self.tasks);
+            self.heap = sampled["heap"].as_u64().or(self.heap);
         } else {
             self.log.push((now, line));
         }

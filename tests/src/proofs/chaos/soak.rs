@@ -58,11 +58,13 @@ async fn soak(plan: &Plan, is_sample: bool) -> anyhow::Result<Report> {
     };
     raged.inspect_err(|_| keep(folder.path(), &stage.lives, plan))?;
     stage.settle().await?;
-    judge::judge(&stage.chain(), &stage.lives).inspect_err(|_| keep(folder.path(), &stage.lives, plan))?;
-    ensure!(stage.lives.count() == 1, "it did not live through");
     let mut lines = vec![stage.ledger().table()];
     let seen = Seen::of(&samples);
     lines.extend(seen.iter().flat_map(Seen::lines));
+    judge::judge(&stage.chain(), &stage.lives)
+        .inspect_err(|_| keep(folder.path(), &stage.lives, plan))
+        .with_context(|| lines.join("\n"))?;
+    ensure!(stage.lives.count() == 1, "it did not live through");
     let floor = if is_sample { 1 } else { u64::from(lulls) * 2 / 3 };
     let report = Report { checked: samples.len() as u64, floor, skipped: 0, seed: plan.seed, lines };
     if !is_sample {
@@ -76,6 +78,8 @@ async fn soak(plan: &Plan, is_sample: bool) -> anyhow::Result<Report> {
 struct Sample {
     hours: f64,
     resident_mib: f64,
+    /// What of it is allocated, as the allocator counts it.
+    heap_mib: f64,
     descriptors: f64,
     tasks: f64,
 }
@@ -103,6 +107,7 @@ async fn watch(
         samples.push(Sample {
             hours: of(|one| one.hours),
             resident_mib: of(|one| one.resident_mib),
+            heap_mib: of(|one| one.heap_mib),
             descriptors: of(|one| one.descriptors),
             tasks: of(|one| one.tasks),
         });
@@ -112,12 +117,14 @@ async fn watch(
 fn look(stage: &Stage, process: u32, began: Instant) -> anyhow::Result<Sample> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let shown = stage.lives.shown();
     let kib: f64 = resident.trim().trim_end_matches("kB").trim().parse()?;
     Ok(Sample {
         hours: began.elapsed().as_secs_f64() / 3_600.0,
         resident_mib: kib / 1_024.0,
+        heap_mib: shown.heap.context("it does not tell its heap")? as f64 / f64::from(1 << 20),
         descriptors: fs::read_dir(format!("/proc/{process}/fd"))?.count() as f64,
-        tasks: stage.lives.shown().tasks.context("it does not tell its tasks")? as f64,
+        tasks: shown.tasks.context("it does not tell its tasks")? as f64,
     })
 }
 
@@ -126,44 +133,53 @@ fn look(stage: &Stage, process: u32, began: Instant) -> anyhow::Result<Sample> {
 struct Seen {
     /// MiB an hour, and between what the true slope lies with 95 % (Sen 1968).
     growth: (f64, f64, f64),
+    /// The same of the heap in use.
+    heap_growth: (f64, f64, f64),
     resident: (f64, f64),
     /// Medians of the first and the last third.
     descriptors: (f64, f64),
     tasks: (f64, f64),
-    /// Resident memory in each lull, those of the warm-up included.
-    course: Vec<f64>,
+    /// Resident memory and the heap in use in each lull, those of the warm-up included.
+    course: Vec<(f64, f64)>,
 }
 
 impl Seen {
     fn of(samples: &[Sample]) -> Option<Self> {
         let warm = &samples[(samples.len() as f64 * WARM_UP) as usize..];
-        let points: Vec<(f64, f64)> = warm.iter().map(|one| (one.hours, one.resident_mib)).collect();
+        let growth = |value: fn(&Sample) -> f64| {
+            theil_sen(&warm.iter().map(|one| (one.hours, value(one))).collect::<Vec<_>>())
+        };
         let third = (warm.len() / 3).max(1);
         let thirds = |value: fn(&Sample) -> f64| {
             Some((median(warm.get(..third)?, value), median(warm.get(warm.len() - third..)?, value)))
         };
         Some(Self {
-            growth: theil_sen(&points)?,
+            growth: growth(|one| one.resident_mib)?,
+            heap_growth: growth(|one| one.heap_mib)?,
             resident: thirds(|one| one.resident_mib)?,
             descriptors: thirds(|one| one.descriptors)?,
             tasks: thirds(|one| one.tasks)?,
-            course: samples.iter().map(|one| one.resident_mib).collect(),
+            course: samples.iter().map(|one| (one.resident_mib, one.heap_mib)).collect(),
         })
     }
 
     fn lines(&self) -> Vec<String> {
-        let (slope, low, high) = self.growth;
-        let pair = |(first, last): (f64, f64)| format!("{first:.1} and {last:.1}");
-        let course: Vec<_> = self.course.iter().map(|mib| format!("{mib:.1}")).collect();
-        vec![
+        let grows = |what: &str, (slope, low, high): (f64, f64, f64)| {
             format!(
-                "resident memory grows by {slope:.2} MiB an hour (Theil–Sen over the lulls, 95 % interval {low:.2} to {high:.2})"
-            ),
+                "{what} grows by {slope:.2} MiB an hour (Theil–Sen over the lulls, 95 % interval {low:.2} to {high:.2})"
+            )
+        };
+        let pair = |(first, last): (f64, f64)| format!("{first:.1} and {last:.1}");
+        let course: Vec<_> =
+            self.course.iter().map(|(resident, heap)| format!("{resident:.1}/{heap:.1}")).collect();
+        vec![
+            grows("resident memory", self.growth),
+            grows("the heap in use", self.heap_growth),
             format!(
                 "medians of the first and the last third behind the warm-up: {} MiB",
                 pair(self.resident)
             ),
-            format!("in each lull from the start on, in MiB: {}", course.join(" ")),
+            format!("resident/in use in each lull from the start on, in MiB: {}", course.join(" ")),
             format!("descriptors {}, tasks {}", pair(self.descriptors), pair(self.tasks)),
         ]
     }
@@ -208,7 +224,13 @@ mod tests {
             let spike = if lull.is_multiple_of(7) { 30.0 } else { 0.0 };
             let noise = f64::from(lull * 7_919 % 13) / 100.0;
             let tasks = 20.0 + more_tasks * hours;
-            Sample { hours, resident_mib: 50.0 + growth * hours + spike + noise, descriptors: 30.0, tasks }
+            Sample {
+                hours,
+                resident_mib: 50.0 + growth * hours + spike + noise,
+                heap_mib: 30.0,
+                descriptors: 30.0,
+                tasks,
+            }
         };
         (0..LULLS).map(sample).collect()
     }

@@ -307,7 +307,7 @@ impl History {
             confirmed.push((STRANGER, STRANGER));
         }
         let mut syncs = Vec::new();
-        for token in 0..TOKENS.len() {
+        for (token, per) in PER.into_iter().enumerate() {
             let held = match self.random.random_range(0..20) {
                 0..5 => self.random.random_range(8_000..12_000),
                 // Anything, too little for a price, or nothing.
@@ -315,7 +315,7 @@ impl History {
                 6 => self.random.random_range(0..1_000),
                 _ => continue,
             };
-            syncs.push((token, ETHER / 1_000 * held, 10 * ETHER / PER[token]));
+            syncs.push((token, ETHER / 1_000 * held, 10 * ETHER / per));
         }
         let made = self.make(timestamp, (phases, last), syncs, answers, confirmed);
         let event = BusEvent::NewBlock(made.event.clone());

@@ -1,0 +1,238 @@
+//! Sizing a cycle of pools of any kind.
+
+use alloy_primitives::U256;
+use arrayvec::ArrayVec;
+
+use crate::{ConcentratedPool, CycleSizing, Direction, Hop, MAX_HOPS, size_cycle};
+
+mod stairs;
+mod walk;
+
+/// Below this gain of an infinitely small swap, floating point knows too little of the best input, and exact quotes correct it.
+const THIN: f64 = 1e-8;
+
+/// One direction through a pool of any kind.
+#[derive(Clone, Copy, Debug)]
+pub enum MixedHop<'a> {
+    /// Uniswap V2 and its forks.
+    ConstantProduct(Hop),
+    /// Uniswap V3, its forks, and V4.
+    Concentrated(&'a ConcentratedPool, Direction),
+}
+
+impl MixedHop<'_> {
+    /// What comes out for an input, both in smallest units, as the contract rounds; zero for zero. `None` where the pool does not
+    /// take all of it, or reverts.
+    pub fn quote(&self, amount_in: u128) -> Option<u128> {
+        match self {
+            Self::ConstantProduct(hop) => (amount_in <= hop.max_input()).then(|| hop.quote(amount_in)),
+            Self::Concentrated(..) if amount_in == 0 => Some(0),
+            Self::Concentrated(pool, direction) => {
+                let asked = U256::from(amount_in);
+                let quote = pool.exact_in(*direction, asked, None).ok()?;
+                if quote.amount_in < asked {
+                    return None;
+                }
+                quote.amount_out.try_into().ok()
+            }
+        }
+    }
+
+    /// The least input that yields `amount_out` or more; `None` where none does.
+    pub fn least_input(&self, amount_out: u128) -> Option<u128> {
+        match self {
+            Self::ConstantProduct(hop) => hop.least_input(amount_out),
+            Self::Concentrated(..) if amount_out == 0 => Some(0),
+            Self::Concentrated(pool, direction) => {
+                let asked = U256::from(amount_out);
+                let quote = pool.exact_out(*direction, asked, None).ok()?;
+                if quote.amount_out < asked {
+                    return None;
+                }
+                self.descend(quote.amount_in.try_into().ok()?, amount_out)
+            }
+        }
+    }
+
+    /// From what the pool asks for an output, which is the least input give or take its roundings, to the least input.
+    fn descend(&self, near: u128, amount_out: u128) -> Option<u128> {
+        let yields = |amount: u128| self.quote(amount).is_some_and(|out| out >= amount_out);
+        let (mut high, mut step) = (near, 1u128);
+        while !yields(high) {
+            // Past the end of the pool there is no more.
+            self.quote(high)?;
+            high = high.checked_add(step)?;
+            step = step.checked_mul(2)?;
+        }
+        let (mut low, mut step) = (high, 1);
+        while low > 0 && yields(low) {
+            high = low;
+            low = low.saturating_sub(step);
+            step *= 2;
+        }
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if yields(middle) { high = middle } else { low = middle }
+        }
+        Some(high)
+    }
+
+    /// Natural logarithm of the output per input of an infinitely small swap, fee taken, in smallest units; of a pool without
+    /// liquidity at its price, more than any swap gets. `None` of a pool that is not initialised.
+    ///
+    /// A filter, never an amount: the sum over a cycle goes to [`may_profit`](crate::may_profit). A square root of a price loses
+    /// 2⁻⁵³ of itself in the conversion, and a logarithm of a price is at most 89 in magnitude, so that
+    /// [`LOG_MARGIN`](crate::LOG_MARGIN) holds for these as well.
+    pub fn log_rate(&self) -> Option<f64> {
+        match self {
+            Self::ConstantProduct(hop) => Some(hop.log_rate()),
+            Self::Concentrated(pool, direction) => pool.marginal_rate(*direction).map(f64::ln),
+        }
+    }
+}
+
+/// The input that gains most of a cycle of two to four pools of any kind, no pool twice; `None` where no input was found to gain a
+/// whole unit, and for other lengths. A cycle of constant products alone is [`size_cycle`]'s.
+///
+/// Every amount is the contracts', rounding included, and no smaller input yields the same output. The gain is within one part
+/// in 10⁹ of the best, and a unit, unless two or more of the roundings on the way are of tokens whose units are worth more than
+/// that: then it is the best of some thousand inputs about the optimum of real numbers.
+///
+/// Method: as long as no pool crosses a tick the cycle is a Möbius map of virtual reserves, whose optimum is known in closed form.
+/// Where that lies beyond the next tick of some pool, the walk goes on from there. Floating point finds the place, and which
+/// inputs about it lose least to whole units (see `stairs`); exact quotes decide.
+pub fn size_mixed_cycle(hops: &[MixedHop<'_>]) -> Option<CycleSizing> {
+    if !(2..=MAX_HOPS).contains(&hops.len()) {
+        return None;
+    }
+    if let Some(plain) = constant_products(hops) {
+        return size_cycle(&plain);
+    }
+    let optimum = walk::optimum(hops)?;
+    let mut best = Best { hops, found: None };
+    let start = best.nearest_possible(optimum.amount_in)?;
+    best.consider_input(start);
+    if optimum.gain < THIN {
+        best.climb(start);
+    }
+    best.consider_around();
+    best.consider_stairs(start);
+    best.into_sizing()
+}
+
+/// What comes out of each hop; `None` where some pool does not take its input.
+pub fn quote_mixed_cycle(hops: &[MixedHop<'_>], amount_in: u128) -> Option<ArrayVec<u128, MAX_HOPS>> {
+    let mut amount = amount_in;
+    let quote = |hop: &MixedHop<'_>| {
+        amount = hop.quote(amount)?;
+        Some(amount)
+    };
+    hops.iter().map(quote).collect()
+}
+
+fn constant_products(hops: &[MixedHop<'_>]) -> Option<ArrayVec<Hop, MAX_HOPS>> {
+    let plain = |hop: &MixedHop<'_>| match hop {
+        MixedHop::ConstantProduct(hop) => Some(*hop),
+        MixedHop::Concentrated(..) => None,
+    };
+    hops.iter().map(plain).collect()
+}
+
+/// The best of the inputs considered so far. Of equal gains the smaller input wins.
+struct Best<'a> {
+    hops: &'a [MixedHop<'a>],
+    found: Option<Candidate>,
+}
+
+struct Candidate {
+    amount_in: u128,
+    profit: u128,
+}
+
+impl Best<'_> {
+    /// At the very end of a pool, floating point may be a little beyond.
+    fn nearest_possible(&self, amount_in: f64) -> Option<u128> {
+        // The conversion saturates.
+        let proposed = (amount_in as u128).max(1);
+        let unit = (proposed >> 52).max(1);
+        let mut shorter = (0..16).map(|attempt| proposed.saturating_sub(unit * ((1 << attempt) - 1)).max(1));
+        shorter.find(|amount| quote_mixed_cycle(self.hops, *amount).is_some())
+    }
+
+    fn consider_input(&mut self, amount_in: u128) {
+        let amounts = quote_mixed_cycle(self.hops, amount_in);
+        let out = amounts.and_then(|amounts| amounts.last().copied());
+        self.offer(amount_in, out.unwrap_or(0));
+    }
+
+    /// The least input that makes hop `level` yield `amount`, and what the later hops make of that.
+    fn consider(&mut self, level: usize, amount: u128) {
+        let (before, after) = self.hops.split_at(level + 1);
+        let amount_in = before.iter().rev().try_fold(amount, |amount, hop| hop.least_input(amount));
+        let out = after.iter().try_fold(amount, |amount, hop| hop.quote(amount));
+        if let (Some(amount_in), Some(out)) = (amount_in, out) {
+            self.offer(amount_in, out);
+        }
+    }
+
+    fn offer(&mut self, amount_in: u128, amount_out: u128) {
+        let Some(profit) = amount_out.checked_sub(amount_in).filter(|profit| *profit > 0) else { return };
+        let is_better = self
+            .found
+            .as_ref()
+            .is_none_or(|best| profit > best.profit || (profit == best.profit && amount_in < best.amount_in));
+        if is_better {
+            self.found = Some(Candidate { amount_in, profit });
+        }
+    }
+
+    /// Ever smaller steps to either side, for as long as they gain.
+    fn climb(&mut self, start: u128) {
+        let mut step = start / 4;
+        while step > start >> 30 {
+            let at = self.found.as_ref().map_or(start, |best| best.amount_in);
+            self.consider_input(at.saturating_sub(step).max(1));
+            self.consider_input(at.saturating_add(step));
+            if self.found.as_ref().is_none_or(|best| best.amount_in == at) {
+                step /= 2;
+            }
+        }
+    }
+
+    /// Both ends of the step that the best so far falls on, for every token on the way.
+    fn consider_around(&mut self) {
+        let Some(at) = self.found.as_ref().map(|best| best.amount_in) else { return };
+        self.consider_input(at - 1);
+        self.consider_input(at + 1);
+        for (level, amount) in quote_mixed_cycle(self.hops, at).into_iter().flatten().enumerate() {
+            self.consider(level, amount);
+            self.consider(level, amount + 1);
+        }
+    }
+
+    /// What the model of all roundings proposes.
+    fn consider_stairs(&mut self, start: u128) {
+        let at = self.found.as_ref().map_or(start, |best| best.amount_in);
+        let profit = self.found.as_ref().map_or(0, |best| best.profit);
+        let Some(proposals) = stairs::proposals(self.hops, at, profit) else { return };
+        for amount in proposals.amounts {
+            match proposals.level {
+                Some(level) => self.consider(level, amount),
+                None => self.consider_input(amount),
+            }
+        }
+    }
+
+    fn into_sizing(self) -> Option<CycleSizing> {
+        let found = self.found?;
+        let target = found.amount_in + found.profit;
+        let amount_in = self.hops.iter().rev().try_fold(target, |amount, hop| hop.least_input(amount));
+        let amount_in = amount_in.unwrap_or(found.amount_in).min(found.amount_in);
+        let amounts = quote_mixed_cycle(self.hops, amount_in)?;
+        let amount_out = *amounts.last()?;
+        Some(CycleSizing { amount_in, amount_out, profit: amount_out.checked_sub(amount_in)?, amounts })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Which inputs about the optimum lose least to whole units.
+//!
+//! Amounts are whole units at several places: what a pool gives is rounded down, and a concentrated pool rounds the input down
+//! once more after its fee. Where a unit is worth a noticeable part of the gain, the best input is the one at which these
+//! fractions happen to be small, and the optimum of real numbers is flat enough to go far for it.
+//!
+//! So all hops are put down as they stand at one exact quote: virtual reserves, and the fraction that each rounding takes there. A
+//! small step away from it, everything that happens is the change of a constant product plus a known fraction, rounded: floating
+//! point follows that to 10⁻⁹ of a unit. Whole amounts of the token with the dearest unit are gone through, from the optimum
+//! outwards, until no farther one can be better, one is good enough, or patience ends. Exact quotes judge what is proposed.
+
+use arrayvec::ArrayVec;
+
+use super::walk::{Curve, Map};
+use super::{MixedHop, quote_mixed_cycle};
+use crate::concentrated::LastStep;
+use crate::{Hop, MAX_HOPS};
+
+/// Amounts on each side that are gone through at most.
+const PATIENCE: i32 = 4_096;
+/// How many of them are quoted.
+const QUOTED: usize = 6;
+/// The part of the gain that is not worth looking for.
+const NEGLIGIBLE: f64 = 2e-10;
+/// Units that are not worth it either.
+const NEGLIGIBLE_UNITS: f64 = 0.25;
+/// What floating point may be wrong by, in units.
+const BLUR: f64 = 1e-9;
+
+/// Amounts of one token that deserve an exact quote.
+pub(super) struct Proposals {
+    /// The hop that they come out of; `None` for inputs of the cycle.
+    pub(super) level: Option<usize>,
+    pub(super) amounts: ArrayVec<u128, QUOTED>,
+}
+
+/// For an input near the optimum, and what it gains. `None` where no rounding is worth it.
+pub(super) fn proposals(hops: &[MixedHop<'_>], amount_in: u128, profit: u128) -> Option<Proposals> {
+    let outputs = quote_mixed_cycle(hops, amount_in)?;
+    let inputs = std::iter::once(amount_in).chain(outputs.iter().copied());
+    let treads: ArrayVec<Tread, MAX_HOPS> =
+        hops.iter().zip(inputs.clone()).map(|(hop, amount)| Tread::at(hop, amount)).collect::<Option<_>>()?;
+    let stairs = Stairs::new(treads);
+    let enough = NEGLIGIBLE_UNITS.max(NEGLIGIBLE * profit as f64);
+    if !stairs.at_stake().is_finite() || stairs.at_stake() <= enough {
+        return None;
+    }
+    let at = inputs.clone().nth(stairs.level)?;
+    let found = stairs.search(enough);
+    let amounts = found.iter().filter_map(|(offset, _)| at.checked_add_signed(*offset as i128)).collect();
+    Some(Proposals { level: stairs.level.checked_sub(1), amounts })
+}
+
+/// A hop as it stands at an exact quote.
+struct Tread {
+    /// With the fee's part of further input.
+    curve: Curve,
+    /// Whether what the fee leaves is rounded down.
+    is_fee_rounded: bool,
+    /// What that takes, in units of the input.
+    fee_rest: f64,
+    /// What rounding down the output takes.
+    rest: f64,
+    /// How far the kept input may change, down and up, until the segment ends.
+    reach: (f64, f64),
+}
+
+impl Tread {
+    fn at(hop: &MixedHop<'_>, amount_in: u128) -> Option<Self> {
+        match hop {
+            MixedHop::ConstantProduct(hop) => Some(Self::of_constant_product(hop, amount_in)),
+            MixedHop::Concentrated(pool, direction) => {
+                Self::of_concentrated(&pool.last_step(*direction, amount_in)?)
+            }
+        }
+    }
+
+    fn of_constant_product(hop: &Hop, amount_in: u128) -> Self {
+        let keep = f64::from(hop.fee().keep()) / f64::from(hop.fee().scale());
+        let kept = keep * amount_in as f64;
+        let into = hop.reserve_in() as f64 + kept;
+        let out = hop.reserve_out() as f64 * (hop.reserve_in() as f64 / into);
+        Self {
+            curve: Curve { into, out, keep },
+            is_fee_rounded: false,
+            fee_rest: 0.0,
+            rest: hop.fraction_of_output(amount_in),
+            reach: (-kept, hop.max_input() as f64 - amount_in as f64),
+        }
+    }
+
+    fn of_concentrated(step: &LastStep) -> Option<Self> {
+        let curve = Curve { into: step.virtual_in, out: step.virtual_out, keep: step.keep };
+        let sound = |value: f64| value.is_finite() && value > 0.0;
+        (sound(curve.into) && sound(curve.out) && sound(curve.keep)).then_some(Self {
+            curve,
+            is_fee_rounded: true,
+            fee_rest: step.fee_rest,
+            rest: step.rest,
+            reach: step.reach,
+        })
+    }
+
+    /// Output per kept input.
+    fn slope(&self) -> f64 {
+        self.curve.out / self.curve.into
+    }
+
+    /// What the output changes by when the input does.
+    fn forward(&self, input: f64) -> Option<f64> {
+        let kept = self.curve.keep * input;
+        let kept = if self.is_fee_rounded { (self.fee_rest + kept + BLUR).floor() } else { kept };
+        if kept < self.reach.0 || kept > self.reach.1 {
+            return None;
+        }
+        Some((self.rest + self.curve.out * (kept / (self.curve.into + kept)) + BLUR).floor())
+    }
+
+    /// The least change of the input that changes the output so far.
+    fn backward(&self, output: f64) -> Option<f64> {
+        let output = output - self.rest;
+        let kept = self.curve.into * (output / (self.curve.out - output));
+        if kept < self.reach.0 || kept > self.reach.1 {
+            return None;
+        }
+        let kept = if self.is_fee_rounded { (kept - BLUR).ceil() - self.fee_rest } else { kept };
+        Some((kept / self.curve.keep - BLUR).ceil())
+    }
+}
+
+struct Stairs {
+    treads: ArrayVec<Tread, MAX_HOPS>,
+    /// The token that is gone through: before the first hop it is 0.
+    level: usize,
+    /// What a unit of the token before each hop is worth in the first one, fee taken.
+    prices: ArrayVec<f64, MAX_HOPS>,
+    /// The gain by the offset `x` of that token, in real numbers: `linear·x - bend·x²`.
+    linear: f64,
+    bend: f64,
+}
+
+impl Stairs {
+    fn new(treads: ArrayVec<Tread, MAX_HOPS>) -> Self {
+        let mut price = 1.0;
+        let mut prices: ArrayVec<f64, MAX_HOPS> = treads
+            .iter()
+            .rev()
+            .map(|tread| {
+                price *= tread.curve.keep * tread.slope();
+                price
+            })
+            .collect();
+        prices.reverse();
+        let level = (0..prices.len()).max_by(|a, b| prices[*a].total_cmp(&prices[*b])).unwrap_or(0);
+        let compose = |part: &[Tread]| part.iter().fold(Map::IDENTITY, |map, tread| map.then(&tread.curve));
+        let (before, after) = treads.split_at(level);
+        let (before, after) = (compose(before), compose(after));
+        let linear = after.p - 1.0 / before.p;
+        let bend = after.p * after.r + before.r / (before.p * before.p);
+        Self { treads, level, prices, linear, bend }
+    }
+
+    /// What one more unit out of a hop is worth.
+    fn price_after(&self, hop: usize) -> f64 {
+        self.prices.get(hop + 1).copied().unwrap_or(1.0)
+    }
+
+    /// What all roundings together can take.
+    fn at_stake(&self) -> f64 {
+        let fee = |hop: usize| if self.treads[hop].is_fee_rounded { self.prices[hop] } else { 0.0 };
+        (0..self.treads.len()).map(|hop| self.price_after(hop) + fee(hop)).sum()
+    }
+
+    /// What they take at the quote.
+    fn taken(&self) -> f64 {
+        let treads = self.treads.iter().enumerate();
+        treads.map(|(hop, tread)| (tread.rest + tread.fee_rest * tread.slope()) * self.price_after(hop)).sum()
+    }
+
+    /// Offsets and what they gain against the quote, the best first.
+    fn search(&self, enough: f64) -> ArrayVec<(f64, f64), QUOTED> {
+        let middle = (self.linear / (2.0 * self.bend)).round();
+        let middle = if middle.abs() < f64::from(PATIENCE) { middle } else { 0.0 };
+        let ceiling = self.taken() + self.linear * self.linear / (4.0 * self.bend);
+        let mut found = ArrayVec::new();
+        for distance in (0..=PATIENCE).map(f64::from) {
+            for offset in [middle + distance, middle - distance] {
+                if let Some(gain) = self.gain(offset) {
+                    insert(&mut found, offset, gain);
+                }
+            }
+            let missing = ceiling - found.first().map_or(f64::NEG_INFINITY, |(_, gain)| *gain);
+            // The next unit away costs more than can be gained.
+            if missing <= enough || self.bend * distance * distance > missing {
+                break;
+            }
+        }
+        found
+    }
+
+    fn gain(&self, offset: f64) -> Option<f64> {
+        let (before, after) = self.treads.split_at(self.level);
+        let out = after.iter().try_fold(offset, |offset, tread| tread.forward(offset))?;
+        let into = before.iter().rev().try_fold(offset, |offset, tread| tread.backward(offset))?;
+        Some(out - into)
+    }
+}
+
+fn insert(found: &mut ArrayVec<(f64, f64), QUOTED>, offset: f64, gain: f64) {
+    let position = found.iter().position(|(_, known)| gain > *known).unwrap_or(found.len());
+    if position == QUOTED {
+        return;
+    }
+    if found.is_full() {
+        found.pop();
+    }
+    found.insert(position, (offset, gain));
+}

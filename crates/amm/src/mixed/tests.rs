@@ -1,0 +1,173 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Fee, PoolEvent, PoolPrice, SwapFee, Version, may_profit, sqrt_price_at_tick};
+
+/// A token: its decimals and its price in dollars.
+type Token = (i32, f64);
+
+const TOKENS: [Token; 6] = [(18, 3_000.0), (6, 1.0), (6, 0.9995), (8, 90_000.0), (18, 1.0), (18, 15.0)];
+
+/// A pool by its parts, of token `a` in and token `b` out.
+#[derive(Clone, Debug)]
+enum Part {
+    Plain(Hop),
+    Ranged(ConcentratedPool, Direction),
+}
+
+impl Part {
+    fn hop(&self) -> MixedHop<'_> {
+        match self {
+            Self::Plain(hop) => MixedHop::ConstantProduct(*hop),
+            Self::Ranged(pool, direction) => MixedHop::Concentrated(pool, *direction),
+        }
+    }
+}
+
+fn hops(parts: &[Part]) -> Vec<MixedHop<'_>> {
+    parts.iter().map(Part::hop).collect()
+}
+
+fn units((decimals, price): Token, dollars: f64) -> f64 {
+    dollars / price * 10f64.powi(decimals)
+}
+
+prop_compose! {
+    fn part_between(a: Token, b: Token)(
+        kind in 0..3, dollars in 3.0f64..8.0, skew in 0.97f64..1.03, fee in prop::sample::select(vec![100u32, 500, 3_000, 10_000]),
+        widths in prop::collection::vec((1i32..40, 1i32..40, 0.2f64..2.0), 1..8), is_flipped: bool,
+    ) -> Part {
+        let depth = 10f64.powf(dollars);
+        if kind == 0 {
+            let (x, y) = (units(a, depth), units(b, depth * skew));
+            let fee = Fee::UNISWAP_V2;
+            return Part::Plain(Hop::new(x.max(1.0) as u128, y.max(1.0) as u128, fee).expect("reserves"));
+        }
+        let (token0, token1) = if is_flipped { (b, a) } else { (a, b) };
+        let skew = if is_flipped { 1.0 / skew } else { skew };
+        let price = units(token1, skew) / units(token0, 1.0);
+        let tick = (price.ln() / 1.0001f64.ln()).floor() as i32;
+        let version = if kind == 1 { Version::V3 } else { Version::V4 };
+        let mut pool = ConcentratedPool::new(version, SwapFee::of_lp(fee), 10).expect("a pool");
+        let sqrt_price = sqrt_price_at_tick(tick).expect("a tick") + U256::from(12_345u32);
+        pool.apply(&PoolEvent::Initialized(PoolPrice { sqrt_price, tick })).expect("the first event");
+        let liquidity = (units(token0, depth) * units(token1, depth)).sqrt().max(1_000.0);
+        for (below, above, share) in widths {
+            let middle = tick.div_euclid(10) * 10;
+            let (lower, upper) = (middle - below * 10, middle + above * 10);
+            let delta = (liquidity * share) as i128;
+            pool.apply(&PoolEvent::LiquidityChanged { lower, upper, delta }).expect("a range");
+        }
+        Part::Ranged(pool, if is_flipped { Direction::OneForZero } else { Direction::ZeroForOne })
+    }
+}
+
+fn cycle(length: usize) -> impl Strategy<Value = Vec<Part>> {
+    prop::collection::vec(prop::sample::select(TOKENS.to_vec()), length).prop_flat_map(|tokens| {
+        let next = |i: usize| tokens[(i + 1) % tokens.len()];
+        (0..tokens.len()).map(|i| part_between(tokens[i], next(i))).collect::<Vec<_>>()
+    })
+}
+
+fn gain(hops: &[MixedHop<'_>], amount_in: u128) -> Option<i128> {
+    Some(*quote_mixed_cycle(hops, amount_in)?.last()? as i128 - amount_in as i128)
+}
+
+/// By a search that knows nothing of segments: a grid of powers, then ever finer grids about its best.
+fn fine_search(hops: &[MixedHop<'_>]) -> i128 {
+    let value = |amount: u128| gain(hops, amount).unwrap_or(i128::MIN);
+    let mut best = (0, 0);
+    for exponent in 0..440 {
+        let amount = 2f64.powf(f64::from(exponent) / 4.0) as u128;
+        best = best.max((value(amount), amount));
+    }
+    let mut width = best.1 / 4;
+    while width > 0 {
+        for step in 0..=16 {
+            let amount = (best.1 + width * step / 8).saturating_sub(width).max(1);
+            best = best.max((value(amount), amount));
+        }
+        width /= 4;
+    }
+    // Both feet of the steps of all tokens near by.
+    for (index, amount) in quote_mixed_cycle(hops, best.1).into_iter().flatten().enumerate() {
+        for near in amount.saturating_sub(8)..amount + 8 {
+            let before = hops[..=index].iter().rev();
+            let Some(input) = before.into_iter().try_fold(near, |amount, hop| hop.least_input(amount)) else {
+                continue;
+            };
+            best = best.max((value(input.max(1)), input));
+        }
+    }
+    best.0
+}
+
+/// What a unit of each token between is worth in the first, at an input.
+fn units_between(hops: &[MixedHop<'_>], amounts: &[u128]) -> i128 {
+    let worth = |(index, amount): (usize, &u128)| {
+        let carried = |amount| hops[index + 1..].iter().try_fold(amount, |amount, hop| hop.quote(amount));
+        Some(carried(amount + 2)? as i128 - carried(*amount)? as i128)
+    };
+    amounts[..amounts.len() - 1].iter().enumerate().map(|pair| worth(pair).unwrap_or(0)).sum()
+}
+
+fn check(parts: &[Part]) -> Result<(), TestCaseError> {
+    let hops = hops(parts);
+    let best = fine_search(&hops);
+    let rates: f64 = hops.iter().filter_map(MixedHop::log_rate).sum();
+    prop_assert!(may_profit(rates) || best <= 0, "{rates} turned {best} away");
+    let Some(sizing) = size_mixed_cycle(&hops) else {
+        prop_assert!(best <= 1, "{best} was not found in {parts:?}");
+        return Ok(());
+    };
+    prop_assert_eq!(quote_mixed_cycle(&hops, sizing.amount_in), Some(sizing.amounts.clone()));
+    prop_assert_eq!(gain(&hops, sizing.amount_in), Some(sizing.profit as i128));
+    prop_assert_eq!(sizing.amount_out - sizing.amount_in, sizing.profit);
+    let less = quote_mixed_cycle(&hops, sizing.amount_in - 1).expect("less is taken as well");
+    prop_assert!(less.last() < Some(&sizing.amount_out), "a smaller input yields as much");
+    let found = sizing.profit as i128;
+    let short = best - found - best / 1_000_000_000 - 1;
+    let coarse = units_between(&hops, &sizing.amounts);
+    prop_assert!(short <= coarse, "{found}, not {best}; units are worth {coarse}; in {parts:?}");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn two_pools_of_any_kind_gain_what_a_fine_search_finds(parts in cycle(2)) {
+        check(&parts)?;
+    }
+
+    #[test]
+    fn three_pools_of_any_kind_gain_what_a_fine_search_finds(parts in cycle(3)) {
+        check(&parts)?;
+    }
+
+    #[test]
+    fn four_pools_of_any_kind_gain_what_a_fine_search_finds(parts in cycle(4)) {
+        check(&parts)?;
+    }
+
+    #[test]
+    fn the_least_input_is_the_least(part in part_between(TOKENS[0], TOKENS[1]), bits in 0u32..45) {
+        let hop = part.hop();
+        if let Some(least) = hop.least_input(1 << bits) {
+            prop_assert!(hop.quote(least) >= Some(1 << bits));
+            prop_assert!(hop.quote(least - 1) < Some(1 << bits));
+        }
+    }
+}
+
+#[test]
+fn a_cycle_of_constant_products_is_sized_as_before() {
+    let hop = |x, y| Hop::new(x, y, Fee::UNISWAP_V2).expect("reserves");
+    let plain = [hop(1_000_000, 2_000_000), hop(1_900_000, 1_000_000)];
+    let mixed = plain.map(MixedHop::ConstantProduct);
+    assert!(size_cycle(&plain).is_some());
+    assert_eq!(size_mixed_cycle(&mixed), size_cycle(&plain));
+    for length in [0, 1, 5] {
+        assert_eq!(size_mixed_cycle(&vec![mixed[0]; length]), None, "{length} hops");
+    }
+}

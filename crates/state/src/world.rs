@@ -73,6 +73,9 @@ pub enum Subject {
     Pool(Address),
     /// A token of a pool of ours: may it be quoted?
     Token(Address),
+    /// A contract that emits what a pool of Uniswap V3 emits, and of which nothing is known, or no longer: is it ours, and where does
+    /// it stand?
+    Concentrated(Address),
 }
 
 impl Message for LoadRequest {
@@ -215,13 +218,14 @@ impl World {
         Some(ResyncRequest { as_of, pools: self.book.proven_pools() })
     }
 
-    /// The questions that a block raises: about emitters of `Sync` that are not proven, and about tokens of its pools
-    /// that nobody has judged. Ascending, without repetition.
+    /// The questions that a block raises: about emitters of `Sync` or of V3's events that are not known, and about tokens of its
+    /// pools that nobody has judged. Ascending, without repetition.
     pub fn requests(&self, block: &AppliedBlock) -> Vec<LoadRequest> {
         let Applied { touched, created, unproven } = &block.applied;
         let tokens = touched.iter().chain(created).flat_map(|id| self.book.unjudged_tokens(*id));
-        let mut subjects: Vec<_> =
-            unproven.iter().copied().map(Subject::Pool).chain(tokens.map(Subject::Token)).collect();
+        let concentrated = block.concentrated.unknown.iter().copied().map(Subject::Concentrated);
+        let pools = unproven.iter().copied().map(Subject::Pool).chain(concentrated);
+        let mut subjects: Vec<_> = pools.chain(tokens.map(Subject::Token)).collect();
         subjects.sort_unstable();
         subjects.dedup();
         let as_of = block.snapshot.as_of;

@@ -24,4 +24,5 @@ mod reorgs;
 mod replay;
 mod silence;
 mod simulation;
+mod tracking;
 mod v3;

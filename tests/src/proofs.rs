@@ -19,4 +19,5 @@ pub mod recall;
 pub mod reorgs;
 pub mod replay;
 pub mod silence;
+pub mod tracking;
 pub mod v3;

@@ -3,6 +3,8 @@
 //! One function makes the calldata, the one named `decode_…` reads what came back. Answers are read strictly: a
 //! contract that is not what it was taken for shows here.
 
+pub mod v3;
+
 use alloy_primitives::{Address, Bytes, U256};
 use alloy_sol_types::SolCall;
 

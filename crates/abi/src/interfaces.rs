@@ -35,6 +35,17 @@ sol! {
         function swap(uint256 amount0Out, uint256 amount1Out, address to, bytes calldata data) external;
     }
 
+    /// v3-core, `contracts/interfaces/pool/IUniswapV3PoolState.sol` and `IUniswapV3PoolImmutables.sol`: what they are asked. The answers
+    /// are read by hand, because forks pack the words behind the first ones differently.
+    interface IUniswapV3Pool {
+        function fee() external view returns (uint24);
+        function tickSpacing() external view returns (int24);
+        function slot0() external view returns (uint160 sqrtPriceX96, int24 tick);
+        function liquidity() external view returns (uint128);
+        function tickBitmap(int16 wordPosition) external view returns (uint256);
+        function ticks(int24 tick) external view returns (uint128 liquidityGross, int128 liquidityNet);
+    }
+
     /// EIP-20.
     #[sol(all_derives)]
     interface IERC20 {

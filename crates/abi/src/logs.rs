@@ -6,7 +6,7 @@
 use std::array::from_fn;
 
 use alloy_primitives::{Address, B256, U256};
-use headwater_events::{Action, Log, TokenTransfer, V2Action, WethAction};
+use headwater_events::{Action, Log, TokenTransfer, V2Action, V3Action, WethAction};
 
 use crate::Malformed;
 use crate::words::{address, uint112, uint256};
@@ -98,6 +98,26 @@ pub fn pool_change(log: &Log) -> Result<Option<V2Action>, Malformed> {
         Some(&PAIR_CREATED) => pair_created(log).map(Some),
         _ => Ok(None),
     }
+}
+
+/// Only what changes a pool of Uniswap V3: `PoolCreated`, `Initialize`, `Swap`, `Mint` and `Burn`; `None` for every other log.
+///
+/// # Errors
+///
+/// As [`action`].
+pub fn concentrated_change(log: &Log) -> Result<Option<V3Action>, Malformed> {
+    let decode = match log.topics.first() {
+        Some(&V3_SWAP) => pools::v3_swap,
+        Some(&V3_MINT) => pools::v3_mint,
+        Some(&V3_BURN) => pools::v3_burn,
+        Some(&V3_INITIALIZE) => pools::v3_initialize,
+        Some(&V3_POOL_CREATED) => pools::v3_pool_created,
+        _ => return Ok(None),
+    };
+    Ok(match decode(log)? {
+        Action::V3 { action, .. } => Some(action),
+        _ => None,
+    })
 }
 
 fn v2(log: &Log, decode: fn(&Log) -> Result<V2Action, Malformed>) -> Result<Option<Action>, Malformed> {

@@ -5,8 +5,9 @@ use alloy_primitives::{B256, BlockHash, BlockNumber};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlockEvent, FeedResolved, HealthEvent, LiquidityEvent, MarketLoaded, MarketResynced, Opportunity,
-    Outcome, PendingTxEvent, PoolLoaded, PriceEvent, Reconnected, ReorgEvent, SourceGap, TokenJudged,
+    BlockEvent, ConcentratedLoaded, FeedResolved, HealthEvent, LiquidityEvent, MarketLoaded, MarketResynced,
+    Opportunity, Outcome, PendingTxEvent, PoolLoaded, PriceEvent, Reconnected, ReorgEvent, SourceGap,
+    TokenJudged,
 };
 
 /// Everything that can be said on the bus. Matched exhaustively, so that a new variant is considered everywhere.
@@ -46,6 +47,8 @@ pub enum BusEvent {
     MarketResynced(MarketResynced),
     /// A Chainlink feed was asked what it reads from and what it says.
     FeedResolved(FeedResolved),
+    /// A pool with concentrated liquidity was read, whose factory proved it.
+    ConcentratedLoaded(ConcentratedLoaded),
 }
 
 impl BusEvent {
@@ -60,7 +63,8 @@ impl BusEvent {
             | Self::TokenJudged(_)
             | Self::MarketLoaded(_)
             | Self::MarketResynced(_)
-            | Self::FeedResolved(_) => true,
+            | Self::FeedResolved(_)
+            | Self::ConcentratedLoaded(_) => true,
             Self::NewPendingTx(_)
             | Self::PriceUpdate(_)
             | Self::LiquidityChange(_)
@@ -90,6 +94,7 @@ impl BusEvent {
             Self::Shutdown => "shutdown",
             Self::MarketResynced(_) => "market_resynced",
             Self::FeedResolved(_) => "feed_resolved",
+            Self::ConcentratedLoaded(_) => "concentrated_loaded",
         }
     }
 
@@ -107,6 +112,7 @@ impl BusEvent {
             Self::TokenJudged(judged) => judged.verdict.on_heap(),
             Self::MarketResynced(resynced) => of_vec(&resynced.reserves),
             Self::FeedResolved(resolved) => resolved.verdict.on_heap(),
+            Self::ConcentratedLoaded(loaded) => loaded.on_heap(),
             Self::OpportunityFound(found) => found.on_heap(),
             Self::OutcomeRecorded(outcome) => outcome.on_heap(),
             Self::HealthCheck(check) => of_origin(&check.component) + check.health.on_heap(),
@@ -216,7 +222,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        BlockEvent, Grade, Header, Kind, Log, OpportunityId, Plan, Refusal, SwapStep, Transaction, Verdict,
+        BlockEvent, ConcentratedState, Grade, Header, Kind, LoadedTick, Log, OpportunityId, Plan, PoolProof,
+        Protocol, Refusal, SwapStep, Transaction, Verdict,
     };
 
     fn check(event: BusEvent, on_heap: usize) {
@@ -273,6 +280,29 @@ mod tests {
         };
         check(outcome("arbitrage".into(), Verdict::WouldSend), 0);
         check(outcome(word(9).into(), Verdict::Refused(Refusal::Reverted(word(1_000)))), 1_009);
+    }
+
+    #[test]
+    fn a_pool_that_was_read_weighs_its_ticks_and_the_room_behind_them() {
+        let loaded = |state| {
+            BusEvent::ConcentratedLoaded(ConcentratedLoaded {
+                pool: Address::ZERO,
+                factory: Address::ZERO,
+                protocol: Protocol::UniswapV3,
+                token0: Address::ZERO,
+                token1: Address::ZERO,
+                fee: 0,
+                tick_spacing: 1,
+                number: 0,
+                hash: B256::ZERO,
+                proof: PoolProof::FactoryAnswer,
+                state,
+            })
+        };
+        check(loaded(None), 0);
+        let (sqrt_price, ticks) = (U256::ZERO, Vec::with_capacity(9));
+        let state = ConcentratedState { sqrt_price, tick: 0, liquidity: 0, ticks };
+        check(loaded(Some(state)), 9 * size_of::<LoadedTick>());
     }
 
     #[test]

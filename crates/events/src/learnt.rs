@@ -2,6 +2,7 @@ use alloy_primitives::{Address, B256, BlockHash, BlockNumber, U256};
 use serde::{Deserialize, Serialize};
 
 use crate::AsOf;
+use crate::envelope::of_vec;
 
 /// The mathematics that a pool follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -9,6 +10,8 @@ use crate::AsOf;
 pub enum Protocol {
     /// Constant product of two reserves, as Uniswap V2 and its forks compute it.
     UniswapV2,
+    /// Concentrated liquidity between ticks, as Uniswap V3 computes it.
+    UniswapV3,
 }
 
 /// A pool that its factory proved to be its own.
@@ -35,6 +38,64 @@ pub struct PoolLoaded {
     pub block_hash: BlockHash,
     /// Why it is believed.
     pub proof: PoolProof,
+}
+
+/// A pool with concentrated liquidity that its factory proved to be its own, as of a block. It holds from there on: what later
+/// blocks say comes on top.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConcentratedLoaded {
+    /// The pool.
+    pub pool: Address,
+    /// The configured factory that it belongs to.
+    pub factory: Address,
+    /// What it computes.
+    pub protocol: Protocol,
+    /// The token with the lower address.
+    pub token0: Address,
+    /// The token with the higher address.
+    pub token1: Address,
+    /// Fee in hundredths of a basis point of the input.
+    pub fee: u32,
+    /// Ticks that may be initialised are multiples of it.
+    pub tick_spacing: i32,
+    /// Height of the block that the answers are true for.
+    pub number: BlockNumber,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// Why it is believed.
+    pub proof: PoolProof,
+    /// Where it stands; absent where nobody has initialised it.
+    pub state: Option<ConcentratedState>,
+}
+
+/// Where a pool with concentrated liquidity stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConcentratedState {
+    /// The square root of token 1 per token 0, in smallest units, with 96 bits after the point.
+    pub sqrt_price: U256,
+    /// As the contract stores it.
+    pub tick: i32,
+    /// Of the range that the price is in.
+    pub liquidity: u128,
+    /// Every initialised tick, upwards.
+    pub ticks: Vec<LoadedTick>,
+}
+
+/// An initialised tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadedTick {
+    /// A multiple of the tick spacing.
+    pub index: i32,
+    /// What is added to the liquidity when the price crosses upwards.
+    pub liquidity_net: i128,
+    /// The sum of the positions that end here; above zero.
+    pub liquidity_gross: u128,
+}
+
+impl ConcentratedLoaded {
+    pub(crate) fn on_heap(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| of_vec(&state.ticks))
+    }
 }
 
 /// Why a pool is believed to be its factory's.

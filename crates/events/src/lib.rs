@@ -32,8 +32,8 @@ pub use finding::{
     Kind, Opportunity, OpportunityId, OpportunitySet, Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
 };
 pub use learnt::{
-    FeedRequest, FeedResolved, FeedRound, FeedVerdict, MarketLoaded, MarketResynced, PoolLoaded, PoolProof,
-    Protocol, ResyncRequest, TokenJudged, TokenVerdict,
+    ConcentratedLoaded, ConcentratedState, FeedRequest, FeedResolved, FeedRound, FeedVerdict, LoadedTick,
+    MarketLoaded, MarketResynced, PoolLoaded, PoolProof, Protocol, ResyncRequest, TokenJudged, TokenVerdict,
 };
 pub use market::{LiquidityEvent, Price, PriceEvent};
 #[cfg(feature = "planted-bugs")]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256, keccak256};
 use headwater_events::{
-    BlockEvent, BusEvent, Envelope, FeedResolved, FeedRound, FeedVerdict, Grade, Header, Log, MarketLoaded,
-    MarketResynced, PoolLoaded, PoolProof, Protocol, Reconnected, ReorgEvent, RunId, SourceGap, TokenJudged,
-    TokenVerdict, Topics, Transaction,
+    BlockEvent, BusEvent, ConcentratedLoaded, ConcentratedState, Envelope, FeedResolved, FeedRound,
+    FeedVerdict, Grade, Header, LoadedTick, Log, MarketLoaded, MarketResynced, PoolLoaded, PoolProof,
+    Protocol, Reconnected, ReorgEvent, RunId, SourceGap, TokenJudged, TokenVerdict, Topics, Transaction,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -226,6 +226,39 @@ fn feed() -> impl Strategy<Value = BusEvent> {
     })
 }
 
+fn concentrated() -> impl Strategy<Value = BusEvent> {
+    let ticks = vec(any::<(i32, i128, u128)>(), 0..20);
+    let state = option::of((any::<[u64; 4]>(), any::<(i32, u128)>(), ticks));
+    let block = any::<(u64, [u8; 32])>();
+    (any::<[[u8; 20]; 4]>(), any::<(u32, i32)>(), block, state).prop_map(
+        |([pool, factory, token0, token1], (fee, tick_spacing), (number, hash), state)| {
+            let tick = |(index, liquidity_net, liquidity_gross)| LoadedTick {
+                index,
+                liquidity_net,
+                liquidity_gross,
+            };
+            BusEvent::ConcentratedLoaded(ConcentratedLoaded {
+                pool: pool.into(),
+                factory: factory.into(),
+                protocol: Protocol::UniswapV3,
+                token0: token0.into(),
+                token1: token1.into(),
+                fee,
+                tick_spacing,
+                number,
+                hash: hash.into(),
+                proof: PoolProof::Create2 { init_code_hash: hash.into() },
+                state: state.map(|(price, (at, liquidity), ticks)| ConcentratedState {
+                    sqrt_price: U256::from_limbs(price),
+                    tick: at,
+                    liquidity,
+                    ticks: ticks.into_iter().map(tick).collect(),
+                }),
+            })
+        },
+    )
+}
+
 /// Any source event.
 pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
     let gap =
@@ -240,5 +273,5 @@ pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
         let reserves = held.into_iter().map(|(pool, held)| (pool.into(), held)).collect();
         BusEvent::MarketResynced(MarketResynced { number, hash: hash.into(), reserves })
     });
-    prop_oneof![block(), pool(), token(), reorg(), gap, reconnected, loaded, resynced, feed()]
+    prop_oneof![block(), pool(), token(), reorg(), gap, reconnected, loaded, resynced, feed(), concentrated()]
 }

@@ -79,7 +79,7 @@ const fn default_deviation_ppm() -> u32 {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FactoryConfig {
-    /// What its pools compute: `"uniswap-v2"`.
+    /// What its pools compute: `"uniswap-v2"` or `"uniswap-v3"`.
     pub protocol: Protocol,
     /// How people call it. Default: its address.
     #[serde(default)]
@@ -87,10 +87,10 @@ pub struct FactoryConfig {
     /// The contract.
     pub address: String,
     /// Keccak-256 of the pools' creation code, from which their addresses derive. Default: none, and the factory is
-    /// asked for each pool.
+    /// asked for each pool; required for `"uniswap-v3"`.
     #[serde(default)]
     pub init_code_hash: Option<String>,
-    /// Fee in parts per million of the input. Default: 3,000.
+    /// Fee in parts per million of the input. Default: 3,000. Not for `"uniswap-v3"`, where each pool has its own.
     #[serde(default = "default_fee_ppm")]
     pub fee_ppm: u32,
 }
@@ -127,6 +127,29 @@ impl Factory {
     }
 }
 
+/// A factory of Uniswap V3 whose pools are tracked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConcentratedFactory {
+    /// How people call it.
+    pub name: String,
+    /// The contract.
+    pub address: Address,
+    /// Keccak-256 of the pools' creation code.
+    pub init_code_hash: B256,
+}
+
+impl ConcentratedFactory {
+    /// The address of the pool of two tokens, given in any order, with a fee in hundredths of a basis point (EIP-1014; v3-core
+    /// `UniswapV3PoolDeployer.deploy`).
+    pub fn derive(&self, one: Address, other: Address, fee: u32) -> Address {
+        let mut salted = [0; 96];
+        salted[12..32].copy_from_slice(one.min(other).as_slice());
+        salted[44..64].copy_from_slice(one.max(other).as_slice());
+        salted[92..].copy_from_slice(&fee.to_be_bytes());
+        self.address.create2(keccak256(salted), self.init_code_hash)
+    }
+}
+
 /// The market that a run is about: preset and configuration put together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ResolvedMarket {
@@ -136,6 +159,8 @@ pub struct ResolvedMarket {
     pub preset: Preset,
     /// The factories whose pools are tracked; no address twice.
     pub factories: Vec<Factory>,
+    /// The factories of pools with concentrated liquidity that are tracked; no address twice.
+    pub concentrated_factories: Vec<ConcentratedFactory>,
     /// The wrapped native token.
     pub wrapped_native: Address,
     /// Where cycles begin, the preferred one first; at least one.
@@ -223,6 +248,10 @@ impl ResolvedMarket {
 
         let factories =
             reader.factories(&config.factories, tables.as_ref().map_or(&[], |known| &known.factories));
+        let concentrated_factories = reader.concentrated_factories(
+            &config.factories,
+            tables.as_ref().map_or(&[], |known| &known.concentrated_factories),
+        );
         let wrapped_native = match &config.wrapped_native {
             Some(text) => reader.address("market.wrapped_native", text),
             None => tables.as_ref().map(|known| known.wrapped_native),
@@ -260,6 +289,7 @@ impl ResolvedMarket {
                 chain_id,
                 preset,
                 factories,
+                concentrated_factories,
                 wrapped_native,
                 base_tokens,
                 routers,
@@ -308,6 +338,9 @@ impl Reader {
         let mut seen = Vec::new();
         for (index, config) in configured.iter().enumerate() {
             let place = format!("market.factories[{index}]");
+            if config.protocol != Protocol::UniswapV2 {
+                continue;
+            }
             let Some(factory) = self.factory(&place, config) else { continue };
             if seen.contains(&factory.address) {
                 self.refuse(format!("{place}.address"), "stands here twice");
@@ -324,15 +357,61 @@ impl Reader {
         factories
     }
 
-    fn factory(&mut self, place: &str, config: &FactoryConfig) -> Option<Factory> {
+    fn concentrated_factories(
+        &mut self,
+        configured: &[FactoryConfig],
+        preset: &[ConcentratedFactory],
+    ) -> Vec<ConcentratedFactory> {
+        let (mut factories, mut seen) = (preset.to_vec(), Vec::new());
+        for (index, config) in configured.iter().enumerate() {
+            if config.protocol != Protocol::UniswapV3 {
+                continue;
+            }
+            let place = format!("market.factories[{index}]");
+            let Some(factory) = self.concentrated_factory(&place, config) else { continue };
+            if seen.contains(&factory.address) {
+                self.refuse(format!("{place}.address"), "stands here twice");
+            }
+            seen.push(factory.address);
+            match factories.iter_mut().find(|known| known.address == factory.address) {
+                Some(known) => *known = factory,
+                None => factories.push(factory),
+            }
+        }
+        factories
+    }
+
+    fn concentrated_factory(&mut self, place: &str, config: &FactoryConfig) -> Option<ConcentratedFactory> {
         let address = self.address(&format!("{place}.address"), &config.address);
-        let init_code_hash = config.init_code_hash.as_ref().map(|text| {
+        let init_code_hash = self.init_code_hash(place, config);
+        if config.init_code_hash.is_none() {
+            self.refuse(
+                format!("{place}.init_code_hash"),
+                "is required: the pools' addresses derive from it",
+            );
+        }
+        if config.fee_ppm != default_fee_ppm() {
+            self.refuse(format!("{place}.fee_ppm"), "is each pool's own");
+        }
+        let address = address?;
+        let name = config.name.clone().unwrap_or_else(|| address.to_string());
+        Some(ConcentratedFactory { name, address, init_code_hash: init_code_hash?? })
+    }
+
+    /// `None` where there is none, `Some(None)` where it is none.
+    fn init_code_hash(&mut self, place: &str, config: &FactoryConfig) -> Option<Option<B256>> {
+        config.init_code_hash.as_ref().map(|text| {
             let hash = text.parse::<B256>().ok();
             if hash.is_none() {
                 self.refuse(format!("{place}.init_code_hash"), "is no hash of 32 bytes in hex");
             }
             hash
-        });
+        })
+    }
+
+    fn factory(&mut self, place: &str, config: &FactoryConfig) -> Option<Factory> {
+        let address = self.address(&format!("{place}.address"), &config.address);
+        let init_code_hash = self.init_code_hash(place, config);
         if config.fee_ppm >= 1_000_000 {
             self.refuse(format!("{place}.fee_ppm"), "must be below 1000000, which is the whole input");
         }
@@ -546,6 +625,21 @@ mod tests {
                 "market.tokens[1]",
                 "market.min_reserves.0x1111111111111111111111111111111111111111",
             ],
+        );
+    }
+
+    #[test]
+    fn factories_of_v3_stand_beside_those_of_v2() {
+        let hash = "0xe34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54";
+        let text = format!("[[factories]]\nprotocol = 'uniswap-v3'\naddress = '{TOKEN}'");
+        let market = resolve(1, &format!("{text}\ninit_code_hash = '{hash}'")).expect("the table is right");
+        assert_eq!((market.factories.len(), market.concentrated_factories.len()), (2, 2));
+        assert!(resolve(31_337, "").expect("the preset").concentrated_factories.is_empty());
+        refused(1, &text, &["market.factories[0].init_code_hash"]);
+        refused(
+            1,
+            &format!("{text}\ninit_code_hash = '0x12'\nfee_ppm = 500"),
+            &["market.factories[0].init_code_hash", "market.factories[0].fee_ppm"],
         );
     }
 

@@ -2,6 +2,7 @@
 
 mod address_index;
 mod book;
+mod concentrated;
 mod config;
 mod feeds;
 mod fees;
@@ -16,15 +17,21 @@ mod window;
 pub use book::{
     Applied, BadImage, BlockRef, BookCounts, BookError, BookImage, HORIZON, PoolBook, PoolUpdate, RolledBack,
 };
+pub use concentrated::{
+    ConcentratedApplied, ConcentratedBook, ConcentratedCounts, ConcentratedId, ConcentratedImage,
+    ConcentratedMeta, ConcentratedTable, ConcentratedUpdate,
+};
 pub use config::{
-    ConfigError, ConfigErrors, DEFAULT_MAX_CANDIDATES, DEFAULT_MAX_POOLS, Factory, FactoryConfig, FeedConfig,
-    LoadFilter, MarketConfig, ResolvedMarket,
+    ConcentratedFactory, ConfigError, ConfigErrors, DEFAULT_MAX_CANDIDATES, DEFAULT_MAX_POOLS, Factory,
+    FactoryConfig, FeedConfig, LoadFilter, MarketConfig, ResolvedMarket,
 };
 pub use feeds::{
     FEED_ANSWER_BITS, Feed, FeedPrice, FeedQuote, FeedReading, Feeds, MOST_FEED_DECIMALS, NotPending,
     PendingAnswer, PendingPrice, positive_answer,
 };
 pub use fees::next_base_fee;
+/// What the state of a pool with concentrated liquidity is made of: its mathematics is another crate's.
+pub use headwater_amm::{PoolEvent as ConcentratedEvent, PoolPrice as ConcentratedPrice};
 pub use pages::Pages;
 pub use pools::{PoolId, PoolMeta, PoolTable, Reserves};
 pub use preset::{DEVNET_CHAIN_ID, MAINNET_CHAIN_ID, Preset, PresetTables};

@@ -2,7 +2,7 @@ use alloy_primitives::{Address, B256, address, b256};
 use headwater_events::Protocol;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Factory;
+use crate::config::{ConcentratedFactory, Factory};
 use crate::feeds::{Feed, FeedQuote};
 
 /// A chain whose contracts are known.
@@ -22,6 +22,8 @@ pub enum Preset {
 pub struct PresetTables {
     /// The factories whose pools are tracked.
     pub factories: Vec<Factory>,
+    /// The factories of pools with concentrated liquidity.
+    pub concentrated_factories: Vec<ConcentratedFactory>,
     /// The wrapped native token.
     pub wrapped_native: Address,
     /// Where cycles begin, the preferred one first.
@@ -130,6 +132,12 @@ fn mainnet() -> PresetTables {
                 SUSHISWAP_INIT_CODE_HASH,
             ),
         ],
+        // `FACTORY_ADDRESS` of v3-sdk, and `POOL_INIT_CODE_HASH` in `PoolAddress.sol` of v3-periphery.
+        concentrated_factories: vec![ConcentratedFactory {
+            name: "uniswap-v3".to_owned(),
+            address: address!("1F98431c8aD98523631AE4a59f267346ea31F984"),
+            init_code_hash: b256!("e34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54"),
+        }],
         routers: vec![
             address!("7a250d5630B4cF539739dF2C5dAcb4c659F2488D"),
             address!("d9e1cE17f2641f24aE83637ab66a2cca9C378B9F"),
@@ -168,6 +176,7 @@ fn with_tokens(tokens: &'static [(&'static str, Address)]) -> PresetTables {
     let addresses = tokens.iter().map(|(_, address)| *address);
     PresetTables {
         factories: Vec::new(),
+        concentrated_factories: Vec::new(),
         wrapped_native: tokens[0].1,
         base_tokens: addresses.take(BASE_TOKENS).collect(),
         routers: Vec::new(),
@@ -226,6 +235,21 @@ mod tests {
             address!("0d4a11d5EEaaC28EC3F61d100daF4d40471f1852"),
         );
         check(Preset::Devnet, "sushi", "WETH", "USDC", address!("d6222fa53ceb0fecad471e0a7bb76bc1f916a566"));
+    }
+
+    /// USDC/WETH at 0.05 % and WBTC/WETH at 0.3 %, as the chain has them.
+    #[test]
+    fn well_known_pools_of_v3_derive_from_their_factory() {
+        let factory = &mainnet().concentrated_factories[0];
+        let token =
+            |name| MAINNET_TOKENS.iter().find(|(symbol, _)| *symbol == name).expect("a known token").1;
+        for (one, other, fee, pool) in [
+            ("WETH", "USDC", 500, address!("88e6A0c2dDD26FEEb64F039a2c41296FcB3f5640")),
+            ("USDC", "WETH", 3_000, address!("8ad599c3A0ff1De082011EFDDc58f1908eb6e6D8")),
+            ("WBTC", "WETH", 3_000, address!("CBCdF9626bC03E24f779434178A73a0B4bad62eD")),
+        ] {
+            assert_eq!(factory.derive(token(one), token(other), fee), pool, "{one}/{other}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use headwater_events::{AsOf, Snapshot};
 use serde::Serialize;
 
+use crate::concentrated::{ConcentratedId, ConcentratedTable};
 use crate::fees::next_base_fee;
 use crate::pools::{PoolId, PoolTable};
 
@@ -19,6 +20,10 @@ pub struct MarketSnapshot {
     pub pools: PoolTable,
     /// What differs from the parent.
     pub changes: Changes,
+    /// The pools with concentrated liquidity.
+    pub concentrated: ConcentratedTable,
+    /// What of them differs from the parent.
+    pub concentrated_changes: Changes<ConcentratedId>,
 }
 
 /// What of a block's header the market needs.
@@ -41,13 +46,13 @@ impl Head {
     }
 }
 
-/// Which pools differ from the parent snapshot: reserves, admission, or the pool is new.
+/// Which pools differ from the parent snapshot: state, admission, or the pool is new.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changes {
+pub enum Changes<Id = PoolId> {
     /// Any of them may: the first snapshot, or one after a reorganisation.
     All,
     /// These, ascending and without repetition.
-    Pools(Arc<[PoolId]>),
+    Pools(Arc<[Id]>),
 }
 
 impl Snapshot for MarketSnapshot {

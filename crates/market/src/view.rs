@@ -126,6 +126,8 @@ mod tests {
             pools: PoolTable::default(),
             changes: changes
                 .map_or(Changes::All, |ids| Changes::Pools(ids.iter().copied().map(PoolId).collect())),
+            concentrated: Default::default(),
+            concentrated_changes: Changes::All,
         })
     }
 

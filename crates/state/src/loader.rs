@@ -1,4 +1,5 @@
 mod bulk;
+mod concentrated;
 mod lazy;
 mod question;
 mod remembered;

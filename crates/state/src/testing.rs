@@ -199,8 +199,9 @@ pub(crate) fn any_history(refusals: bool) -> impl Strategy<Value = History> {
 pub(crate) fn seen(snapshot: &MarketSnapshot) -> String {
     let pools: Vec<_> =
         snapshot.pools.iter().map(|(id, meta, held)| (id, meta, held, snapshot.pools.quoted(id))).collect();
-    let MarketSnapshot { as_of, parent, head, changes, .. } = snapshot;
-    format!("{as_of:?} {parent:?} {head:?} {changes:?} {pools:#?}")
+    let MarketSnapshot { as_of, parent, head, changes, concentrated_changes, .. } = snapshot;
+    let concentrated: Vec<_> = snapshot.concentrated.iter().collect();
+    format!("{as_of:?} {parent:?} {head:?} {changes:?} {pools:#?} {concentrated_changes:?} {concentrated:#?}")
 }
 
 /// Images in memory, in any order.

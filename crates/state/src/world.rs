@@ -1,14 +1,15 @@
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, keccak256};
+use alloy_primitives::{Address, B256, U256, keccak256};
 use headwater_abi::logs;
 use headwater_bus::Message;
 use headwater_events::{
-    AsOf, BlockEvent, BusEvent, Envelope, LiquidityEvent, Log, ReorgEvent, ResyncRequest, V2Action,
+    AsOf, BlockEvent, BusEvent, Envelope, LiquidityEvent, Log, ReorgEvent, ResyncRequest, V2Action, V3Action,
 };
 use headwater_market::{
-    Applied, BadImage, BlockRef, BookCounts, BookImage, Head, MarketSnapshot, PoolBook, PoolUpdate, Reserves,
-    ResolvedMarket, RolledBack,
+    Applied, BadImage, BlockRef, BookCounts, BookImage, ConcentratedApplied, ConcentratedBook,
+    ConcentratedCounts, ConcentratedEvent, ConcentratedImage, ConcentratedPrice, ConcentratedUpdate, Head,
+    MarketSnapshot, PoolBook, PoolUpdate, Reserves, ResolvedMarket, RolledBack,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,7 @@ use crate::error::WorldError;
 #[derive(Clone, Debug)]
 pub struct World {
     book: PoolBook,
+    concentrated: ConcentratedBook,
     /// The block of the last snapshot: what the next one's changes are relative to.
     last: Option<AsOf>,
     /// The last block, whether it gave a snapshot or not.
@@ -36,11 +38,12 @@ pub struct WorldImage {
     last: Option<AsOf>,
     blocks: u64,
     malformed: u64,
+    concentrated: ConcentratedImage,
 }
 
 impl WorldImage {
     /// Version of what is saved: it changes when this or anything within it does.
-    pub const VERSION: u16 = 1;
+    pub const VERSION: u16 = 2;
 }
 
 /// What a block did to the world.
@@ -50,6 +53,8 @@ pub struct AppliedBlock {
     pub snapshot: Arc<MarketSnapshot>,
     /// Which pools it touched, which it created, and whom nobody knows.
     pub applied: Applied,
+    /// The same of pools with concentrated liquidity.
+    pub concentrated: ConcentratedApplied,
 }
 
 /// A question to the node that would tell the world more.
@@ -68,6 +73,9 @@ pub enum Subject {
     Pool(Address),
     /// A token of a pool of ours: may it be quoted?
     Token(Address),
+    /// A contract that emits what a pool of Uniswap V3 emits, and of which nothing is known, or no longer: is it ours, and where does
+    /// it stand?
+    Concentrated(Address),
 }
 
 impl Message for LoadRequest {
@@ -86,24 +94,30 @@ pub struct WorldCounts {
     pub pools: u64,
     /// Contracts that emitted `Sync` and are not proven.
     pub candidates: u64,
-    /// Logs with the topic of `Sync` or `PairCreated` that do not decode.
+    /// Logs with the topic of `Sync` or `PairCreated`, or of an event of V3 where such pools are followed, that do not decode.
     pub malformed: u64,
     /// Whether it is lost, and gives no snapshots.
     pub lost: bool,
     /// What the book did not take.
     pub book: BookCounts,
+    /// Pools with concentrated liquidity in their table.
+    pub concentrated_pools: u64,
+    /// What their book did not take.
+    pub concentrated: ConcentratedCounts,
 }
 
 impl World {
     /// Nothing is known but the market's configuration.
     pub fn new(market: &ResolvedMarket) -> Self {
-        Self { book: PoolBook::new(market), last: None, seen: None, blocks: 0, malformed: 0 }
+        let (book, concentrated) = (PoolBook::new(market), ConcentratedBook::new(market));
+        Self { book, concentrated, last: None, seen: None, blocks: 0, malformed: 0 }
     }
 
     /// The world as it is now, to be saved.
     pub fn image(&self) -> WorldImage {
-        let Self { book, last, blocks, malformed, .. } = self;
-        WorldImage { book: book.image(), last: *last, blocks: *blocks, malformed: *malformed }
+        let Self { book, concentrated, last, blocks, malformed, .. } = self;
+        let (last, blocks, malformed) = (*last, *blocks, *malformed);
+        WorldImage { book: book.image(), last, blocks, malformed, concentrated: concentrated.image() }
     }
 
     /// The world that an image was taken of, about the same market.
@@ -112,8 +126,10 @@ impl World {
     ///
     /// [`BadImage`] where the parts of the image contradict each other.
     pub fn of_image(market: &ResolvedMarket, image: WorldImage) -> Result<Self, BadImage> {
-        let WorldImage { book, last, blocks, malformed } = image;
-        Ok(Self { book: PoolBook::of_image(market, book)?, last, seen: last, blocks, malformed })
+        let WorldImage { book, last, blocks, malformed, concentrated } = image;
+        let book = PoolBook::of_image(market, book)?;
+        let concentrated = ConcentratedBook::of_image(market, concentrated)?;
+        Ok(Self { book, concentrated, last, seen: last, blocks, malformed })
     }
 
     /// Whether an event changes the world.
@@ -124,7 +140,8 @@ impl World {
             | BusEvent::PoolLoaded(_)
             | BusEvent::TokenJudged(_)
             | BusEvent::MarketLoaded(_)
-            | BusEvent::MarketResynced(_) => true,
+            | BusEvent::MarketResynced(_)
+            | BusEvent::ConcentratedLoaded(_) => true,
             BusEvent::NewPendingTx(_)
             | BusEvent::SourceGap(_)
             | BusEvent::Reconnected(_)
@@ -148,8 +165,11 @@ impl World {
             BusEvent::NewBlock(block) => return self.block(envelope.seq, block),
             BusEvent::Reorg(reorg) => {
                 if self.book.roll_back(reorg.ancestor_hash) == RolledBack::Lost {
+                    self.concentrated.lose(Some(reorg.ancestor_hash));
                     self.last = None;
                     self.seen = Some(ancestor_of(envelope.seq, reorg));
+                } else {
+                    self.concentrated.roll_back(reorg.ancestor_hash);
                 }
             }
             BusEvent::MarketResynced(resynced) => {
@@ -157,7 +177,11 @@ impl World {
             }
             BusEvent::PoolLoaded(loaded) => self.book.pool_loaded(loaded),
             BusEvent::TokenJudged(judged) => self.book.token_judged(judged),
-            BusEvent::MarketLoaded(loaded) => self.book.market_loaded(loaded),
+            BusEvent::MarketLoaded(loaded) => {
+                self.book.market_loaded(loaded);
+                self.concentrated.market_loaded(loaded);
+            }
+            BusEvent::ConcentratedLoaded(loaded) => self.concentrated.pool_loaded(loaded),
             other => debug_assert!(!Self::concerns(other), "{} is forgotten here", other.name()),
         }
         Ok(None)
@@ -179,6 +203,7 @@ impl World {
     /// The world is lost; the next block stands on `head`, or on whatever it says.
     pub fn lose(&mut self, head: Option<AsOf>) {
         self.book.lose(head.map(|head| head.hash));
+        self.concentrated.lose(head.map(|head| head.hash));
         (self.last, self.seen) = (None, head);
     }
 
@@ -193,13 +218,14 @@ impl World {
         Some(ResyncRequest { as_of, pools: self.book.proven_pools() })
     }
 
-    /// The questions that a block raises: about emitters of `Sync` that are not proven, and about tokens of its pools
-    /// that nobody has judged. Ascending, without repetition.
+    /// The questions that a block raises: about emitters of `Sync` or of V3's events that are not known, and about tokens of its
+    /// pools that nobody has judged. Ascending, without repetition.
     pub fn requests(&self, block: &AppliedBlock) -> Vec<LoadRequest> {
         let Applied { touched, created, unproven } = &block.applied;
         let tokens = touched.iter().chain(created).flat_map(|id| self.book.unjudged_tokens(*id));
-        let mut subjects: Vec<_> =
-            unproven.iter().copied().map(Subject::Pool).chain(tokens.map(Subject::Token)).collect();
+        let concentrated = block.concentrated.unknown.iter().copied().map(Subject::Concentrated);
+        let pools = unproven.iter().copied().map(Subject::Pool).chain(concentrated);
+        let mut subjects: Vec<_> = pools.chain(tokens.map(Subject::Token)).collect();
         subjects.sort_unstable();
         subjects.dedup();
         let as_of = block.snapshot.as_of;
@@ -209,12 +235,14 @@ impl World {
     /// What of a block can wait until its snapshot is published.
     pub fn settle(&mut self) {
         self.book.settle();
+        self.concentrated.settle();
     }
 
-    /// keccak-256 of the account of all pools and undo records ([`PoolBook::account`]).
+    /// keccak-256 of the account of all pools and undo records ([`PoolBook::account`], [`ConcentratedBook::account`]).
     pub fn digest(&self) -> B256 {
         let mut text = String::new();
         self.book.account(&mut text);
+        self.concentrated.account(&mut text);
         keccak256(text)
     }
 
@@ -232,6 +260,8 @@ impl World {
             malformed: self.malformed,
             lost: self.book.is_lost(),
             book: self.book.counts(),
+            concentrated_pools: self.concentrated.table().len() as u64,
+            concentrated: self.concentrated.counts(),
         }
     }
 
@@ -245,8 +275,10 @@ impl World {
                 None
             })
         });
-        let applied = self.book.apply_block(BlockRef { number, hash, parent_hash }, updates)?;
+        let place = BlockRef { number, hash, parent_hash };
+        let applied = self.book.apply_block(place, updates)?;
         self.malformed += malformed;
+        let concentrated = self.concentrated_block(place, &block.logs);
         self.blocks += 1;
         let as_of = AsOf { seq, number, hash };
         self.seen = Some(as_of);
@@ -264,8 +296,31 @@ impl World {
             },
             pools: self.book.table().clone(),
             changes: self.book.take_changes(),
+            concentrated: self.concentrated.table().clone(),
+            concentrated_changes: self.concentrated.take_changes(),
         };
-        Ok(Some(AppliedBlock { snapshot: Arc::new(snapshot), applied }))
+        Ok(Some(AppliedBlock { snapshot: Arc::new(snapshot), applied, concentrated }))
+    }
+
+    fn concentrated_block(&mut self, block: BlockRef, logs: &[Log]) -> ConcentratedApplied {
+        if !self.concentrated.is_active() {
+            return ConcentratedApplied::default();
+        }
+        let mut malformed = 0;
+        let updates = logs.iter().filter_map(|log| {
+            concentrated_update(log).unwrap_or_else(|_| {
+                malformed += 1;
+                None
+            })
+        });
+        let applied = self.concentrated.apply_block(block, updates);
+        self.malformed += malformed;
+        applied
+    }
+
+    /// The pools with concentrated liquidity.
+    pub fn concentrated(&self) -> &ConcentratedBook {
+        &self.concentrated
     }
 }
 
@@ -297,6 +352,38 @@ fn pool_update(log: &Log) -> Result<Option<PoolUpdate>, headwater_abi::Malformed
         }
         _ => None,
     })
+}
+
+fn concentrated_update(log: &Log) -> Result<Option<ConcentratedUpdate>, headwater_abi::Malformed> {
+    let emitter = log.address;
+    let event = match logs::concentrated_change(log)? {
+        Some(V3Action::PoolCreated { token0, token1, fee, tick_spacing, pool }) => {
+            let created =
+                ConcentratedUpdate::PoolCreated { emitter, token0, token1, fee, tick_spacing, pool };
+            return Ok(Some(created));
+        }
+        Some(V3Action::Initialize { sqrt_price_x96, tick }) => {
+            ConcentratedEvent::Initialized(ConcentratedPrice { sqrt_price: U256::from(sqrt_price_x96), tick })
+        }
+        Some(V3Action::Swap { sqrt_price_x96, tick, liquidity, .. }) => ConcentratedEvent::Swapped {
+            price: ConcentratedPrice { sqrt_price: U256::from(sqrt_price_x96), tick },
+            liquidity,
+        },
+        Some(V3Action::Mint { tick_lower, tick_upper, amount, .. }) => {
+            change(tick_lower, tick_upper, amount, 1)
+        }
+        Some(V3Action::Burn { tick_lower, tick_upper, amount, .. }) => {
+            change(tick_lower, tick_upper, amount, -1)
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(ConcentratedUpdate::Pool { emitter, event }))
+}
+
+/// More than the contract's integers hold contradicts every pool.
+fn change(lower: i32, upper: i32, amount: u128, sign: i128) -> ConcentratedEvent {
+    let delta = i128::try_from(amount).map_or(i128::MIN, |amount| sign * amount);
+    ConcentratedEvent::LiquidityChanged { lower, upper, delta }
 }
 
 #[cfg(test)]

@@ -85,10 +85,11 @@ fn image(file: &[u8], version: u8) -> Result<(Taken, Reader<'_>)> {
 /// # Errors
 /// A file that is no snapshot, damaged, or not as described.
 pub fn state(file: &[u8]) -> Result<(Taken, Book)> {
-    let (taken, mut reader) = image(file, 1)?;
+    let (taken, mut reader) = image(file, 2)?;
     let book = reader.book()?;
     ensure!(reader.option(Reader::as_of)? == Some(taken), "the world is of another block");
     let _blocks_and_malformed = (reader.integer()?, reader.integer()?);
+    reader.concentrated()?;
     reader.end()?;
     Ok((taken, book))
 }
@@ -281,6 +282,47 @@ impl Reader<'_> {
         }
     }
 
+    /// Pools with concentrated liquidity, what undoes the last blocks of them, and nine counts.
+    fn concentrated(&mut self) -> Result<()> {
+        let pools = self.list(|reader| {
+            let _address_and_factory = (reader.address()?, reader.address()?);
+            let _tokens = (reader.address()?, reader.address()?);
+            let _fee_spacing_standing = (reader.integer()?, reader.integer()?, reader.integer()?);
+            reader.option(Self::moment)
+        })?;
+        self.list(|reader| {
+            let _number_hash_parent = (reader.integer()?, reader.hash()?, reader.hash()?);
+            reader.list(|reader| {
+                ensure!(reader.integer()? < pools.len() as u128, "a block touches what is not there");
+                Ok((reader.option(Self::moment)?, reader.flag()?))
+            })?;
+            reader.list(|reader| Ok((reader.address()?, reader.heard()?)))?;
+            reader.flag()
+        })?;
+        let _base = self.option(Self::hash)?;
+        let _changed = (self.list(Self::integer)?, self.flag()?);
+        (0..9).try_for_each(|_| self.integer().map(drop))
+    }
+
+    /// Price and tick, liquidity, and ticks with net and gross.
+    fn moment(&mut self) -> Result<()> {
+        self.option(|reader| Ok((reader.word()?, reader.integer()?)))?;
+        self.integer()?;
+        self.list(|reader| Ok((reader.integer()?, reader.integer()?, reader.integer()?))).map(drop)
+    }
+
+    fn heard(&mut self) -> Result<()> {
+        let (words, integers) = match self.integer()? {
+            0 => (1, 1),
+            1 => (1, 2),
+            2 => (0, 3),
+            3 => (0, 1),
+            other => anyhow::bail!("{other} is nothing that a pool says"),
+        };
+        (0..words).try_for_each(|_| self.word().map(drop))?;
+        (0..integers).try_for_each(|_| self.integer().map(drop))
+    }
+
     fn undo(&mut self) -> Result<Undo> {
         let _number = self.integer()?;
         let (hash, parent_hash) = (self.hash()?, self.hash()?);
@@ -349,7 +391,16 @@ mod tests {
     #[test]
     fn a_state_is_read_and_undone() {
         let last = [&[1][..], &[5, 251, 44, 1, 32], &[9; 32], &[3, 0]].concat();
-        let whole = file(&[&book()[..], &last].concat());
+        let address = |byte: u8| [&[20][..], &[byte; 20]].concat();
+        let [hash8, hash9] = [8, 9].map(|byte: u8| [&[32][..], &[byte; 32]].concat());
+        let moment = [&[1, 1, 32][..], &[7; 32], &[1, 9], &[1, 120, 10, 5]].concat();
+        let addresses = [address(1), address(2), address(3), address(4)].concat();
+        let pools = [&[1][..], &addresses, &[251, 184, 11, 120, 1], &moment].concat();
+        let block = [&[1, 251, 44, 1][..], &hash9, &hash8, &[1, 0, 0, 1]].concat();
+        let heard = [&[1][..], &address(5), &[2, 1, 3, 10, 0]].concat();
+        let concentrated = [&pools[..], &block, &heard, &[1], &hash8, &[0, 0], &[0; 9]].concat();
+        let whole = file_of_version(2, &[&book()[..], &last, &concentrated].concat());
+        assert!(state(&file(&whole[HEADER..])).is_err(), "of another version");
         let (taken, mut book) = state(&whole).unwrap();
         assert_eq!((taken.seq, taken.number, taken.hash), (5, 300, B256::repeat_byte(9)));
         let pool = Address::repeat_byte(1);

@@ -173,6 +173,18 @@ proptest! {
     fn fixed_layout_and_alloy_read_the_same(log in any_log()) {
         let expected = by_alloy(&log);
         prop_assert_eq!(action(&log).ok().flatten(), expected.clone());
+        let concentrated = match expected.clone() {
+            Some(Action::V3 { action, .. }) => match action {
+                V3Action::Swap { protocol_fees: None, .. }
+                | V3Action::PoolCreated { .. }
+                | V3Action::Initialize { .. }
+                | V3Action::Mint { .. }
+                | V3Action::Burn { .. } => Some(action),
+                _ => None,
+            },
+            _ => None,
+        };
+        prop_assert_eq!(concentrated_change(&log).ok().flatten(), concentrated);
         let change = match expected {
             Some(Action::V2 { action, .. })
                 if matches!(action, V2Action::Sync { .. } | V2Action::PairCreated { .. }) => Some(action),

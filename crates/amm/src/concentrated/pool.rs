@@ -194,6 +194,39 @@ impl ConcentratedPool {
         Some(kept * if direction == Direction::ZeroForOne { price } else { 1.0 / price })
     }
 
+    /// Each tick that differs in `other` as it is here, upwards: index, net and gross, both zero where it is not here. Costs
+    /// what was changed since one was cloned from the other.
+    pub fn differing_ticks(&self, other: &Self) -> Vec<(i32, i128, u128)> {
+        self.ticks.differing(&other.ticks)
+    }
+
+    /// The same pool at another moment: where it stood, and what [`ConcentratedPool::differing_ticks`] said about it. The rest is
+    /// shared with this one.
+    ///
+    /// # Errors
+    /// What no pool can be.
+    pub fn at_another_moment(
+        &self,
+        price: Option<PoolPrice>,
+        liquidity: u128,
+        ticks: impl IntoIterator<Item = (i32, i128, u128)>,
+    ) -> Result<Self, ConcentratedError> {
+        let mut pool = Self { price: None, liquidity, ..self.clone() };
+        if let Some(price) = price {
+            pool.stand_at(price)?;
+        }
+        for (index, net, gross) in ticks {
+            pool.check_tick(index)?;
+            let (old_net, old_gross) =
+                pool.ticks.get(index).map_or((0, 0), |tick| (tick.liquidity_net, tick.liquidity_gross));
+            let net = net.checked_sub(old_net).ok_or(ConcentratedError::LiquidityOutOfBounds)?;
+            let gross =
+                gross.checked_signed_diff(old_gross).ok_or(ConcentratedError::LiquidityOutOfBounds)?;
+            pool.ticks.change(index, gross, net)?;
+        }
+        Ok(pool)
+    }
+
     /// Follows one log of the pool.
     ///
     /// # Errors

@@ -121,6 +121,24 @@ impl Ticks {
         Ok(())
     }
 
+    /// Each tick that differs in `other` as it is here, upwards: index, net and gross, both zero where it is not here.
+    pub(super) fn differing(&self, other: &Self) -> Vec<(i32, i128, u128)> {
+        let own = self.unshared(other).filter(|tick| other.get(tick.index) != Some(tick));
+        let gone = other.unshared(self).filter(|tick| self.get(tick.index).is_none());
+        let own = own.map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross));
+        let mut ticks: Vec<_> = own.chain(gone.map(|tick| (tick.index, 0, 0))).collect();
+        ticks.sort_unstable_by_key(|(index, ..)| *index);
+        ticks
+    }
+
+    /// The ticks in words that are not the very ones of `other`.
+    fn unshared(&self, other: &Self) -> impl Iterator<Item = &Tick> {
+        let is_shared = |word: &&Arc<Word>| {
+            other.find(word.index).is_ok_and(|position| Arc::ptr_eq(word, &other.words[position]))
+        };
+        self.words.iter().filter(move |word| !is_shared(word)).flat_map(|word| &word.ticks)
+    }
+
     fn put(&mut self, word: i32, bit: usize, tick: Tick, is_there: bool) {
         let found = self.find(word);
         let words = Arc::make_mut(&mut self.words);

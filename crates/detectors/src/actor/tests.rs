@@ -74,6 +74,8 @@ fn market(number: u64) -> Arc<MarketSnapshot> {
         head: Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 },
         pools: PoolTable::default(),
         changes: Changes::Pools(touched.collect()),
+        concentrated: Default::default(),
+        concentrated_changes: Changes::All,
     })
 }
 

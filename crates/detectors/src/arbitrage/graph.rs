@@ -111,7 +111,6 @@ impl Graph {
     pub(super) fn insert(&mut self, pools: &PoolTable, index: usize) -> Option<PoolId> {
         let id = PoolId(u32::try_from(index).ok()?);
         let meta = pools.meta(id)?;
-        let Protocol::UniswapV2 = meta.protocol;
         let (token0, token1) = (self.token(meta.token0), self.token(meta.token1));
         let pair = self.pair(token0.min(token1), token0.max(token1));
         self.pairs[pair as usize].members.push(Member {
@@ -119,7 +118,11 @@ impl Graph {
             touched: 0,
             rates: [f64::NEG_INFINITY; 2],
         });
-        let fee = Fee::from_ppm(meta.fee_ppm).ok();
+        // Without a fee it is never quoted: what these pools compute is not known here.
+        let fee = match meta.protocol {
+            Protocol::UniswapV2 => Fee::from_ppm(meta.fee_ppm).ok(),
+            Protocol::UniswapV3 => None,
+        };
         self.pools.push(Pool { pair, hop: None, fee, in_order: token0 < token1 });
         Some(id)
     }

@@ -1,6 +1,7 @@
 use alloy_primitives::U256;
 use headwater_events::{
-    FeedResolved, FeedRound, FeedVerdict, MarketLoaded, MarketResynced, Reconnected, SourceGap,
+    ConcentratedLoaded, ConcentratedState, FeedResolved, FeedRound, FeedVerdict, LoadedTick, MarketLoaded,
+    MarketResynced, PoolProof, Protocol, Reconnected, SourceGap,
 };
 use proptest::prelude::*;
 
@@ -69,6 +70,31 @@ fn the_bytes_on_the_disk_do_not_change() {
     assert_eq!(
         hex(&record(&wrap(3, BusEvent::FeedResolved(refused)))),
         "4100000047b062a903000000000000000100fc03ca9a3b0f14cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd0520abababababababababababababababababababababababababababababababab01026e6f"
+    );
+
+    let tick = |index, liquidity_net| LoadedTick { index, liquidity_net, liquidity_gross: 300 };
+    let state = ConcentratedState {
+        sqrt_price: U256::from(7),
+        tick: -1,
+        liquidity: 0,
+        ticks: vec![tick(60, 300), tick(120, -300)],
+    };
+    let concentrated = ConcentratedLoaded {
+        pool: [0xaa; 20].into(),
+        factory: [0xbb; 20].into(),
+        protocol: Protocol::UniswapV3,
+        token0: [0xcc; 20].into(),
+        token1: [0xdd; 20].into(),
+        fee: 3_000,
+        tick_spacing: 60,
+        number: 5,
+        hash: [0xab; 32].into(),
+        proof: PoolProof::FactoryAnswer,
+        state: Some(state),
+    };
+    assert_eq!(
+        hex(&record(&wrap(3, BusEvent::ConcentratedLoaded(concentrated)))),
+        "b50000002eac852f03000000000000000100fc03ca9a3b1014aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa14bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb0114cccccccccccccccccccccccccccccccccccccccc14ddddddddddddddddddddddddddddddddddddddddfbb80b780520abababababababababababababababababababababababababababababababab010120000000000000000000000000000000000000000000000000000000000000000701000278fb5802fb2c01f0fb5702fb2c01"
     );
 
     let block = record(&wrap(7, BusEvent::NewBlock(devnet_block(1))));

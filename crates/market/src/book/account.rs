@@ -17,6 +17,7 @@ impl PoolBook {
         for (id, meta, held) in pools {
             let protocol = match meta.protocol {
                 Protocol::UniswapV2 => "uniswap-v2",
+                Protocol::UniswapV3 => "uniswap-v3",
             };
             let quoted = if self.table.quoted(id).is_some() { "quoted" } else { "-" };
             line(

@@ -2,12 +2,13 @@ use std::collections::HashSet;
 
 use alloy_primitives::{Address, BlockHash, BlockNumber, U64, U256};
 use headwater_abi::calls;
-use headwater_events::{BusEvent, MarketLoaded, PoolLoaded, TokenVerdict};
+use headwater_events::{AsOf, BusEvent, ConcentratedLoaded, MarketLoaded, PoolLoaded, TokenVerdict};
 use headwater_market::{Factory, LoadFilter, ResolvedMarket};
 use headwater_node::Node;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::concentrated::{Progress, recognise};
 use super::proof_of;
 use super::question::{Answer, Question, ask};
 use super::token::judge;
@@ -19,10 +20,14 @@ pub(super) const PAGE: usize = 500;
 /// Pools without proof in a row after which a factory is taken for a liar and left.
 const MOST_REFUSED_IN_A_ROW: u64 = 1_000;
 
+/// Fees for which pools with concentrated liquidity are looked for: those that the factories of Uniswap and PancakeSwap know, in
+/// hundredths of a basis point. A pool with another one is found when it trades.
+const FEES: [u32; 5] = [100, 500, 2_500, 3_000, 10_000];
+
 /// What the initial load learnt, as source events in the order in which they are to be published.
 #[derive(Clone, Debug)]
 pub struct BulkLoad {
-    /// `PoolLoaded` of every pool, `TokenJudged` of every token of theirs, and `MarketLoaded`.
+    /// `PoolLoaded` and `ConcentratedLoaded` of every pool, `TokenJudged` of every token of theirs, and `MarketLoaded`.
     pub events: Vec<BusEvent>,
     /// What was asked and what was left out.
     pub report: LoadReport,
@@ -41,8 +46,10 @@ impl BulkLoad {
 /// The initial load in figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LoadReport {
-    /// Pools loaded.
+    /// Pools loaded, those with concentrated liquidity left out.
     pub pools: u64,
+    /// Pools with concentrated liquidity loaded.
+    pub concentrated_pools: u64,
     /// Pools that a factory listed and the configuration does not ask for.
     pub filtered: u64,
     /// Contracts that a factory listed and that do not prove to be its pools.
@@ -74,16 +81,19 @@ pub async fn bulk_load(
         number,
         progress: &progress,
         pools: Vec::new(),
+        concentrated: Vec::new(),
         seen: HashSet::new(),
         asked: 0,
         report: LoadReport::default(),
     };
     load.all_pools(&market.factories).await?;
+    load.all_concentrated(market).await?;
     let mut events = load.all_tokens().await?;
     ensure_canonical(node, block, number).await?;
-    let (pools, report) = (load.pools, load.report);
+    let (pools, concentrated, report) = (load.pools, load.concentrated, load.report);
     let loaded = MarketLoaded { number, hash: block, chain_id: market.chain_id, pools: report.pools };
     events.splice(0..0, pools.into_iter().map(BusEvent::PoolLoaded));
+    events.extend(concentrated.into_iter().map(BusEvent::ConcentratedLoaded));
     events.push(BusEvent::MarketLoaded(loaded));
     Ok(BulkLoad { events, report })
 }
@@ -95,6 +105,7 @@ struct Load<'a> {
     number: BlockNumber,
     progress: &'a (dyn Fn(u64, u64) + Send + Sync),
     pools: Vec<PoolLoaded>,
+    concentrated: Vec<ConcentratedLoaded>,
     /// Every contract that was listed, so that none is taken twice.
     seen: HashSet<Address>,
     /// Places of listings, and tokens, that were asked about.
@@ -162,7 +173,7 @@ impl<'a> Load<'a> {
 
     /// Pools that may still be taken.
     fn room(&self) -> usize {
-        self.filter.max_pools - self.pools.len()
+        self.filter.max_pools - self.pools.len() - self.concentrated.len()
     }
 
     async fn listings(&self, factories: &'a [Factory]) -> Result<Vec<Listing<'a>>, LoadError> {
@@ -268,10 +279,49 @@ impl<'a> Load<'a> {
         }
     }
 
+    /// Nobody lists pools with concentrated liquidity: those of two listed (else base) tokens are where their addresses derive, or
+    /// not there. They have no reserves, so that none is left out for what it holds.
+    async fn all_concentrated(&mut self, market: &ResolvedMarket) -> Result<(), LoadError> {
+        let tokens = if self.filter.tokens.is_empty() { &market.base_tokens } else { &self.filter.tokens };
+        let pairs = tokens
+            .iter()
+            .enumerate()
+            .flat_map(|(at, one)| tokens[at + 1..].iter().map(move |other| (*one, *other)));
+        let factories = &market.concentrated_factories;
+        let places: Vec<_> = pairs
+            .flat_map(|(one, other)| FEES.map(|fee| (one, other, fee)))
+            .flat_map(|(one, other, fee)| {
+                factories.iter().map(move |factory| factory.derive(one, other, fee))
+            })
+            .collect();
+        let as_of = AsOf { seq: 0, number: self.number, hash: self.block };
+        for page in places.chunks(PAGE) {
+            if self.room() == 0 {
+                return Ok(());
+            }
+            let readings = recognise(self.node, market, page, as_of).await?;
+            for mut reading in readings.into_iter().flatten().take(self.room()) {
+                let mut progress = Progress::Open;
+                while progress == Progress::Open {
+                    progress = reading.go_on(self.node).await?;
+                }
+                if progress == Progress::Refused {
+                    self.report.refused += 1;
+                    continue;
+                }
+                self.report.concentrated_pools += 1;
+                self.concentrated.push(reading.finish());
+            }
+        }
+        Ok(())
+    }
+
     /// Judges every token of the pools, in the order in which they occur.
     async fn all_tokens(&mut self) -> Result<Vec<BusEvent>, LoadError> {
         let mut seen = HashSet::new();
-        let tokens = self.pools.iter().flat_map(|pool| [pool.token0, pool.token1]);
+        let concentrated = self.concentrated.iter().map(|pool| [pool.token0, pool.token1]);
+        let pools = self.pools.iter().map(|pool| [pool.token0, pool.token1]);
+        let tokens = pools.chain(concentrated).flatten();
         let tokens: Vec<_> = tokens.filter(|token| seen.insert(*token)).collect();
         let total = self.asked + tokens.len() as u64;
         let mut events = Vec::with_capacity(self.pools.len() + tokens.len() + 1);

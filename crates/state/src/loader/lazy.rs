@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use headwater_node::{Node, NodeConfig, NodeError};
 use serde::Serialize;
 use tracing::{debug, warn};
 
+use super::concentrated::{Progress, Reading, recognise};
 use super::proof_of;
 use super::question::{Question, ask};
 use super::remembered::Remembered;
@@ -24,6 +26,10 @@ const TRIES: u32 = 2;
 
 /// Until a try is given up. Two of them and their pauses fit into the span after which an actor is taken for stalled.
 const TRY_AT_MOST: Duration = Duration::from_secs(8);
+
+/// Blocks for which a pool that was read in part is read on as of the first of them: well within what can be undone, as the answer
+/// is taken up below the blocks that came meanwhile.
+const READ_ON_FOR: u64 = 24;
 
 /// Looks up what the state asks for, and publishes what it learns as source events.
 ///
@@ -39,6 +45,11 @@ pub struct Loader {
     /// Contracts that need not be asked about: refused, or published.
     answered: Remembered,
     judged: Remembered,
+    /// Under which number a pool with concentrated liquidity was published: one that the book did not take up, or lost, is
+    /// asked about again.
+    published: HashMap<Address, u64>,
+    /// What a failure interrupted.
+    reading: Option<Reading>,
     /// Failed tries in a row.
     failures: u32,
     observed: LoaderObserved,
@@ -93,15 +104,21 @@ impl Loader {
             publisher,
             answered: Remembered::new(most),
             judged: remembered,
+            published: HashMap::new(),
+            reading: None,
             failures: 0,
             observed: LoaderObserved::default(),
         }
     }
 
-    fn is_answered(&self, subject: Subject) -> bool {
-        match subject {
+    fn is_answered(&self, request: &LoadRequest) -> bool {
+        match request.subject {
             Subject::Pool(pool) => self.answered.contains(&pool),
             Subject::Token(token) => self.judged.contains(&token),
+            Subject::Concentrated(pool) => {
+                let published = self.published.get(&pool);
+                self.answered.contains(&pool) || published.is_some_and(|seq| *seq > request.as_of.seq)
+            }
         }
     }
 
@@ -116,6 +133,7 @@ impl Loader {
                 }
                 Ok(Err(LoadError::BlockGone { .. })) => {
                     self.failures = 0;
+                    self.reading = None;
                     self.observed.block_gone += 1;
                     return None;
                 }
@@ -147,7 +165,37 @@ impl Loader {
                 let judged = self.judge(&node, &[token], request.as_of).await?;
                 Ok(Learnt { judged, pool: None })
             }
+            Subject::Concentrated(pool) => self.learn_concentrated(&node, pool, request.as_of).await,
         }
+    }
+
+    /// Goes on where an earlier try has failed.
+    async fn learn_concentrated(
+        &mut self,
+        node: &Node,
+        pool: Address,
+        as_of: AsOf,
+    ) -> Result<Learnt, LoadError> {
+        let is_due = |reading: &Reading| {
+            reading.pool() == pool && as_of.number.saturating_sub(reading.number()) <= READ_ON_FOR
+        };
+        if !self.reading.as_ref().is_some_and(is_due) {
+            self.reading = recognise(node, &self.market, &[pool], as_of).await?.pop().flatten();
+        }
+        let Some(reading) = &mut self.reading else { return Ok(Learnt::default()) };
+        while let progress = reading.go_on(node).await?
+            && progress != Progress::Done
+        {
+            if progress == Progress::Refused {
+                self.reading = None;
+                return Ok(Learnt::default());
+            }
+        }
+        let tokens = reading.tokens();
+        let unknown: Vec<_> = tokens.into_iter().filter(|token| !self.judged.contains(token)).collect();
+        let judged = self.judge(node, &unknown, as_of).await?;
+        let loaded = self.reading.take().map(Reading::finish);
+        Ok(Learnt { judged, pool: loaded.map(BusEvent::ConcentratedLoaded) })
     }
 
     async fn connect(&mut self) -> Result<Node, NodeError> {
@@ -220,22 +268,41 @@ impl Loader {
     }
 
     async fn publish(&mut self, subject: Subject, learnt: Learnt) {
-        let proven = learnt.pool.is_some();
+        let mut proven = None;
         for event in learnt.judged.into_iter().chain(learnt.pool) {
-            match &event {
-                BusEvent::TokenJudged(judged) => self.judged.insert(judged.token),
-                _ => self.observed.pools += 1,
-            }
-            self.observed.tokens += u64::from(matches!(event, BusEvent::TokenJudged(_)));
-            if self.publisher.publish(event, None).await.is_err() {
+            let token = match &event {
+                BusEvent::TokenJudged(judged) => Some(judged.token),
+                _ => None,
+            };
+            let Ok(seq) = self.publisher.publish(event, None).await else {
                 debug!("nothing is published any longer");
                 return;
+            };
+            match token {
+                Some(token) => {
+                    self.judged.insert(token);
+                    self.observed.tokens += 1;
+                }
+                None => {
+                    proven = Some(seq);
+                    self.observed.pools += 1;
+                }
             }
         }
-        if let Subject::Pool(pool) = subject {
-            self.observed.refused += u64::from(!proven);
-            self.answered.insert(pool);
+        self.observed.refused += u64::from(proven.is_none() && !matches!(subject, Subject::Token(_)));
+        match (subject, proven) {
+            (Subject::Concentrated(pool), Some(seq)) => self.note_published(pool, seq),
+            (Subject::Pool(pool) | Subject::Concentrated(pool), _) => self.answered.insert(pool),
+            (Subject::Token(_), _) => {}
         }
+    }
+
+    /// What is forgotten here is read once more at the worst.
+    fn note_published(&mut self, pool: Address, seq: u64) {
+        if self.published.len() >= self.config.remembered_refusals.get() {
+            self.published.clear();
+        }
+        self.published.insert(pool, seq);
     }
 }
 
@@ -245,7 +312,7 @@ impl Component for Loader {
 
     async fn handle(&mut self, request: &LoadRequest) -> anyhow::Result<()> {
         self.observed.requests += 1;
-        if self.is_answered(request.subject) {
+        if self.is_answered(request) {
             self.observed.repeated += 1;
         } else if let Some(learnt) = self.try_to_learn(*request).await {
             self.publish(request.subject, learnt).await;

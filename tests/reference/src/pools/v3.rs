@@ -1,4 +1,4 @@
-use alloy_primitives::{Address, Bytes, I256, U160, U256, bytes, keccak256};
+use alloy_primitives::{Address, Bytes, I256, Log, U160, U256, bytes, keccak256};
 use alloy_sol_types::{SolCall, SolValue, sol};
 use anyhow::Context;
 
@@ -177,4 +177,150 @@ impl PoolV3 {
 
 pub(super) fn int24(tick: i32) -> alloy_primitives::aliases::I24 {
     tick.try_into().expect("a tick has 24 bits")
+}
+
+/// A chain with two factories and three tokens, on which pools are created as they come.
+#[derive(Debug)]
+pub struct ExchangeV3 {
+    evm: Evm,
+    factories: [Address; 2],
+    tokens: [Address; 3],
+}
+
+/// One of its pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlaceV3 {
+    /// The contract.
+    pub pool: Address,
+    /// The contract that created it.
+    pub factory: Address,
+    /// The tokens, the lower address first.
+    pub tokens: [Address; 2],
+    /// Hundredths of a basis point.
+    pub fee: u32,
+    /// Ticks that may be initialised are multiples of it.
+    pub spacing: i32,
+}
+
+/// What somebody does with a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActV3 {
+    /// Sets the first price.
+    Initialize(U256),
+    /// Adds liquidity, or takes it out.
+    Modify(Change),
+    /// Swaps.
+    Swap(Order),
+}
+
+impl ExchangeV3 {
+    /// The fees that a factory begins with, with their tick spacings.
+    pub const FEES: [(u32, i32); 3] = [(500, 10), (3_000, 60), (10_000, 200)];
+
+    /// Two factories and the tokens.
+    ///
+    /// # Errors
+    /// What is not the artifact that it should be.
+    pub fn create(factory: &Artifact, token: &Artifact) -> anyhow::Result<Self> {
+        let mut evm = Evm::new(&Parameters::default());
+        let code = factory.creation_code()?;
+        let factories = [evm.deploy(OWNER, &code, &[])?, evm.deploy(OWNER, &code, &[])?];
+        evm.place(PAYER_ADDRESS, PAYER.concat().into());
+        let ([token0, token1], [token2, _]) =
+            (tokens(&mut evm, token, PAYER_ADDRESS)?, tokens(&mut evm, token, PAYER_ADDRESS)?);
+        Ok(Self { evm, factories, tokens: [token0, token1, token2] })
+    }
+
+    /// The factories.
+    pub fn factories(&self) -> [Address; 2] {
+        self.factories
+    }
+
+    /// The chain, to go back on it.
+    pub fn evm(&mut self) -> &mut Evm {
+        &mut self.evm
+    }
+
+    /// A factory creates a pool, without a price: of all tokens but one, with one of the fees. Logs included.
+    ///
+    /// # Errors
+    /// A pool that is there already.
+    pub fn create_pool(
+        &mut self,
+        factory: usize,
+        without: usize,
+        fee: usize,
+    ) -> Result<(PlaceV3, Vec<Log>), Failure> {
+        let mut tokens = [self.tokens[(without + 1) % 3], self.tokens[(without + 2) % 3]];
+        tokens.sort_unstable();
+        let ((fee, spacing), factory) = (Self::FEES[fee], self.factories[factory]);
+        let call = createPoolCall {
+            tokenA: tokens[1],
+            tokenB: tokens[0],
+            fee: fee.try_into().expect("a fee has 24 bits"),
+        };
+        let receipt = self.evm.transact(&Message::new(OWNER, factory, &call))?;
+        let pool = receipt.returned::<createPoolCall>().map_err(Failure::Refused)?;
+        Ok((PlaceV3 { pool, factory, tokens, fee, spacing }, receipt.logs))
+    }
+
+    /// Does something with a pool; the logs of everybody who takes part.
+    ///
+    /// # Errors
+    /// What the pool refuses.
+    pub fn act(&mut self, place: &PlaceV3, act: &ActV3) -> Result<Vec<Log>, Failure> {
+        let recipient = PAYER_ADDRESS;
+        let data: Bytes = (place.tokens[0], place.tokens[1]).abi_encode().into();
+        let call = match *act {
+            ActV3::Initialize(price) => initializeCall { sqrtPriceX96: U160::from(price) }.abi_encode(),
+            ActV3::Modify(Change { lower, upper, delta }) => {
+                let ([tickLower, tickUpper], amount) = ([lower, upper].map(int24), delta.unsigned_abs());
+                if delta > 0 {
+                    mintCall { recipient, tickLower, tickUpper, amount, data }.abi_encode()
+                } else {
+                    burnCall { tickLower, tickUpper, amount }.abi_encode()
+                }
+            }
+            ActV3::Swap(order) => {
+                let specified = I256::from_raw(order.amount);
+                swapCall {
+                    recipient,
+                    zeroForOne: order.zero_for_one,
+                    amountSpecified: if order.is_exact_in { specified } else { -specified },
+                    sqrtPriceLimitX96: U160::from(order.sqrt_price_limit),
+                    data,
+                }
+                .abi_encode()
+            }
+        };
+        let data = [place.pool.into_word().as_slice(), &call].concat().into();
+        let message = Message { from: OWNER, to: PAYER_ADDRESS, value: U256::ZERO, data };
+        Ok(self.evm.transact(&message)?.logs)
+    }
+
+    /// By a pool's storage: `slot0` and `liquidity`.
+    pub fn state(&self, place: &PlaceV3) -> State {
+        let word = |slot: u64| self.evm.storage(place.pool, U256::from(slot));
+        State::from_words(word(0), word(4))
+    }
+
+    /// All initialised ticks upwards with net and gross liquidity, by a pool's storage (`ticks` in slot 5, `tickBitmap` in slot 6).
+    pub fn ticks(&self, place: &PlaceV3) -> Vec<(i32, i128, u128)> {
+        let slot = |key: i32, mapping: u64| {
+            let key = (I256::try_from(key).unwrap_or_default(), U256::from(mapping)).abi_encode();
+            self.evm.storage(place.pool, keccak256(key).into())
+        };
+        let most = 887_272 / place.spacing / 256 + 1;
+        let words = (-most..=most).map(|word| (word, slot(word, 6))).filter(|(_, bits)| !bits.is_zero());
+        words
+            .flat_map(|(word, bits)| {
+                let set = (0..256).filter(move |bit| bits.bit(*bit as usize));
+                set.map(move |bit| (word * 256 + bit) * place.spacing)
+            })
+            .map(|tick| {
+                let packed = slot(tick, 5);
+                (tick, (packed >> 128usize).wrapping_to::<u128>() as i128, packed.wrapping_to())
+            })
+            .collect()
+    }
 }

@@ -1,0 +1,281 @@
+//! Pools of Uniswap V3 followed by their logs alone, against the storage of the contracts that logged them.
+
+mod chain;
+
+use anyhow::{Context, ensure};
+use headwater_events::{
+    BusEvent, ConcentratedLoaded, ConcentratedState, Envelope, LoadedTick, MarketLoaded, PoolProof, Protocol,
+    RunId,
+};
+use headwater_market::{FactoryConfig, MarketConfig, Preset, ResolvedMarket};
+use headwater_reference::pools::{PlaceV3, State};
+use headwater_state::{World, WorldImage};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use self::chain::Chain;
+use crate::devnet::Artifacts;
+use crate::proof::{Proof, ProofArgs, Report};
+
+/// Every block, every reorganisation, every restart.
+pub const TRACKING: Proof = Proof {
+    name: "tracking",
+    about: "real pools of Uniswap V3, 3,000 blocks with reorganisations of 1 to 64 blocks, followed by their logs alone: equal to their storage",
+    full_duration: "5 min",
+    run,
+};
+
+/// `POOL_INIT_CODE_HASH` in `PoolAddress.sol` of v3-periphery.
+const INIT_CODE_HASH: &str = "0xe34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54";
+
+/// Blocks of a round, and how many rounds.
+const BLOCKS: u64 = 300;
+const ROUNDS: u64 = 10;
+
+#[derive(Debug, Default)]
+struct Tally {
+    blocks: u64,
+    reorgs: u64,
+    deepest: usize,
+    compared: u64,
+    ticks: u64,
+    late_loads: u64,
+    below_blocks: u64,
+    refused_loads: u64,
+    restores: u64,
+    lost: u64,
+    chain: chain::Counts,
+}
+
+/// Somebody who follows the chain.
+struct Follower {
+    world: World,
+    seq: u64,
+    /// It follows from the first block on, so that it has to know every pool.
+    knows_all: bool,
+    /// Readings that arrive at a height.
+    coming: Vec<(u64, ConcentratedLoaded)>,
+}
+
+fn run(args: &ProofArgs) -> anyhow::Result<Report> {
+    let artifacts = Artifacts::install()?;
+    let (factory, token) = (artifacts.factory_v3()?, artifacts.manager_v4()?[3].clone());
+    let mut random = ChaCha8Rng::seed_from_u64(args.seed);
+    let mut tally = Tally::default();
+    let (rounds, blocks) = if args.quick { (1, 120) } else { (ROUNDS, BLOCKS) };
+    for round in 0..rounds {
+        let mut chain = Chain::create(&factory, &token)?;
+        play(&mut random, &mut chain, blocks, &mut tally)
+            .with_context(|| format!("round {round}, seed {}", args.seed))?;
+        tally.chain += chain.counts;
+    }
+    let Tally { compared, ticks, reorgs, deepest, late_loads, below_blocks, refused_loads, restores, .. } =
+        tally;
+    let acts = &tally.chain;
+    let least = rounds * blocks / 20;
+    for (what, count) in [
+        ("reorganisations", reorgs),
+        ("late readings", late_loads),
+        ("readings with events above", below_blocks),
+        ("restarts", restores),
+        ("swaps", acts.swaps),
+        ("mints", acts.mints),
+        ("burns", acts.burns),
+        ("logs of strangers", acts.strangers),
+    ] {
+        ensure!(count >= least, "only {count} {what}, {least} at least: {tally:?}");
+    }
+    ensure!(args.quick || deepest >= 60, "no reorganisation was deep: {deepest}");
+    ensure!(args.quick || refused_loads > 0, "no reading was of an undone block");
+    let lines = vec![
+        format!(
+            "{} blocks of real pools: {} created, {} swaps, {} mints, {} burns, {} logs of strangers",
+            tally.blocks, acts.created, acts.swaps, acts.mints, acts.burns, acts.strangers
+        ),
+        format!("  {reorgs} reorganisations, {deepest} blocks at most"),
+        format!(
+            "  {compared} times a pool was compared with its storage: price, tick, liquidity, {ticks} ticks"
+        ),
+        format!(
+            "  {late_loads} pools taken up as of an earlier block, {below_blocks} under events of theirs; {refused_loads} \
+             readings of undone blocks refused; {} followers began above a reorganisation and were lost",
+            tally.lost
+        ),
+        format!("  {restores} restarts from an image, equal in pools and undo records"),
+    ];
+    Ok(Report { checked: compared, floor: rounds * blocks * 4, skipped: 0, seed: args.seed, lines })
+}
+
+fn play(random: &mut ChaCha8Rng, chain: &mut Chain, blocks: u64, tally: &mut Tally) -> anyhow::Result<()> {
+    let market = market(chain)?;
+    let mut followers = vec![Follower::new(&market, chain, true)];
+    for count in 0..blocks {
+        if random.random_range(0..10) == 0 && chain.height() > 1 {
+            let most = chain.undoable().min(64);
+            let depth = if random.random_range(0..4) == 0 { most } else { most.min(5) };
+            let depth = random.random_range(1..=depth.max(1));
+            let reorg = chain.undo(depth)?;
+            followers.iter_mut().try_for_each(|follower| follower.take(BusEvent::Reorg(reorg.clone())))?;
+            tally.reorgs += 1;
+            tally.deepest = tally.deepest.max(depth);
+            let before = followers.len();
+            followers.retain(|follower| !follower.world.is_lost());
+            tally.lost += (before - followers.len()) as u64;
+            compare(random, chain, &mut followers, tally)?;
+        }
+        if count % 12 == 11 {
+            if followers.len() > 3 {
+                followers.remove(1);
+            }
+            followers.push(Follower::new(&market, chain, false));
+        }
+        let block = chain.block(random)?;
+        tally.blocks += 1;
+        for follower in &mut followers {
+            follower.take(BusEvent::NewBlock(block.clone()))?;
+            follower.read(chain.height(), tally)?;
+        }
+        compare(random, chain, &mut followers, tally)?;
+        if count % 8 == 7 {
+            for follower in &mut followers {
+                follower.restart(&market)?;
+                tally.restores += 1;
+            }
+        }
+    }
+    let strangers = chain.strangers();
+    for follower in &followers {
+        let book = follower.world.concentrated();
+        ensure!(strangers.iter().all(|pool| book.table().find(pool).is_none()), "a stranger got in");
+        ensure!(book.counts().contradictions == 0, "a log of a real pool was refused: {:?}", book.counts());
+    }
+    Ok(())
+}
+
+fn market(chain: &Chain) -> anyhow::Result<ResolvedMarket> {
+    let address = chain.factory().to_string();
+    let config = MarketConfig {
+        preset: Some(Preset::None),
+        wrapped_native: Some(address.clone()),
+        factories: vec![FactoryConfig {
+            protocol: Protocol::UniswapV3,
+            name: None,
+            address,
+            init_code_hash: Some(INIT_CODE_HASH.to_owned()),
+            fee_ppm: 3_000,
+        }],
+        ..MarketConfig::default()
+    };
+    Ok(ResolvedMarket::resolve(&config, 1)?)
+}
+
+/// Every pool that a follower knows is what its contract stores; one that it does not know is read.
+fn compare(
+    random: &mut ChaCha8Rng,
+    chain: &Chain,
+    followers: &mut [Follower],
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    let stored: Vec<_> = chain.pools().iter().map(|place| (*place, chain.reading(place))).collect();
+    for follower in followers {
+        for (place, (state, ticks)) in &stored {
+            let book = follower.world.concentrated();
+            let known = book.proven(&place.pool).and_then(|id| book.table().pool(id));
+            let Some(pool) = known else {
+                ensure!(!follower.knows_all, "{place:?} is not known");
+                follower.ask(random, chain, place);
+                continue;
+            };
+            let price = pool.price().map(|price| (price.sqrt_price, price.tick)).unwrap_or_default();
+            let found = State { sqrt_price: price.0, tick: price.1, liquidity: pool.liquidity() };
+            ensure!(found == *state, "{place:?}: {found:?}, its storage has {state:?}");
+            let found: Vec<_> =
+                pool.ticks().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross)).collect();
+            ensure!(found == *ticks, "{place:?}: {found:?}, its storage has {ticks:?}");
+            tally.compared += 1;
+            tally.ticks += ticks.len() as u64;
+        }
+    }
+    Ok(())
+}
+
+impl Follower {
+    fn new(market: &ResolvedMarket, chain: &Chain, knows_all: bool) -> Self {
+        let mut follower = Self { world: World::new(market), seq: 0, knows_all, coming: Vec::new() };
+        let (number, hash) = (chain.height(), chain.head());
+        let loaded = BusEvent::MarketLoaded(MarketLoaded { number, hash, chain_id: 1, pools: 0 });
+        follower.take(loaded).expect("an empty world takes it");
+        follower
+    }
+
+    fn take(&mut self, event: BusEvent) -> anyhow::Result<()> {
+        self.seq += 1;
+        let envelope = Envelope { run_id: RunId(1), seq: self.seq, received_at: 0, derived: None, event };
+        self.world.apply(&envelope)?;
+        Ok(())
+    }
+
+    /// Asks the node now; the answer takes its time.
+    fn ask(&mut self, random: &mut ChaCha8Rng, chain: &Chain, place: &PlaceV3) {
+        if self.coming.iter().any(|(_, loaded)| loaded.pool == place.pool) {
+            return;
+        }
+        let (state, ticks) = chain.reading(place);
+        let state = (!state.sqrt_price.is_zero()).then(|| ConcentratedState {
+            sqrt_price: state.sqrt_price,
+            tick: state.tick,
+            liquidity: state.liquidity,
+            ticks: ticks
+                .into_iter()
+                .map(|(index, liquidity_net, liquidity_gross)| LoadedTick {
+                    index,
+                    liquidity_net,
+                    liquidity_gross,
+                })
+                .collect(),
+        });
+        let loaded = ConcentratedLoaded {
+            pool: place.pool,
+            factory: place.factory,
+            protocol: Protocol::UniswapV3,
+            token0: place.tokens[0],
+            token1: place.tokens[1],
+            fee: place.fee,
+            tick_spacing: place.spacing,
+            number: chain.height(),
+            hash: chain.head(),
+            proof: PoolProof::Create2 { init_code_hash: INIT_CODE_HASH.parse().expect("a hash") },
+            state,
+        };
+        self.coming.push((chain.height() + random.random_range(0..12), loaded));
+    }
+
+    /// Takes the answers that have come.
+    fn read(&mut self, height: u64, tally: &mut Tally) -> anyhow::Result<()> {
+        let due: Vec<_> = self.coming.extract_if(.., |(at, _)| *at <= height).collect();
+        for (_, loaded) in due {
+            let before = self.world.concentrated().heard();
+            let pool = loaded.pool;
+            self.take(BusEvent::ConcentratedLoaded(loaded))?;
+            let book = self.world.concentrated();
+            if book.proven(&pool).is_some_and(|id| book.table().pool(id).is_some()) {
+                tally.late_loads += 1;
+                tally.below_blocks += u64::from(book.heard() < before);
+            } else {
+                tally.refused_loads += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on from an image that was written and read.
+    fn restart(&mut self, market: &ResolvedMarket) -> anyhow::Result<()> {
+        let written = serde_json::to_string(&self.world.image())?;
+        let image: WorldImage = serde_json::from_str(&written)?;
+        let world = World::of_image(market, image)?;
+        ensure!(world.digest() == self.world.digest(), "the image is of another world");
+        ensure!(serde_json::to_string(&world.image())? == written, "the image of the image is another one");
+        self.world = world;
+        Ok(())
+    }
+}

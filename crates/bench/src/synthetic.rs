@@ -150,7 +150,14 @@ fn view(number: u64, table: &PoolTable, touched: Touched) -> WholeView {
         gas_used: 15_000_000,
         gas_limit: 30_000_000,
     };
-    let market = MarketSnapshot { as_of, parent: None, head, pools: table.clone(), changes: Changes::All };
+    let market = MarketSnapshot {
+        as_of,
+        parent: None,
+        head,
+        pools: table.clone(),
+        lending: Default::default(),
+        changes: Changes::All,
+    };
     let prices =
         PriceSnapshot { as_of, quote: token(0), prices: Default::default(), sources: Default::default() };
     let decoded = DecodedBlock {

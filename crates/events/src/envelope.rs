@@ -5,8 +5,9 @@ use alloy_primitives::{B256, BlockHash, BlockNumber};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlockEvent, FeedResolved, HealthEvent, LiquidityEvent, MarketLoaded, MarketResynced, Opportunity,
-    Outcome, PendingTxEvent, PoolLoaded, PriceEvent, Reconnected, ReorgEvent, SourceGap, TokenJudged,
+    BlockEvent, FeedResolved, HealthEvent, LendingLoaded, LiquidityEvent, MarketLoaded, MarketResynced,
+    Opportunity, Outcome, PendingTxEvent, PoolLoaded, PriceEvent, Reconnected, ReorgEvent, SourceGap,
+    TokenJudged,
 };
 
 /// Everything that can be said on the bus. Matched exhaustively, so that a new variant is considered everywhere.
@@ -46,6 +47,8 @@ pub enum BusEvent {
     MarketResynced(MarketResynced),
     /// A Chainlink feed was asked what it reads from and what it says.
     FeedResolved(FeedResolved),
+    /// A lending pool was asked for all that it is. Boxed, because it is rare and large.
+    LendingLoaded(Box<LendingLoaded>),
 }
 
 impl BusEvent {
@@ -60,7 +63,8 @@ impl BusEvent {
             | Self::TokenJudged(_)
             | Self::MarketLoaded(_)
             | Self::MarketResynced(_)
-            | Self::FeedResolved(_) => true,
+            | Self::FeedResolved(_)
+            | Self::LendingLoaded(_) => true,
             Self::NewPendingTx(_)
             | Self::PriceUpdate(_)
             | Self::LiquidityChange(_)
@@ -90,6 +94,7 @@ impl BusEvent {
             Self::Shutdown => "shutdown",
             Self::MarketResynced(_) => "market_resynced",
             Self::FeedResolved(_) => "feed_resolved",
+            Self::LendingLoaded(_) => "lending_loaded",
         }
     }
 
@@ -107,6 +112,7 @@ impl BusEvent {
             Self::TokenJudged(judged) => judged.verdict.on_heap(),
             Self::MarketResynced(resynced) => of_vec(&resynced.reserves),
             Self::FeedResolved(resolved) => resolved.verdict.on_heap(),
+            Self::LendingLoaded(loaded) => size_of::<LendingLoaded>() + loaded.on_heap(),
             Self::OpportunityFound(found) => found.on_heap(),
             Self::OutcomeRecorded(outcome) => outcome.on_heap(),
             Self::HealthCheck(check) => of_origin(&check.component) + check.health.on_heap(),

@@ -5,6 +5,7 @@ mod book;
 mod config;
 mod feeds;
 mod fees;
+mod lending;
 mod pages;
 mod pools;
 mod preset;
@@ -18,13 +19,15 @@ pub use book::{
 };
 pub use config::{
     ConfigError, ConfigErrors, DEFAULT_MAX_CANDIDATES, DEFAULT_MAX_POOLS, Factory, FactoryConfig, FeedConfig,
-    LoadFilter, MarketConfig, ResolvedMarket,
+    LendingConfig, LendingPool, LendingProtocol, LoadFilter, MarketConfig, ResolvedMarket,
 };
 pub use feeds::{
     FEED_ANSWER_BITS, Feed, FeedPrice, FeedQuote, FeedReading, Feeds, MOST_FEED_DECIMALS, NotPending,
     PendingAnswer, PendingPrice, positive_answer,
 };
 pub use fees::next_base_fee;
+pub use headwater_lending::{LendingError, Revision};
+pub use lending::{LendingBook, LendingCheck, LendingCounts, LendingMarket, LendingTable};
 pub use pages::Pages;
 pub use pools::{PoolId, PoolMeta, PoolTable, Reserves};
 pub use preset::{DEVNET_CHAIN_ID, MAINNET_CHAIN_ID, Preset, PresetTables};

@@ -4,6 +4,7 @@ use headwater_events::{AsOf, Snapshot};
 use serde::Serialize;
 
 use crate::fees::next_base_fee;
+use crate::lending::LendingTable;
 use crate::pools::{PoolId, PoolTable};
 
 /// The market as of a block.
@@ -17,6 +18,8 @@ pub struct MarketSnapshot {
     pub head: Head,
     /// The pools.
     pub pools: PoolTable,
+    /// The lending pools of which everything is known. What differs from another snapshot, they tell themselves.
+    pub lending: LendingTable,
     /// What differs from the parent.
     pub changes: Changes,
 }

@@ -274,6 +274,7 @@ impl Oracle {
             BusEvent::NewPendingTx(_)
             | BusEvent::SourceGap(_)
             | BusEvent::Reconnected(_)
+            | BusEvent::LendingLoaded(_)
             | BusEvent::PriceUpdate(_)
             | BusEvent::LiquidityChange(_)
             | BusEvent::OpportunityFound(_)

@@ -1,5 +1,6 @@
 mod bulk;
 mod lazy;
+mod lending;
 mod question;
 mod remembered;
 mod resync;
@@ -7,6 +8,7 @@ mod token;
 
 pub use bulk::{BulkLoad, LoadReport, bulk_load};
 pub use lazy::{Loader, LoaderObserved};
+pub use lending::{BlockPlace, LendingChain, LendingLoader, LendingLoaderObserved, LendingScan};
 pub use resync::{Resynchroniser, ResynchroniserObserved};
 
 use alloy_primitives::Address;

@@ -1,14 +1,15 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, keccak256};
-use headwater_abi::logs;
+use headwater_abi::{aave, logs};
 use headwater_bus::Message;
 use headwater_events::{
-    AsOf, BlockEvent, BusEvent, Envelope, LiquidityEvent, Log, ReorgEvent, ResyncRequest, V2Action,
+    AsOf, BlockEvent, BusEvent, Envelope, LendingLog, LiquidityEvent, Log, ReorgEvent, ResyncRequest,
+    V2Action,
 };
 use headwater_market::{
-    Applied, BadImage, BlockRef, BookCounts, BookImage, Head, MarketSnapshot, PoolBook, PoolUpdate, Reserves,
-    ResolvedMarket, RolledBack,
+    Applied, BadImage, BlockRef, BookCounts, BookImage, Head, LendingBook, LendingCounts, MarketSnapshot,
+    PoolBook, PoolUpdate, Reserves, ResolvedMarket, RolledBack,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,7 @@ use crate::error::WorldError;
 #[derive(Clone, Debug)]
 pub struct World {
     book: PoolBook,
+    lending: LendingBook,
     /// The block of the last snapshot: what the next one's changes are relative to.
     last: Option<AsOf>,
     /// The last block, whether it gave a snapshot or not.
@@ -33,6 +35,7 @@ pub struct World {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorldImage {
     book: BookImage,
+    lending: LendingBook,
     last: Option<AsOf>,
     blocks: u64,
     malformed: u64,
@@ -40,7 +43,7 @@ pub struct WorldImage {
 
 impl WorldImage {
     /// Version of what is saved: it changes when this or anything within it does.
-    pub const VERSION: u16 = 1;
+    pub const VERSION: u16 = 2;
 }
 
 /// What a block did to the world.
@@ -77,6 +80,23 @@ impl Message for LoadRequest {
     }
 }
 
+/// A request to load a lending pool as of a block, because it is not followed yet or was lost. The answer is a
+/// [`LendingLoaded`](headwater_events::LendingLoaded).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LendingRequest {
+    /// The pool.
+    pub pool: Address,
+    /// The last block that is known.
+    pub as_of: AsOf,
+}
+
+impl Message for LendingRequest {
+    /// Several stem from the same event.
+    fn seq(&self) -> Option<u64> {
+        None
+    }
+}
+
 /// The world in figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WorldCounts {
@@ -92,18 +112,24 @@ pub struct WorldCounts {
     pub lost: bool,
     /// What the book did not take.
     pub book: BookCounts,
+    /// The lending pools that are followed.
+    pub lending_pools: u64,
+    /// What became of what was said about lending pools.
+    pub lending: LendingCounts,
 }
 
 impl World {
     /// Nothing is known but the market's configuration.
     pub fn new(market: &ResolvedMarket) -> Self {
-        Self { book: PoolBook::new(market), last: None, seen: None, blocks: 0, malformed: 0 }
+        let (book, lending) = (PoolBook::new(market), LendingBook::new(&market.lending_pools()));
+        Self { book, lending, last: None, seen: None, blocks: 0, malformed: 0 }
     }
 
     /// The world as it is now, to be saved.
     pub fn image(&self) -> WorldImage {
-        let Self { book, last, blocks, malformed, .. } = self;
-        WorldImage { book: book.image(), last: *last, blocks: *blocks, malformed: *malformed }
+        let Self { book, lending, last, blocks, malformed, .. } = self;
+        let (book, lending) = (book.image(), lending.clone());
+        WorldImage { book, lending, last: *last, blocks: *blocks, malformed: *malformed }
     }
 
     /// The world that an image was taken of, about the same market.
@@ -112,8 +138,11 @@ impl World {
     ///
     /// [`BadImage`] where the parts of the image contradict each other.
     pub fn of_image(market: &ResolvedMarket, image: WorldImage) -> Result<Self, BadImage> {
-        let WorldImage { book, last, blocks, malformed } = image;
-        Ok(Self { book: PoolBook::of_image(market, book)?, last, seen: last, blocks, malformed })
+        let WorldImage { book, lending, last, blocks, malformed } = image;
+        if !lending.is_about(&market.lending_pools()) {
+            return Err(BadImage);
+        }
+        Ok(Self { book: PoolBook::of_image(market, book)?, lending, last, seen: last, blocks, malformed })
     }
 
     /// Whether an event changes the world.
@@ -124,7 +153,8 @@ impl World {
             | BusEvent::PoolLoaded(_)
             | BusEvent::TokenJudged(_)
             | BusEvent::MarketLoaded(_)
-            | BusEvent::MarketResynced(_) => true,
+            | BusEvent::MarketResynced(_)
+            | BusEvent::LendingLoaded(_) => true,
             BusEvent::NewPendingTx(_)
             | BusEvent::SourceGap(_)
             | BusEvent::Reconnected(_)
@@ -147,6 +177,7 @@ impl World {
         match &envelope.event {
             BusEvent::NewBlock(block) => return self.block(envelope.seq, block),
             BusEvent::Reorg(reorg) => {
+                self.lending.roll_back(reorg.ancestor_hash);
                 if self.book.roll_back(reorg.ancestor_hash) == RolledBack::Lost {
                     self.last = None;
                     self.seen = Some(ancestor_of(envelope.seq, reorg));
@@ -157,7 +188,12 @@ impl World {
             }
             BusEvent::PoolLoaded(loaded) => self.book.pool_loaded(loaded),
             BusEvent::TokenJudged(judged) => self.book.token_judged(judged),
-            BusEvent::MarketLoaded(loaded) => self.book.market_loaded(loaded),
+            BusEvent::MarketLoaded(loaded) => {
+                self.book.market_loaded(loaded);
+                self.lending.stand_on(loaded.hash);
+            }
+            // What is of no use is counted; the loader has told why.
+            BusEvent::LendingLoaded(loaded) => drop(self.lending.load(loaded)),
             other => debug_assert!(!Self::concerns(other), "{} is forgotten here", other.name()),
         }
         Ok(None)
@@ -179,6 +215,7 @@ impl World {
     /// The world is lost; the next block stands on `head`, or on whatever it says.
     pub fn lose(&mut self, head: Option<AsOf>) {
         self.book.lose(head.map(|head| head.hash));
+        self.lending.lose(head.map(|head| head.hash));
         (self.last, self.seen) = (None, head);
     }
 
@@ -198,12 +235,18 @@ impl World {
     pub fn requests(&self, block: &AppliedBlock) -> Vec<LoadRequest> {
         let Applied { touched, created, unproven } = &block.applied;
         let tokens = touched.iter().chain(created).flat_map(|id| self.book.unjudged_tokens(*id));
-        let mut subjects: Vec<_> =
-            unproven.iter().copied().map(Subject::Pool).chain(tokens.map(Subject::Token)).collect();
+        let pools = unproven.iter().copied().map(Subject::Pool);
+        let mut subjects: Vec<_> = pools.chain(tokens.map(Subject::Token)).collect();
         subjects.sort_unstable();
         subjects.dedup();
         let as_of = block.snapshot.as_of;
         subjects.into_iter().map(|subject| LoadRequest { subject, as_of }).collect()
+    }
+
+    /// The lending pools that have to be loaded, as of a block.
+    pub fn lending_requests(&self, block: &AppliedBlock) -> impl Iterator<Item = LendingRequest> {
+        let as_of = block.snapshot.as_of;
+        self.lending.lost_pools().map(move |pool| LendingRequest { pool, as_of })
     }
 
     /// What of a block can wait until its snapshot is published.
@@ -215,12 +258,29 @@ impl World {
     pub fn digest(&self) -> B256 {
         let mut text = String::new();
         self.book.account(&mut text);
+        self.lending.account(&mut text);
         keccak256(text)
     }
 
     /// The block of the last snapshot.
     pub fn last(&self) -> Option<AsOf> {
         self.last
+    }
+
+    /// What the contracts of lending pools say in a block. One of their logs that does not decode says that they are other
+    /// contracts than was thought.
+    fn lending_logs(&mut self, block: &BlockEvent) -> Vec<(Address, LendingLog)> {
+        let mut said = Vec::new();
+        for log in block.logs.iter().filter(|log| self.lending.follows(&log.address)) {
+            match aave::log(log) {
+                Ok(told) => said.extend(told.map(|told| (log.address, told))),
+                Err(_) => {
+                    self.malformed += 1;
+                    said.push((log.address, LendingLog::Reshaped));
+                }
+            }
+        }
+        said
     }
 
     /// The world in figures.
@@ -232,6 +292,8 @@ impl World {
             malformed: self.malformed,
             lost: self.book.is_lost(),
             book: self.book.counts(),
+            lending_pools: (self.lending.len() - self.lending.lost_pools().count()) as u64,
+            lending: self.lending.counts(),
         }
     }
 
@@ -245,8 +307,13 @@ impl World {
                 None
             })
         });
-        let applied = self.book.apply_block(BlockRef { number, hash, parent_hash }, updates)?;
+        let block_ref = BlockRef { number, hash, parent_hash };
+        let applied = self.book.apply_block(block_ref, updates)?;
         self.malformed += malformed;
+        if !self.lending.is_idle() {
+            let said = self.lending_logs(block);
+            self.lending.apply_block(block_ref, header.timestamp, said);
+        }
         self.blocks += 1;
         let as_of = AsOf { seq, number, hash };
         self.seen = Some(as_of);
@@ -263,6 +330,7 @@ impl World {
                 gas_limit: header.gas_limit,
             },
             pools: self.book.table().clone(),
+            lending: self.lending.table(),
             changes: self.book.take_changes(),
         };
         Ok(Some(AppliedBlock { snapshot: Arc::new(snapshot), applied }))

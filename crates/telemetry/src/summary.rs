@@ -174,6 +174,7 @@ impl Summary {
             | BusEvent::TokenJudged(_)
             | BusEvent::MarketLoaded(_)
             | BusEvent::FeedResolved(_)
+            | BusEvent::LendingLoaded(_)
             | BusEvent::PriceUpdate(_)
             | BusEvent::LiquidityChange(_)
             | BusEvent::HealthCheck(_)

@@ -141,8 +141,14 @@ impl Searcher {
         let as_of = AsOf { seq: self.seq, number, hash };
         let head =
             Head { timestamp: 0, base_fee_per_gas: Some(10_000_000_000), gas_used: 0, gas_limit: 30_000_000 };
-        let market =
-            MarketSnapshot { as_of, parent: None, head, pools: self.pools.clone(), changes: Changes::All };
+        let market = MarketSnapshot {
+            as_of,
+            parent: None,
+            head,
+            pools: self.pools.clone(),
+            lending: Default::default(),
+            changes: Changes::All,
+        };
         let prices = PriceSnapshot {
             as_of,
             quote: self.quote,

@@ -178,7 +178,14 @@ fn table(pools: &[Pool]) -> PoolTable {
 fn view(number: u64, pools: &PoolTable, touched: Touched) -> anyhow::Result<WholeView> {
     let as_of = AsOf { seq: number, number, hash: U256::from(number).into() };
     let head = Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 };
-    let market = MarketSnapshot { as_of, parent: None, head, pools: pools.clone(), changes: Changes::All };
+    let market = MarketSnapshot {
+        as_of,
+        parent: None,
+        head,
+        pools: pools.clone(),
+        lending: Default::default(),
+        changes: Changes::All,
+    };
     let prices = PriceSnapshot {
         as_of,
         quote: Address::ZERO,

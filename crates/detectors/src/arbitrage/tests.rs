@@ -54,7 +54,14 @@ fn view(
     let as_of = AsOf { seq: number, number, hash: U256::from(number + 1).into() };
     let quote = token(1);
     let head = Head { timestamp: 0, base_fee_per_gas: base_fee, gas_used: 15_000_000, gas_limit: 30_000_000 };
-    let market = MarketSnapshot { as_of, parent: None, head, pools: pools.clone(), changes: Changes::All };
+    let market = MarketSnapshot {
+        as_of,
+        parent: None,
+        head,
+        pools: pools.clone(),
+        lending: Default::default(),
+        changes: Changes::All,
+    };
     let mut snapshot =
         PriceSnapshot { as_of, quote, prices: Default::default(), sources: Default::default() };
     for (token, price) in prices {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, I256, U256};
 use headwater_events::{Kind, LiquidationPlan, Opportunity, Plan};
 use headwater_lending::{
-    Crossing, Liquidation, LiquidationCall, LiquidationIndex, Market, Pair, ReserveId, Touch,
+    Crossing, Liquidation, LiquidationCall, LiquidationIndex, Market, Pair, Refusal, ReserveId, Touch,
 };
 use headwater_market::{LendingMarket, WholeView};
 
@@ -21,8 +21,8 @@ use sale::{Routes, Sale};
 ///
 /// **Which time.** Interest accrues by the second. Health and amounts are those of a call that is executed on the state and
 /// at the time of the view's block: exactly what a node answers when it is asked at that block. In the next block a little more
-/// is owed, so that nothing that is found here has become healthy by time alone; a call that names `repay` as the most that it
-/// pays seizes what is said here or, where the account's whole debt or collateral limits it, a few units more.
+/// is owed, so that nothing that is found here has become healthy by time alone; a call that names `debt_to_cover` repays and
+/// seizes what is said here or, where that is all that is allowed, a little more of both.
 ///
 /// It keeps an index of accounts by their distance to liquidation, and looks only at those whose prices, indices or holdings
 /// have moved across it. What differs from the view before, the markets tell themselves, so that a skipped block or a
@@ -49,6 +49,7 @@ struct Way<'a> {
     market: &'a Market,
     crossing: &'a Crossing,
     pair: Pair,
+    debt_to_cover: U256,
     liquidation: Liquidation,
     sale: Option<Sale>,
     /// Wei; absent where there is no sale or the debt has no price.
@@ -112,7 +113,7 @@ impl Liquidations {
             debt_to_cover: U256::MAX,
             receive_a_token: false,
         };
-        let (_, liquidation) = market.best_liquidation(&call, view.market().head.timestamp).ok()?;
+        let (debt_to_cover, liquidation) = greatest(market, &call, view.market().head.timestamp)?;
         let [collateral, debt] = [pair.collateral, pair.debt].map(|id| asset(market, id));
         let (collateral, debt) = (collateral?, debt?);
         let seized = liquidation.collateral_to_liquidator;
@@ -122,9 +123,10 @@ impl Liquidations {
             pair.debt,
             liquidation.debt_repaid,
         )?);
-        let way = Way { pool, market, crossing, pair, liquidation, sale, net_profit: None, surplus };
-        let net_profit = self.net_profit(view, &way, debt);
-        Some(Way { net_profit, ..way })
+        let mut way =
+            Way { pool, market, crossing, pair, debt_to_cover, liquidation, sale, net_profit: None, surplus };
+        way.net_profit = self.net_profit(view, &way, debt);
+        Some(way)
     }
 
     /// Wei after gas at the next block's base fee.
@@ -170,6 +172,7 @@ impl Liquidations {
                 borrower: way.crossing.account,
                 collateral,
                 debt,
+                debt_to_cover: way.debt_to_cover,
                 repay,
                 seize,
                 health_factor: way.crossing.data.health_factor,
@@ -218,6 +221,19 @@ impl Followed {
             self.market = Arc::clone(market);
         }
         self
+    }
+}
+
+/// The greatest call that goes through: all that is allowed, which is right in the next block as well, or as much as leaves no
+/// dust.
+fn greatest(market: &Market, call: &LiquidationCall, timestamp: u64) -> Option<(U256, Liquidation)> {
+    match market.liquidate(call, timestamp) {
+        Ok(liquidation) => Some((call.debt_to_cover, liquidation)),
+        Err(Refusal::MustNotLeaveDust) => {
+            let (call, liquidation) = market.best_liquidation(call, timestamp).ok()?;
+            Some((call.debt_to_cover, liquidation))
+        }
+        Err(_) => None,
     }
 }
 

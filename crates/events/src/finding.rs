@@ -96,7 +96,9 @@ pub struct LiquidationPlan {
     pub collateral: Address,
     /// What is repaid.
     pub debt: Address,
-    /// Smallest units of the debt: what a call of this much, on this state, takes.
+    /// What the call names as the most that it pays: all ones, for all that is allowed, unless that would leave dust.
+    pub debt_to_cover: U256,
+    /// Smallest units of the debt that the call then takes.
     pub repay: U256,
     /// Smallest units of the collateral that the liquidator receives.
     pub seize: U256,

@@ -8,8 +8,8 @@ use headwater_events::{
     V2Action,
 };
 use headwater_market::{
-    Applied, BadImage, BlockRef, BookCounts, BookImage, Head, LendingBook, LendingCounts, MarketSnapshot,
-    PoolBook, PoolUpdate, Reserves, ResolvedMarket, RolledBack,
+    Applied, BadImage, BlockRef, BookCounts, BookImage, Head, LendingBook, LendingCounts, LendingTable,
+    MarketSnapshot, PoolBook, PoolUpdate, Reserves, ResolvedMarket, RolledBack,
 };
 use serde::{Deserialize, Serialize};
 
@@ -247,6 +247,11 @@ impl World {
     pub fn lending_requests(&self, block: &AppliedBlock) -> impl Iterator<Item = LendingRequest> {
         let as_of = block.snapshot.as_of;
         self.lending.lost_pools().map(move |pool| LendingRequest { pool, as_of })
+    }
+
+    /// The lending pools of which everything is known.
+    pub fn lending(&self) -> LendingTable {
+        self.lending.table()
     }
 
     /// What of a block can wait until its snapshot is published.

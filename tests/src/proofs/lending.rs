@@ -1,11 +1,11 @@
 //! Every account of an Aave pool is valued and liquidated as the pool's own bytecode does it.
 
-mod artifacts;
+pub(super) mod artifacts;
 mod follower;
 mod judge;
 mod loaded;
 mod logs;
-mod play;
+pub(super) mod play;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -131,7 +131,7 @@ impl<C: LendingChain> Asked<'_, C> {
             hash: self.block,
             revision,
             contracts,
-            sequencer: self.sequencer(sentinel).await?,
+            sequencer: self.sequencer(sentinel, proven).await?,
             reserves: self.reserves(pool, &assets, proven).await?,
             categories,
             prices: self.prices(contracts.oracle, sources).await?,
@@ -237,7 +237,8 @@ impl<C: LendingChain> Asked<'_, C> {
         Ok(prices.collect())
     }
 
-    async fn sequencer(&self, sentinel: Address) -> Result<Option<Sequencer>, LoadError> {
+    /// `PriceOracleSentinel._isUpAndGracePeriodPassed` counts from the last update in 3.0, from the change in 3.6.
+    async fn sequencer(&self, sentinel: Address, revision: Revision) -> Result<Option<Sequencer>, LoadError> {
         if sentinel.is_zero() {
             return Ok(None);
         }
@@ -245,11 +246,15 @@ impl<C: LendingChain> Asked<'_, C> {
         let grace = self.one(sentinel, aave::sentinel_grace_period(), calls::decode_uint256).await?;
         let round = self.one(oracle, chainlink::latest_round_data(), chainlink::decode_latest_round_data);
         let round = round.await?;
+        let since = match revision {
+            Revision::V3_0 => round.updated_at,
+            Revision::V3_6 => round.started_at,
+        };
         let about = vec![Question { to: oracle, data: chainlink::aggregator() }];
         Ok(Some(Sequencer {
             feed: self.ask(about).await?.first().and_then(feed),
             is_down: !round.answer.is_zero(),
-            since: u64::try_from(round.updated_at).unwrap_or(u64::MAX),
+            since: u64::try_from(since).unwrap_or(u64::MAX),
             grace_period: u64::try_from(grace).unwrap_or(u64::MAX),
         }))
     }

@@ -31,12 +31,34 @@ pub struct LendingScan {
     holders: BTreeMap<Address, BTreeSet<Address>>,
     /// The first block that was not searched.
     next: u64,
+    /// Blocks that are asked for at once.
+    range: u64,
 }
 
 impl LendingScan {
     /// Nothing was searched yet.
     pub fn new(lending: LendingPool) -> Self {
-        Self { next: lending.from_block, lending, holders: BTreeMap::new() }
+        let (next, range) = (lending.from_block, lending.log_range.get());
+        Self { lending, holders: BTreeMap::new(), next, range }
+    }
+
+    /// Searches the logs up to a canonical block, but of so many ranges of blocks at most; says whether that is all. What was
+    /// searched stays searched, whatever happens.
+    ///
+    /// # Errors
+    ///
+    /// As [`LendingScan::load`].
+    pub async fn search(
+        &mut self,
+        chain: &impl LendingChain,
+        block: BlockHash,
+        ranges: u32,
+    ) -> Result<bool, LoadError> {
+        let BlockPlace { number, .. } = chain.place(block).await?;
+        let asked = self.ask(chain, block);
+        let revision = asked.revision(self.lending.pool).await?;
+        let reserves = asked.reserves(self.lending.pool, revision).await?;
+        self.search_tokens(chain, &reserves, number, ranges).await
     }
 
     /// Loads the pool as of a canonical block, and compares every account with what the contract says of it.
@@ -52,46 +74,50 @@ impl LendingScan {
         block: BlockHash,
     ) -> Result<LendingLoaded, LoadError> {
         let BlockPlace { number, timestamp } = chain.place(block).await?;
-        let asked = Asked { chain, block, name: self.lending.name.clone() };
+        let asked = self.ask(chain, block);
         let mut loaded = asked.pool(self.lending.pool, number).await?;
-        self.search(chain, &loaded, number).await?;
+        self.search_tokens(chain, &loaded.reserves, number, u32::MAX).await?;
         loaded.accounts = asked.accounts(&loaded, &self.holders).await?;
         asked.compare(&loaded, timestamp).await?;
         chain.ensure_canonical(block, number).await?;
         Ok(loaded)
     }
 
-    /// Searches the logs of the pool's tokens up to a block. Tokens that were not known before are searched from the
-    /// beginning.
-    async fn search(
+    fn ask<'a, C: LendingChain>(&self, chain: &'a C, block: BlockHash) -> Asked<'a, C> {
+        Asked { chain, block, name: self.lending.name.clone() }
+    }
+
+    /// Tokens that were not known before are searched from the beginning.
+    async fn search_tokens(
         &mut self,
         chain: &impl LendingChain,
-        loaded: &LendingLoaded,
+        reserves: &[LendingReserve],
         until: u64,
-    ) -> Result<(), LoadError> {
-        let tokens: BTreeSet<Address> = loaded.reserves.iter().flat_map(tokens_of).collect();
+        mut ranges: u32,
+    ) -> Result<bool, LoadError> {
+        let tokens: BTreeSet<Address> = reserves.iter().flat_map(tokens_of).collect();
         if !tokens.iter().eq(self.holders.keys()) {
             self.holders = tokens.iter().map(|token| (*token, BTreeSet::new())).collect();
             self.next = self.lending.from_block;
         }
         let tokens: Vec<Address> = tokens.into_iter().collect();
-        let mut range = self.lending.log_range.get();
         let mut from = self.next.saturating_sub(OVERLAP).max(self.lending.from_block);
-        while from <= until {
-            let to = from.saturating_add(range - 1).min(until);
+        while from <= until && ranges > 0 {
+            let to = from.saturating_add(self.range - 1).min(until);
             match chain.holders(&tokens, from, to).await {
                 Ok(found) => {
                     for (token, account) in found {
                         self.holders.entry(token).or_default().insert(account);
                     }
                     (from, self.next) = (to + 1, to + 1);
+                    ranges -= 1;
                 }
                 // Too many blocks or too many logs; the node's words for it are its own.
-                Err(LoadError::Node(error)) if range > 1 && error.rpc().is_some() => range /= 2,
+                Err(LoadError::Node(error)) if self.range > 1 && error.rpc().is_some() => self.range /= 2,
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(from > until)
     }
 }
 
@@ -110,10 +136,7 @@ struct Asked<'a, C> {
 impl<C: LendingChain> Asked<'_, C> {
     /// Everything but the accounts.
     async fn pool(&self, pool: Address, number: u64) -> Result<LendingLoaded, LoadError> {
-        let revision = self.one(pool, aave::pool_revision(), calls::decode_uint256).await?;
-        let revision = u64::try_from(revision).unwrap_or(u64::MAX);
-        let proven = Revision::from_pool_revision(revision)
-            .map_err(|error| LoadError::Unproven { pool: self.name.clone(), error })?;
+        let revision = self.revision(pool).await?;
         let provider = self.one(pool, aave::addresses_provider(), calls::decode_address).await?;
         let contracts = LendingContracts {
             provider,
@@ -121,30 +144,33 @@ impl<C: LendingChain> Asked<'_, C> {
             oracle: self.one(provider, aave::price_oracle(), calls::decode_address).await?,
         };
         let sentinel = self.one(provider, aave::price_oracle_sentinel(), calls::decode_address).await?;
-        let assets = self.one(pool, aave::reserves_list(), aave::decode_addresses).await?;
-        let categories = self.categories(pool, proven).await?;
-        let category_sources = categories.iter().filter_map(|category| category.price_source);
-        let sources: BTreeSet<Address> = assets.iter().copied().chain(category_sources).collect();
+        let reserves = self.reserves(pool, revision).await?;
+        let categories = self.categories(pool, revision).await?;
+        let assets = reserves.iter().map(|reserve| reserve.asset);
+        let sources = categories.iter().filter_map(|category| category.price_source).chain(assets).collect();
         Ok(LendingLoaded {
             pool,
             number,
             hash: self.block,
-            revision,
+            revision: revision.pool_revision(),
             contracts,
-            sequencer: self.sequencer(sentinel, proven).await?,
-            reserves: self.reserves(pool, &assets, proven).await?,
+            sequencer: self.sequencer(sentinel, revision).await?,
+            reserves,
             categories,
             prices: self.prices(contracts.oracle, sources).await?,
             accounts: Vec::new(),
         })
     }
 
-    async fn reserves(
-        &self,
-        pool: Address,
-        assets: &[Address],
-        revision: Revision,
-    ) -> Result<Vec<LendingReserve>, LoadError> {
+    async fn revision(&self, pool: Address) -> Result<Revision, LoadError> {
+        let revision = self.one(pool, aave::pool_revision(), calls::decode_uint256).await?;
+        let revision = u64::try_from(revision).unwrap_or(u64::MAX);
+        Revision::from_pool_revision(revision)
+            .map_err(|error| LoadError::Unproven { pool: self.name.clone(), error })
+    }
+
+    async fn reserves(&self, pool: Address, revision: Revision) -> Result<Vec<LendingReserve>, LoadError> {
+        let assets = self.one(pool, aave::reserves_list(), aave::decode_addresses).await?;
         let about = |asset: &Address| Question { to: pool, data: aave::reserve_data(*asset) };
         let told = self.many(assets.iter().map(about).collect(), aave::decode_reserve_data).await?;
         let debt =

@@ -14,6 +14,10 @@ use crate::config::StateConfig;
 use crate::error::LoadError;
 use crate::world::LendingRequest;
 
+/// Ranges of blocks that are searched for one request, so that it ends before the actor is taken for stalled; the next one goes
+/// on behind them.
+const RANGES_AT_ONCE: u32 = 64;
+
 /// Loads the lending pools that the state has lost, and publishes each as a source event. The next block asks again until
 /// the answer is applied.
 #[derive(Debug)]
@@ -100,6 +104,9 @@ impl LendingLoader {
     async fn load(&mut self, request: &LendingRequest) -> Result<Option<LendingLoaded>, LoadError> {
         let node = self.connect().await?;
         let Some(scan) = self.scans.get_mut(&request.pool) else { return Ok(None) };
+        if !scan.search(&node, request.as_of.hash, RANGES_AT_ONCE).await? {
+            return Ok(None);
+        }
         scan.load(&node, request.as_of.hash).await.map(Some)
     }
 

@@ -15,6 +15,7 @@ mod journal_damage;
 mod kill9;
 mod lag;
 mod lending;
+mod liquidations;
 mod live;
 mod mainnet;
 mod oracle;

@@ -50,6 +50,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::mainnet::MAINNET,
     crate::proofs::recall::RECALL,
     crate::proofs::lending::LENDING,
+    crate::proofs::liquidations::LIQUIDATIONS,
     crate::proofs::actors::ACTORS,
     crate::proofs::poison::POISON,
     crate::proofs::lag::LAG,

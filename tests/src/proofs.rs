@@ -10,6 +10,7 @@ pub mod journal_damage;
 pub mod kill9;
 pub mod lag;
 pub mod lending;
+pub mod liquidations;
 pub mod live;
 pub mod mainnet;
 pub mod mainnet_swaps;

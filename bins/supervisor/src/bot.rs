@@ -32,7 +32,9 @@ use headwater_market::{MarketSnapshot, PriceSnapshot, ResolvedMarket};
 use headwater_node::NodeConfig;
 use headwater_oracle::{FeedResolver, OracleActor, OracleMessage, Wiring as OracleWiring};
 use headwater_simulation::Simulator;
-use headwater_state::{Loader, Resynchroniser, StateActor, StateMessage, Wiring as StateWiring};
+use headwater_state::{
+    LendingLoader, Loader, Resynchroniser, StateActor, StateMessage, Wiring as StateWiring,
+};
 use tokio::task::JoinHandle;
 
 use crate::archive::Archive;
@@ -111,6 +113,9 @@ const MAIL: usize = 64;
 
 /// Requests that wait for the resynchroniser: one of the state and one of the oracle; the next block asks again.
 const RESYNC_REQUESTS: usize = 2;
+
+/// Requests that wait for the lending loader for each of its pools; a later block asks again.
+const LENDING_REQUESTS: usize = 1;
 
 /// Requests that wait for the feed resolver; a later block asks again.
 const FEED_REQUESTS: usize = 1;
@@ -244,8 +249,8 @@ impl Bot {
         let (oracle_images, oracle_archivist) =
             archive.map(|archive| archive.keep(&archive.oracle, &system, &topology)).unzip();
 
-        // State: the market as of each block; it asks the loader about contracts that it does not know, and the
-        // resynchroniser about all pools when the market is lost.
+        // State: the market as of each block; it asks the loader about contracts that it does not know, the
+        // resynchroniser about all pools when the market is lost, and the lending loader about lending pools.
         let resynchroniser = node.clone().map(|node| {
             let mail = Mailbox::new(&topology, "resynchroniser", RESYNC_REQUESTS);
             let requests = ["state", "oracle"].map(|from| mail.dropping(from, "lost markets"));
@@ -261,6 +266,18 @@ impl Bot {
         let (resync_requests, resynchroniser) = resynchroniser.unzip();
         let [from_state, from_oracle] = resync_requests.map_or([None, None], |requests| requests.map(Some));
         let feed_node = node.clone();
+        let lending_loader = node.clone().filter(|_| !contracts.lending.is_empty()).map(|node| {
+            let mail = Mailbox::new(&topology, "lending-loader", LENDING_REQUESTS * contracts.lending.len());
+            let requests = mail.dropping("state", "lending pools to be loaded");
+            let (contracts, config, publisher) =
+                (Arc::clone(&contracts), config.state.clone(), bus.publisher());
+            let loader = system.spawn(mail, RESYNC(), move |_| {
+                let loader = LendingLoader::new(&contracts, config.clone(), node.clone(), publisher.clone());
+                async move { Ok(loader) }
+            });
+            (requests, loader.control().clone())
+        });
+        let (lending_requests, lending_loader) = lending_loader.unzip();
         let loader = node.filter(|_| config.state.lazy_loading).map(|node| {
             let mail = Mailbox::new(&topology, "loader", config.state.load_requests.get());
             let requests = mail.dropping("state", "unknown contracts");
@@ -280,6 +297,7 @@ impl Bot {
             derived: bus.derived("state"),
             timeline: timeline.clone(),
             loader: requests,
+            lending_loader: lending_requests,
             resynchroniser: from_state,
             quarantine: quarantine.clone(),
             backlog: Arc::clone(&backlog),
@@ -336,6 +354,7 @@ impl Bot {
             .into_iter()
             .chain(loader)
             .chain(resynchroniser)
+            .chain(lending_loader)
             .chain(resolver)
             .chain(actors)
             .chain([executor.control().clone()])

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use headwater_actor::Quarantine;
 use headwater_bus::{BusConfig, clock};
 use headwater_decoder::Registry;
-use headwater_detectors::{Arbitrage, Pace};
+use headwater_detectors::{Arbitrage, Liquidations, Pace};
 use headwater_events::{BusEvent, MarketLoaded, RunId};
 use headwater_journal::{Examined, Info, JournalError, Recording, SetAside, TornTail, examine};
 use headwater_market::{DEVNET_CHAIN_ID, ResolvedMarket};
@@ -227,7 +227,12 @@ pub async fn topology(config: Config) -> anyhow::Result<Vec<headwater_bus::EdgeR
 /// The strategies of the bundled bot.
 pub fn bundled_strategies(config: &Config, market: &ResolvedMarket) -> Vec<Strategy> {
     let (arbitrage, base_tokens) = (config.detectors.arbitrage.clone(), market.base_tokens.clone());
-    vec![Strategy::new(move || Arbitrage::new(arbitrage.clone(), base_tokens.clone()))]
+    let mut strategies = vec![Strategy::new(move || Arbitrage::new(arbitrage.clone(), base_tokens.clone()))];
+    if !market.lending.is_empty() {
+        let liquidation = config.detectors.liquidation.clone();
+        strategies.push(Strategy::new(move || Liquidations::new(liquidation.clone())));
+    }
+    strategies
 }
 
 /// What a replay of `recording` is made of: the market is that of the chain it was recorded on.

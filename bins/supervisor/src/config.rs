@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use headwater_decoder::DecoderConfig;
-use headwater_detectors::ArbitrageConfig;
+use headwater_detectors::{ArbitrageConfig, LiquidationConfig};
 use headwater_executor::ExecutorConfig;
 use headwater_ingest::IngestConfig;
 use headwater_journal::JournalConfig;
@@ -44,6 +44,8 @@ pub struct Config {
 pub struct DetectorsConfig {
     /// Cycles of pools.
     pub arbitrage: ArbitrageConfig,
+    /// Positions that may be liquidated, where a lending pool is configured.
+    pub liquidation: LiquidationConfig,
 }
 
 /// Why a configuration is refused: every error that was found.

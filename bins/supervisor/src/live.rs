@@ -13,7 +13,7 @@ use headwater_market::ResolvedMarket;
 use headwater_node::{Node, NodeConfig, Redial};
 use headwater_oracle::resolve_feeds;
 use headwater_simulation::NodeSimulator;
-use headwater_state::{BulkLoad, LoadError, bulk_load};
+use headwater_state::{BulkLoad, LendingScan, LoadError, bulk_load};
 use tracing::{info, warn};
 
 use crate::archive::Archive;
@@ -153,10 +153,12 @@ impl Live {
     /// When the node does not answer, or forgets every head before the load is through.
     pub async fn load(&mut self, progress: impl Fn(u64, u64) + Send + Sync) -> anyhow::Result<()> {
         if self.start.is_none() {
+            let scans = self.search_lending().await?;
             let loaded = load_market(&self.node, &self.market, progress).await?;
             let start = publish(&self.bot, loaded).await?;
             if let Start::After { number, hash } = &start {
                 self.resolve_feeds(*number, *hash).await?;
+                self.load_lending(scans, *hash).await?;
             }
             self.start = Some(start);
         }
@@ -176,6 +178,44 @@ impl Live {
                 warn!(proxy = %feed.proxy, reason, "a feed is not used");
             }
             self.bot.bus.publisher().publish(BusEvent::FeedResolved(feed), None).await?;
+        }
+        Ok(())
+    }
+
+    /// Searches the chain's logs for the accounts of the lending pools. It is what takes longest, and so comes before a block is
+    /// chosen for everything else; it also finds out whether the pools can be followed at all.
+    async fn search_lending(&self) -> anyhow::Result<Vec<LendingScan>> {
+        let mut scans = Vec::new();
+        for lending in &self.market.lending {
+            info!(
+                pool = lending.name,
+                from_block = lending.from_block,
+                "searching for the accounts of a lending pool"
+            );
+            let mut scan = LendingScan::new(lending.clone());
+            let head = self.node.request("eth_getBlockByNumber", ("latest", false)).await?;
+            let head = parse_link(&head.raw).context("eth_getBlockByNumber")?;
+            match scan.search(&self.node, head.hash, u32::MAX).await {
+                Ok(_) | Err(LoadError::BlockGone { .. }) => scans.push(scan),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(scans)
+    }
+
+    /// Loads the lending pools at the block that the market was loaded at. Where the node fails, the state asks with the first
+    /// block; a pool that cannot be followed is an error.
+    async fn load_lending(&self, scans: Vec<LendingScan>, hash: BlockHash) -> anyhow::Result<()> {
+        for mut scan in scans {
+            match scan.load(&self.node, hash).await {
+                Ok(loaded) => {
+                    info!(pool = %loaded.pool, accounts = loaded.accounts.len(), "a lending pool is loaded");
+                    let event = BusEvent::LendingLoaded(Box::new(loaded));
+                    self.bot.bus.publisher().publish(event, None).await?;
+                }
+                Err(error) if error.is_retryable() => warn!(%error, "a lending pool cannot be loaded yet"),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }

@@ -64,6 +64,8 @@ pub struct ProxyRound {
     pub round: u64,
     /// What was answered; signed, and not always above zero.
     pub answer: I256,
+    /// Seconds since the Unix epoch: when the round began. Of a sequencer's feed, since when it is as it says.
+    pub started_at: U256,
     /// Seconds since the Unix epoch; zero where there is no answer yet.
     pub updated_at: U256,
 }
@@ -77,7 +79,8 @@ pub fn decode_latest_round_data(answer: &[u8]) -> Result<ProxyRound, Malformed> 
     let told = IAggregatorProxy::latestRoundDataCall::abi_decode_returns_validate(answer)?;
     let id: u128 = told.roundId.to();
     let (phase, round) = ((id >> 64) as u16, id as u64);
-    Ok(ProxyRound { phase, round, answer: told.answer, updated_at: told.updatedAt })
+    let (started_at, updated_at) = (told.startedAt, told.updatedAt);
+    Ok(ProxyRound { phase, round, answer: told.answer, started_at, updated_at })
 }
 
 /// What a log says about a feed.
@@ -163,6 +166,7 @@ mod tests {
             phase: 6,
             round: 1_234,
             answer: I256::try_from(-5).expect("small"),
+            started_at: U256::from(7),
             updated_at: U256::from(9),
         };
         assert_eq!(decode_latest_round_data(&words), Ok(round));

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod aave;
 pub mod calldata;
 pub mod calls;
 pub mod chainlink;

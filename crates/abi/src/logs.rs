@@ -9,6 +9,7 @@ use alloy_primitives::{Address, B256, U256};
 use headwater_events::{Action, Log, TokenTransfer, V2Action, V3Action, WethAction};
 
 use crate::Malformed;
+use crate::aave;
 use crate::words::{address, uint112, uint256};
 
 pub(crate) mod feeds;
@@ -17,6 +18,19 @@ mod pools;
 mod topics;
 
 pub use topics::*;
+
+/// The first topics of all logs that anything here reads: those of actions, and those that only a lending pool is followed by.
+pub const FOLLOWED: &[B256] = &FOLLOWED_TOPICS;
+
+const FOLLOWED_TOPICS: [B256; TOPICS.len() + aave::TOPICS.len()] = {
+    let mut all = [B256::ZERO; TOPICS.len() + aave::TOPICS.len()];
+    let mut next = 0;
+    while next < all.len() {
+        all[next] = if next < TOPICS.len() { TOPICS[next] } else { aave::TOPICS[next - TOPICS.len()] };
+        next += 1;
+    }
+    all
+};
 
 /// Decodes a log of one topic.
 type Decode = fn(&Log) -> Result<Action, Malformed>;

@@ -155,6 +155,7 @@ fn view(number: u64, table: &PoolTable, touched: Touched) -> WholeView {
         parent: None,
         head,
         pools: table.clone(),
+        lending: Default::default(),
         changes: Changes::All,
         concentrated: Default::default(),
         concentrated_changes: Changes::All,

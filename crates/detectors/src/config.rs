@@ -9,6 +9,8 @@ use crate::ConfigError;
 pub struct Config {
     /// The built-in search for arbitrage.
     pub arbitrage: ArbitrageConfig,
+    /// The built-in search for positions that may be liquidated; it runs where a lending pool is configured.
+    pub liquidation: LiquidationConfig,
 }
 
 /// The `[detectors.arbitrage]` table.
@@ -45,6 +47,40 @@ impl Default for ArbitrageConfig {
 
 impl ArbitrageConfig {
     /// Gas that a cycle of `hops` pools is expected to use.
+    pub fn gas(&self, hops: usize) -> u64 {
+        self.gas_per_hop.saturating_mul(hops as u64).saturating_add(self.gas_base)
+    }
+}
+
+/// The `[detectors.liquidation]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LiquidationConfig {
+    /// The least profit after gas, in wei, that is worth reporting; a decimal string. What leaves nothing after gas is
+    /// never reported, not even with the default of `"0"`.
+    pub min_net_profit_wei: U256,
+    /// Whether only what remains profitable after gas is reported. Default true. With false every position that may be
+    /// liquidated is reported, whether or not a pool buys its collateral; for research.
+    pub profit_after_gas: bool,
+    /// Gas of a transaction with a liquidation call, before its first swap. Default 450,000.
+    pub gas_base: u64,
+    /// Gas of one swap through a constant-product pool with its two token transfers. Default 70,000.
+    pub gas_per_hop: u64,
+}
+
+impl Default for LiquidationConfig {
+    fn default() -> Self {
+        Self {
+            min_net_profit_wei: U256::ZERO,
+            profit_after_gas: true,
+            gas_base: 450_000,
+            gas_per_hop: 70_000,
+        }
+    }
+}
+
+impl LiquidationConfig {
+    /// Gas that a liquidation is expected to use whose sale passes so many pools.
     pub fn gas(&self, hops: usize) -> u64 {
         self.gas_per_hop.saturating_mul(hops as u64).saturating_add(self.gas_base)
     }
@@ -92,7 +128,7 @@ mod tests {
     #[test]
     fn an_empty_table_is_the_default() {
         assert_eq!(parse(""), Ok(Config::default()));
-        assert_eq!(parse("[arbitrage]"), Ok(Config::default()));
+        assert_eq!(parse("[arbitrage]\n[liquidation]"), Ok(Config::default()));
     }
 
     #[test]
@@ -119,5 +155,6 @@ mod tests {
         check("[arbitrage]\nmin_net_profit_wei = \"-1\"", "min_net_profit_wei");
         check("[arbitrage]\nmin_profit = \"1\"", "unknown field");
         check("[arbitrge]", "unknown field");
+        check("[liquidation]\nmax_hops = 2", "unknown field");
     }
 }

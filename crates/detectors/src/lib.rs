@@ -5,9 +5,11 @@ mod arbitrage;
 mod config;
 mod detector;
 mod error;
+mod liquidation;
 
 pub use actor::{DetectorActor, Observed, Pace, Wiring};
 pub use arbitrage::Arbitrage;
-pub use config::{ArbitrageConfig, Config, MaxHops};
+pub use config::{ArbitrageConfig, Config, LiquidationConfig, MaxHops};
 pub use detector::Detector;
 pub use error::{ConfigError, EvaluationError};
+pub use liquidation::Liquidations;

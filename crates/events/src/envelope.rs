@@ -5,9 +5,9 @@ use alloy_primitives::{B256, BlockHash, BlockNumber};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlockEvent, ConcentratedLoaded, FeedResolved, HealthEvent, LiquidityEvent, MarketLoaded, MarketResynced,
-    Opportunity, Outcome, PendingTxEvent, PoolLoaded, PriceEvent, Reconnected, ReorgEvent, SourceGap,
-    TokenJudged,
+    BlockEvent, ConcentratedLoaded, FeedResolved, HealthEvent, LendingLoaded, LiquidityEvent, MarketLoaded,
+    MarketResynced, Opportunity, Outcome, PendingTxEvent, PoolLoaded, PriceEvent, Reconnected, ReorgEvent,
+    SourceGap, TokenJudged,
 };
 
 /// Everything that can be said on the bus. Matched exhaustively, so that a new variant is considered everywhere.
@@ -49,6 +49,8 @@ pub enum BusEvent {
     FeedResolved(FeedResolved),
     /// A pool with concentrated liquidity was read, whose factory proved it.
     ConcentratedLoaded(ConcentratedLoaded),
+    /// A lending pool was asked for all that it is. Boxed, because it is rare and large.
+    LendingLoaded(Box<LendingLoaded>),
 }
 
 impl BusEvent {
@@ -64,7 +66,8 @@ impl BusEvent {
             | Self::MarketLoaded(_)
             | Self::MarketResynced(_)
             | Self::FeedResolved(_)
-            | Self::ConcentratedLoaded(_) => true,
+            | Self::ConcentratedLoaded(_)
+            | Self::LendingLoaded(_) => true,
             Self::NewPendingTx(_)
             | Self::PriceUpdate(_)
             | Self::LiquidityChange(_)
@@ -95,6 +98,7 @@ impl BusEvent {
             Self::MarketResynced(_) => "market_resynced",
             Self::FeedResolved(_) => "feed_resolved",
             Self::ConcentratedLoaded(_) => "concentrated_loaded",
+            Self::LendingLoaded(_) => "lending_loaded",
         }
     }
 
@@ -113,6 +117,7 @@ impl BusEvent {
             Self::MarketResynced(resynced) => of_vec(&resynced.reserves),
             Self::FeedResolved(resolved) => resolved.verdict.on_heap(),
             Self::ConcentratedLoaded(loaded) => loaded.on_heap(),
+            Self::LendingLoaded(loaded) => size_of::<LendingLoaded>() + loaded.on_heap(),
             Self::OpportunityFound(found) => found.on_heap(),
             Self::OutcomeRecorded(outcome) => outcome.on_heap(),
             Self::HealthCheck(check) => of_origin(&check.component) + check.health.on_heap(),

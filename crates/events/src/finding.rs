@@ -37,7 +37,13 @@ pub struct Opportunity {
 impl Opportunity {
     pub(crate) fn on_heap(&self) -> usize {
         let kind = if let Kind::Custom(name) = &self.kind { name.capacity() } else { 0 };
-        let plan = if let Plan::Swaps(steps) = &self.plan { of_vec(steps) } else { 0 };
+        let plan = match &self.plan {
+            Plan::Swaps(steps) => of_vec(steps),
+            Plan::Liquidate(plan) => {
+                size_of::<LiquidationPlan>() + plan.protocol.capacity() + of_vec(&plan.sale)
+            }
+            Plan::Inform => 0,
+        };
         of_vec(&self.path) + of_vec(&self.tokens) + kind + plan
     }
 }
@@ -73,6 +79,33 @@ pub enum Plan {
     Swaps(Vec<SwapStep>),
     /// For information only: the executor refuses it.
     Inform,
+    /// A liquidation, and the sale of what was seized. Boxed, because few findings are.
+    Liquidate(Box<LiquidationPlan>),
+}
+
+/// Repaying somebody's debt for his collateral, which is sold for what was repaid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiquidationPlan {
+    /// What the pool computes, as `"aave-v3.6"`.
+    pub protocol: String,
+    /// The lending pool.
+    pub pool: Address,
+    /// Whose debt.
+    pub borrower: Address,
+    /// What is seized.
+    pub collateral: Address,
+    /// What is repaid.
+    pub debt: Address,
+    /// What the call names as the most that it pays: all ones, for all that is allowed, unless that would leave dust.
+    pub debt_to_cover: U256,
+    /// Smallest units of the debt that the call then takes.
+    pub repay: U256,
+    /// Smallest units of the collateral that the liquidator receives.
+    pub seize: U256,
+    /// Of the borrower before the call, in wads; below one.
+    pub health_factor: U256,
+    /// How the collateral is sold for the debt; none where both are the same, or where no pool leads from one to the other.
+    pub sale: Vec<SwapStep>,
 }
 
 /// One swap through a constant-product pool.
@@ -172,6 +205,8 @@ pub enum Refusal {
     TooMany,
     /// A part of the system was given up: the process is about to end.
     Ending,
+    /// The executor does not carry out plans of this sort yet.
+    NotExecutable,
 }
 
 /// What a simulation said.

@@ -13,6 +13,7 @@ mod chain;
 mod envelope;
 mod finding;
 mod learnt;
+mod lending;
 mod market;
 #[cfg(feature = "planted-bugs")]
 mod planted;
@@ -29,11 +30,16 @@ pub use chain::{
 };
 pub use envelope::{AsOf, BusEvent, Envelope, Origin, RunId, Snapshot};
 pub use finding::{
-    Kind, Opportunity, OpportunityId, OpportunitySet, Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
+    Kind, LiquidationPlan, Opportunity, OpportunityId, OpportunitySet, Outcome, Plan, Refusal, Simulated,
+    SwapStep, Verdict,
 };
 pub use learnt::{
     ConcentratedLoaded, ConcentratedState, FeedRequest, FeedResolved, FeedRound, FeedVerdict, LoadedTick,
     MarketLoaded, MarketResynced, PoolLoaded, PoolProof, Protocol, ResyncRequest, TokenJudged, TokenVerdict,
+};
+pub use lending::{
+    LendingAccount, LendingCategory, LendingContracts, LendingHolding, LendingLoaded, LendingLog,
+    LendingPrice, LendingReserve, ScaledChange, Sequencer,
 };
 pub use market::{LiquidityEvent, Price, PriceEvent};
 #[cfg(feature = "planted-bugs")]

@@ -134,6 +134,9 @@ impl Executor {
         if finding.plan == Plan::Inform {
             return refused(Refusal::NothingToDo);
         }
+        if matches!(finding.plan, Plan::Liquidate(_)) {
+            return refused(Refusal::NotExecutable);
+        }
         match finding.net_profit_wei {
             None => return refused(Refusal::NoNetProfit),
             Some(profit) if profit < self.min_net_profit => return refused(Refusal::BelowMinimum),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use alloy_primitives::{BlockHash, Bloom, BloomInput};
-use headwater_abi::logs::TOPICS;
+use headwater_abi::logs::FOLLOWED;
 use headwater_bus::clock::Instant;
 use headwater_events::Log;
 
@@ -71,13 +71,13 @@ impl Gathered {
 
 /// Whether a log is of those that are asked to be pushed.
 pub(crate) fn is_pushed(log: &Log) -> bool {
-    log.topics.first().is_some_and(|topic| TOPICS.contains(topic))
+    log.topics.first().is_some_and(|topic| FOLLOWED.contains(topic))
 }
 
 /// Whether a block with this bloom certainly has no log that would be pushed. A bloom without a bit says nothing: there
 /// are chains that keep none.
 pub(crate) fn has_none(bloom: &Bloom) -> bool {
-    !bloom.is_zero() && !TOPICS.iter().any(|topic| bloom.contains_input(BloomInput::Raw(&topic[..])))
+    !bloom.is_zero() && !FOLLOWED.iter().any(|topic| bloom.contains_input(BloomInput::Raw(&topic[..])))
 }
 
 #[cfg(test)]

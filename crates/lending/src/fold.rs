@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, U256};
+use serde::{Deserialize, Serialize};
 
 use crate::event::{LendingEvent, Rates, Scaling};
 use crate::math::{Rounding, add, ray_div, sub};
 use crate::{EModeCategory, Holding, LendingError, Market, Position, Reserve, ReserveId, Revision};
 
 /// What an event has replaced; [`Market::revert`] puts it back. Undo records are reverted last first.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[must_use = "without it the event cannot be taken back"]
 pub struct Undo(Vec<Before>);
 
@@ -22,7 +23,7 @@ pub enum Touch {
     Everyone,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Before {
     Reserve(ReserveId, Option<Arc<Reserve>>),
     /// As before, but thresholds or membership changed.

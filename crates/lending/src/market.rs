@@ -1,20 +1,26 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, U256};
+use imbl::ordmap::DiffItem;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     CollateralTerms, EModeCategory, LendingError, MAX_RESERVES, Pair, Position, Reserve, ReserveId, Revision,
+    Touch,
 };
 
 /// One pool: its reserves, categories, prices and accounts.
 ///
 /// A clone costs a few reference counts and shares what neither side changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Market {
     revision: Revision,
     pub(crate) reserves: Vec<Option<Arc<Reserve>>>,
+    #[serde(with = "ordered")]
     pub(crate) categories: imbl::OrdMap<u8, EModeCategory>,
+    #[serde(with = "ordered")]
     pub(crate) prices: imbl::OrdMap<Address, U256>,
+    #[serde(with = "ordered")]
     pub(crate) positions: imbl::OrdMap<Address, Arc<Position>>,
     pub(crate) liquidation_allowed: bool,
 }
@@ -64,6 +70,11 @@ impl Market {
     /// What `PriceOracleSentinel.isLiquidationAllowed` says; true where the pool has no sentinel.
     pub fn set_liquidation_allowed(&mut self, allowed: bool) {
         self.liquidation_allowed = allowed;
+    }
+
+    /// See [`Market::set_liquidation_allowed`].
+    pub fn is_liquidation_allowed(&self) -> bool {
+        self.liquidation_allowed
     }
 
     /// By its place.
@@ -178,6 +189,30 @@ impl Market {
         (e_mode != 0).then(|| self.categories.get(&e_mode).copied().unwrap_or_default())
     }
 
+    /// Whose distance to liquidation may differ between two markets of the same pool, beside what prices, indices and time
+    /// do. What both share is not looked at, so that it costs what was changed.
+    pub fn touched_since(&self, before: &Self) -> Vec<Touch> {
+        let same_terms = |(now, before): (&Option<Arc<Reserve>>, &Option<Arc<Reserve>>)| match (now, before) {
+            (Some(now), Some(before)) => Arc::ptr_eq(now, before) || now.has_terms_of(before),
+            (now, before) => now.is_none() && before.is_none(),
+        };
+        let same = self.revision == before.revision
+            && self.reserves.len() == before.reserves.len()
+            && self.reserves.iter().zip(&before.reserves).all(same_terms)
+            && self.categories == before.categories
+            && self.prices.keys().eq(before.prices.keys());
+        if !same {
+            return vec![Touch::Everyone];
+        }
+        let differences = before.positions.diff(&self.positions);
+        let account = |item| match item {
+            DiffItem::Add(account, _)
+            | DiffItem::Remove(account, _)
+            | DiffItem::Update { new: (account, _), .. } => Touch::Account(*account),
+        };
+        differences.map(account).collect()
+    }
+
     pub(crate) fn listed(&self, id: ReserveId) -> Option<&Arc<Reserve>> {
         self.reserves.get(usize::from(id.0))?.as_ref()
     }
@@ -206,5 +241,28 @@ impl Market {
             Some(position) => drop(self.positions.insert(account, position)),
             None => drop(self.positions.remove(&account)),
         }
+    }
+}
+
+/// A map as a sequence of pairs by ascending key.
+mod ordered {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K, V, S>(map: &imbl::OrdMap<K, V>, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        K: Serialize + Ord,
+        V: Serialize,
+        S: Serializer,
+    {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<imbl::OrdMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord + Clone,
+        V: Deserialize<'de> + Clone,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
     }
 }

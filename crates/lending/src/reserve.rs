@@ -1,6 +1,7 @@
 use std::fmt;
 
 use alloy_primitives::{Address, U256};
+use serde::{Deserialize, Serialize};
 
 use crate::math::{Rounding, ray_mul};
 use crate::{LendingError, Revision, interest};
@@ -9,13 +10,13 @@ use crate::{LendingError, Revision, interest};
 pub const MAX_RESERVES: u16 = 128;
 
 /// The place of a reserve in the pool's list (`DataTypes.ReserveData.id`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReserveId(pub u16);
 
 /// One asset of the pool: what accounts are valued and liquidated by.
 ///
 /// Not here: caps, ceilings and what else keeps somebody from entering a position. They have no say in a liquidation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reserve {
     /// Its place in the pool's list.
     pub id: ReserveId,
@@ -56,7 +57,7 @@ pub struct Reserve {
 }
 
 /// A category of assets that move together, with terms of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EModeCategory {
     /// Basis points.
     pub ltv: u16,
@@ -73,7 +74,7 @@ pub struct EModeCategory {
 }
 
 /// What one account has in one reserve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
     /// Where.
     pub reserve: ReserveId,
@@ -88,7 +89,7 @@ pub struct Holding {
 }
 
 /// A debt at the rate at which it was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StableDebt {
     /// Smallest units, as of `last_update`.
     pub principal: U256,
@@ -99,7 +100,7 @@ pub struct StableDebt {
 }
 
 /// What one account has in the pool.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Position {
     /// The e-mode category; zero for none.
     pub e_mode: u8,
@@ -146,6 +147,15 @@ impl Reserve {
         self.liquidity_index = income;
         self.last_update = timestamp;
         Ok(())
+    }
+
+    /// Whether accounts are valued on the same terms: all but indices, rates and what keeps a call from being let through.
+    pub(crate) fn has_terms_of(&self, other: &Self) -> bool {
+        let terms = |reserve: &Self| {
+            let Self { id, asset, decimals, liquidation_threshold, e_mode_category, .. } = *reserve;
+            (id, asset, decimals, liquidation_threshold, e_mode_category)
+        };
+        terms(self) == terms(other)
     }
 
     /// Smallest units in one token.

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use alloy_primitives::U256;
+use serde::{Deserialize, Serialize};
 
 use crate::LendingError;
 use crate::math::{RAY, Rounding, ray_div, ray_mul};
@@ -17,7 +18,7 @@ use crate::math::{RAY, Rounding, ray_div, ray_mul};
 /// | stable debt | yes | – |
 /// | grace periods | – | per reserve |
 /// | e-mode | one category per reserve, with a price of its own | bitmaps per category |
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Revision {
     /// The first release: `@aave/core-v3` 1.19.3, `POOL_REVISION` 1.
     V3_0,

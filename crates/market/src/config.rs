@@ -39,6 +39,9 @@ pub struct MarketConfig {
     pub max_candidates: Option<usize>,
     /// Chainlink feeds in addition to the preset's; one of a token that the preset has a feed of replaces that.
     pub feeds: Vec<FeedConfig>,
+    /// Lending pools whose positions are followed. No preset has any: a pool whose revision is not proven is refused, and
+    /// who has something in it stands in its logs since it was made, which not every node gives. Default: none.
+    pub lending: Vec<LendingConfig>,
 }
 
 /// One `[[market.feeds]]` table.
@@ -73,6 +76,52 @@ const fn default_heartbeat_s() -> u64 {
 
 const fn default_deviation_ppm() -> u32 {
     5_000
+}
+
+/// One `[[market.lending]]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LendingConfig {
+    /// What it computes: `"aave-v3"`. Which revision, the pool says itself.
+    pub protocol: LendingProtocol,
+    /// The pool's proxy.
+    pub pool: String,
+    /// How people call it. Default: its address.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The block from which on its logs are searched for accounts: that in which it was made, or an earlier one. Default: 0.
+    #[serde(default)]
+    pub from_block: u64,
+    /// Blocks whose logs are asked for at once at most; fewer where the node refuses. Default: 10,000.
+    #[serde(default = "default_log_range")]
+    pub log_range: std::num::NonZeroU64,
+}
+
+/// The mathematics that a lending pool follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LendingProtocol {
+    /// Aave V3, in the revisions that are proven.
+    AaveV3,
+}
+
+const fn default_log_range() -> std::num::NonZeroU64 {
+    std::num::NonZeroU64::new(10_000).expect("not zero")
+}
+
+/// A lending pool that is followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LendingPool {
+    /// How people call it.
+    pub name: String,
+    /// What it computes.
+    pub protocol: LendingProtocol,
+    /// The pool's proxy.
+    pub pool: Address,
+    /// From here on its logs are searched for accounts.
+    pub from_block: u64,
+    /// Blocks whose logs are asked for at once at most.
+    pub log_range: std::num::NonZeroU64,
 }
 
 /// One `[[market.factories]]` table.
@@ -173,6 +222,10 @@ pub struct ResolvedMarket {
     pub max_candidates: usize,
     /// The Chainlink feeds that are read; no token and no proxy twice.
     pub feeds: Vec<Feed>,
+    /// The lending pools that are followed; none twice. Not written where there is none, so that a market of before is the
+    /// same market.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lending: Vec<LendingPool>,
 }
 
 /// Which pools are loaded at start. A pool that is left out is loaded when it trades.
@@ -283,6 +336,7 @@ impl ResolvedMarket {
             min_reserves: reader.min_reserves(&config.min_reserves),
         };
         let max_candidates = config.max_candidates.unwrap_or(DEFAULT_MAX_CANDIDATES);
+        let lending = reader.lending(&config.lending);
 
         match wrapped_native {
             Some(wrapped_native) if reader.errors.is_empty() => Ok(Self {
@@ -296,9 +350,15 @@ impl ResolvedMarket {
                 load,
                 max_candidates,
                 feeds,
+                lending,
             }),
             _ => Err(ConfigErrors(reader.errors)),
         }
+    }
+
+    /// The lending pools' addresses, in the order of the configuration.
+    pub fn lending_pools(&self) -> Vec<Address> {
+        self.lending.iter().map(|lending| lending.pool).collect()
     }
 
     /// The configured factory at an address.
@@ -453,6 +513,25 @@ impl Reader {
             self.refuse("market.feeds", "a feed in usd needs one of the wrapped native token in usd as well");
         }
         feeds
+    }
+
+    fn lending(&mut self, configured: &[LendingConfig]) -> Vec<LendingPool> {
+        let mut pools = Vec::<LendingPool>::new();
+        for (index, config) in configured.iter().enumerate() {
+            let place = format!("market.lending[{index}].pool");
+            let Some(pool) = self.address(&place, &config.pool) else { continue };
+            if pools.iter().any(|known| known.pool == pool) {
+                self.refuse(place, "stands here twice");
+            }
+            pools.push(LendingPool {
+                name: config.name.clone().unwrap_or_else(|| pool.to_string()),
+                protocol: config.protocol,
+                pool,
+                from_block: config.from_block,
+                log_range: config.log_range,
+            });
+        }
+        pools
     }
 
     fn feed(&mut self, place: &str, config: &FeedConfig) -> Option<Feed> {

@@ -6,6 +6,7 @@ mod concentrated;
 mod config;
 mod feeds;
 mod fees;
+mod lending;
 mod pages;
 mod pools;
 mod preset;
@@ -23,7 +24,8 @@ pub use concentrated::{
 };
 pub use config::{
     ConcentratedFactory, ConfigError, ConfigErrors, DEFAULT_MAX_CANDIDATES, DEFAULT_MAX_POOLS, Factory,
-    FactoryConfig, FeedConfig, LoadFilter, MarketConfig, ResolvedMarket,
+    FactoryConfig, FeedConfig, LendingConfig, LendingPool, LendingProtocol, LoadFilter, MarketConfig,
+    ResolvedMarket,
 };
 pub use feeds::{
     FEED_ANSWER_BITS, Feed, FeedPrice, FeedQuote, FeedReading, Feeds, MOST_FEED_DECIMALS, NotPending,
@@ -32,6 +34,8 @@ pub use feeds::{
 pub use fees::next_base_fee;
 /// What the state of a pool with concentrated liquidity is made of: its mathematics is another crate's.
 pub use headwater_amm::{PoolEvent as ConcentratedEvent, PoolPrice as ConcentratedPrice};
+pub use headwater_lending::{LendingError, Revision};
+pub use lending::{LendingBook, LendingCheck, LendingCounts, LendingMarket, LendingTable};
 pub use pages::Pages;
 pub use pools::{PoolId, PoolMeta, PoolTable, Reserves};
 pub use preset::{DEVNET_CHAIN_ID, MAINNET_CHAIN_ID, Preset, PresetTables};

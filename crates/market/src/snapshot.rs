@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::concentrated::{ConcentratedId, ConcentratedTable};
 use crate::fees::next_base_fee;
+use crate::lending::LendingTable;
 use crate::pools::{PoolId, PoolTable};
 
 /// The market as of a block.
@@ -18,6 +19,8 @@ pub struct MarketSnapshot {
     pub head: Head,
     /// The pools.
     pub pools: PoolTable,
+    /// The lending pools of which everything is known. What differs from another snapshot, they tell themselves.
+    pub lending: LendingTable,
     /// What differs from the parent.
     pub changes: Changes,
     /// The pools with concentrated liquidity.

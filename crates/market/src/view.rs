@@ -124,6 +124,7 @@ mod tests {
             parent: Some(as_of(seq - 1)),
             head: Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 },
             pools: PoolTable::default(),
+            lending: Default::default(),
             changes: changes
                 .map_or(Changes::All, |ids| Changes::Pools(ids.iter().copied().map(PoolId).collect())),
             concentrated: Default::default(),

@@ -275,6 +275,7 @@ impl Oracle {
             | BusEvent::SourceGap(_)
             | BusEvent::Reconnected(_)
             | BusEvent::ConcentratedLoaded(_)
+            | BusEvent::LendingLoaded(_)
             | BusEvent::PriceUpdate(_)
             | BusEvent::LiquidityChange(_)
             | BusEvent::OpportunityFound(_)

@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::error::RebuildError;
 use crate::rebuild::rebuild;
-use crate::world::{AppliedBlock, LoadRequest, World, WorldCounts, WorldImage};
+use crate::world::{AppliedBlock, LendingRequest, LoadRequest, World, WorldCounts, WorldImage};
 
 /// What the state's mailbox carries: source events.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ pub struct Wiring {
     pub timeline: Timeline,
     /// The loader's mailbox; nobody in a replay, where everything that was learnt is on record.
     pub loader: Option<Outlet<LoadRequest, DropNewest>>,
+    /// Who loads the lending pools; nobody in a replay, and where none is configured.
+    pub lending_loader: Option<Outlet<LendingRequest, DropNewest>>,
     /// Who asks for the reserves anew when the world is lost; nobody in a replay.
     pub resynchroniser: Option<Outlet<ResyncRequest, DropNewest>>,
     /// What was set aside, and is left out when the actor is rebuilt.
@@ -85,6 +87,8 @@ pub struct StateObserved {
     pub not_requested: u64,
     /// Times that the reserves were asked for anew, because the world was lost.
     pub resync_requests: u64,
+    /// Times that a lending pool was asked for.
+    pub lending_requests: u64,
     /// Of pools and undo records, once it has drained.
     pub digest: Option<B256>,
 }
@@ -97,6 +101,7 @@ pub struct StateActor {
     requested: u64,
     not_requested: u64,
     resync_requests: u64,
+    lending_requests: u64,
     digest: Option<B256>,
 }
 
@@ -111,7 +116,15 @@ impl StateActor {
             Some(last) => wiring.world_after(last).await?,
             None => World::new(&wiring.market),
         };
-        Ok(Self { world, wiring, requested: 0, not_requested: 0, resync_requests: 0, digest: None })
+        Ok(Self {
+            world,
+            wiring,
+            requested: 0,
+            not_requested: 0,
+            resync_requests: 0,
+            lending_requests: 0,
+            digest: None,
+        })
     }
 
     async fn event(&mut self, envelope: &Envelope) -> anyhow::Result<()> {
@@ -188,6 +201,12 @@ impl StateActor {
     }
 
     fn ask(&mut self, block: &AppliedBlock) {
+        if let Some(loader) = &self.wiring.lending_loader {
+            for request in self.world.lending_requests(block) {
+                // Whatever comes of it, the next block asks again.
+                self.lending_requests += u64::from(loader.offer(request) == Ok(true));
+            }
+        }
         let Some(loader) = &self.wiring.loader else { return };
         for request in self.world.requests(block) {
             match loader.offer(request) {
@@ -253,6 +272,7 @@ impl Component for StateActor {
             requested: self.requested,
             not_requested: self.not_requested,
             resync_requests: self.resync_requests,
+            lending_requests: self.lending_requests,
             digest: self.digest,
         }
     }

@@ -1,6 +1,6 @@
-use alloy_primitives::BlockHash;
+use alloy_primitives::{Address, BlockHash};
 use headwater_bus::BacklogError;
-use headwater_market::BookError;
+use headwater_market::{BookError, LendingError};
 use headwater_node::{AskError, NodeError};
 
 /// Why an event cannot be applied. The world is unchanged, and no longer that of the chain: it has to be rebuilt.
@@ -73,6 +73,35 @@ pub enum LoadError {
         /// What it does instead.
         reason: String,
     },
+    /// A configured lending pool runs a revision whose arithmetic is not proven, or has more reserves than fit.
+    #[error("the positions of {pool} are refused: {error}")]
+    Unproven {
+        /// Its configured name.
+        pool: String,
+        /// Which it is, and which are proven.
+        #[source]
+        error: LendingError,
+    },
+    /// A configured lending pool, or a contract of it, does not answer as one does.
+    #[error("{pool} does not answer as a lending pool: {reason}")]
+    NoPool {
+        /// Its configured name.
+        pool: String,
+        /// What it does instead.
+        reason: String,
+    },
+    /// An account is not what the pool says of it.
+    #[error("{pool} says {said} of {account}, but its balances come to {found}")]
+    Differs {
+        /// The pool's configured name.
+        pool: String,
+        /// Whose account.
+        account: Address,
+        /// The contract's six numbers.
+        said: String,
+        /// What was computed.
+        found: String,
+    },
 }
 
 impl From<AskError> for LoadError {
@@ -90,7 +119,9 @@ impl LoadError {
         match self {
             Self::BlockGone { .. } => true,
             Self::Node(error) => error.is_retryable(),
-            Self::NoFactory { .. } => false,
+            Self::NoFactory { .. } | Self::Unproven { .. } | Self::NoPool { .. } | Self::Differs { .. } => {
+                false
+            }
         }
     }
 }

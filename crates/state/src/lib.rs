@@ -12,7 +12,9 @@ mod world;
 pub use actor::{StateActor, StateMessage, StateObserved, Wiring};
 pub use config::StateConfig;
 pub use error::{LoadError, RebuildError, WorldError};
+pub use headwater_node::{Answer, Question};
 pub use loader::{
-    BulkLoad, LoadReport, Loader, LoaderObserved, Resynchroniser, ResynchroniserObserved, bulk_load,
+    BlockPlace, BulkLoad, LendingChain, LendingLoader, LendingLoaderObserved, LendingScan, LoadReport,
+    Loader, LoaderObserved, Resynchroniser, ResynchroniserObserved, bulk_load,
 };
-pub use world::{AppliedBlock, LoadRequest, Subject, World, WorldCounts, WorldImage};
+pub use world::{AppliedBlock, LendingRequest, LoadRequest, Subject, World, WorldCounts, WorldImage};

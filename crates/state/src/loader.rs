@@ -1,6 +1,7 @@
 mod bulk;
 mod concentrated;
 mod lazy;
+mod lending;
 mod question;
 mod remembered;
 mod resync;
@@ -8,6 +9,7 @@ mod token;
 
 pub use bulk::{BulkLoad, LoadReport, bulk_load};
 pub use lazy::{Loader, LoaderObserved};
+pub use lending::{BlockPlace, LendingChain, LendingLoader, LendingLoaderObserved, LendingScan};
 pub use resync::{Resynchroniser, ResynchroniserObserved};
 
 use alloy_primitives::Address;

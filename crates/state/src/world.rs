@@ -1,15 +1,17 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
-use headwater_abi::logs;
+use headwater_abi::{aave, logs};
 use headwater_bus::Message;
 use headwater_events::{
-    AsOf, BlockEvent, BusEvent, Envelope, LiquidityEvent, Log, ReorgEvent, ResyncRequest, V2Action, V3Action,
+    AsOf, BlockEvent, BusEvent, Envelope, LendingLog, LiquidityEvent, Log, ReorgEvent, ResyncRequest,
+    V2Action, V3Action,
 };
 use headwater_market::{
     Applied, BadImage, BlockRef, BookCounts, BookImage, ConcentratedApplied, ConcentratedBook,
     ConcentratedCounts, ConcentratedEvent, ConcentratedImage, ConcentratedPrice, ConcentratedUpdate, Head,
-    MarketSnapshot, PoolBook, PoolUpdate, Reserves, ResolvedMarket, RolledBack,
+    LendingBook, LendingCounts, LendingTable, MarketSnapshot, PoolBook, PoolUpdate, Reserves, ResolvedMarket,
+    RolledBack,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,7 @@ use crate::error::WorldError;
 pub struct World {
     book: PoolBook,
     concentrated: ConcentratedBook,
+    lending: LendingBook,
     /// The block of the last snapshot: what the next one's changes are relative to.
     last: Option<AsOf>,
     /// The last block, whether it gave a snapshot or not.
@@ -35,6 +38,7 @@ pub struct World {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorldImage {
     book: BookImage,
+    lending: LendingBook,
     last: Option<AsOf>,
     blocks: u64,
     malformed: u64,
@@ -85,6 +89,23 @@ impl Message for LoadRequest {
     }
 }
 
+/// A request to load a lending pool as of a block, because it is not followed yet or was lost. The answer is a
+/// [`LendingLoaded`](headwater_events::LendingLoaded).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LendingRequest {
+    /// The pool.
+    pub pool: Address,
+    /// The last block that is known.
+    pub as_of: AsOf,
+}
+
+impl Message for LendingRequest {
+    /// Several stem from the same event.
+    fn seq(&self) -> Option<u64> {
+        None
+    }
+}
+
 /// The world in figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WorldCounts {
@@ -104,20 +125,26 @@ pub struct WorldCounts {
     pub concentrated_pools: u64,
     /// What their book did not take.
     pub concentrated: ConcentratedCounts,
+    /// The lending pools that are followed.
+    pub lending_pools: u64,
+    /// What became of what was said about lending pools.
+    pub lending: LendingCounts,
 }
 
 impl World {
     /// Nothing is known but the market's configuration.
     pub fn new(market: &ResolvedMarket) -> Self {
         let (book, concentrated) = (PoolBook::new(market), ConcentratedBook::new(market));
-        Self { book, concentrated, last: None, seen: None, blocks: 0, malformed: 0 }
+        let lending = LendingBook::new(&market.lending_pools());
+        Self { book, concentrated, lending, last: None, seen: None, blocks: 0, malformed: 0 }
     }
 
     /// The world as it is now, to be saved.
     pub fn image(&self) -> WorldImage {
-        let Self { book, concentrated, last, blocks, malformed, .. } = self;
+        let Self { book, concentrated, lending, last, blocks, malformed, .. } = self;
         let (last, blocks, malformed) = (*last, *blocks, *malformed);
-        WorldImage { book: book.image(), last, blocks, malformed, concentrated: concentrated.image() }
+        let (book, concentrated, lending) = (book.image(), concentrated.image(), lending.clone());
+        WorldImage { book, lending, last, blocks, malformed, concentrated }
     }
 
     /// The world that an image was taken of, about the same market.
@@ -126,10 +153,13 @@ impl World {
     ///
     /// [`BadImage`] where the parts of the image contradict each other.
     pub fn of_image(market: &ResolvedMarket, image: WorldImage) -> Result<Self, BadImage> {
-        let WorldImage { book, last, blocks, malformed, concentrated } = image;
+        let WorldImage { book, lending, last, blocks, malformed, concentrated } = image;
+        if !lending.is_about(&market.lending_pools()) {
+            return Err(BadImage);
+        }
         let book = PoolBook::of_image(market, book)?;
         let concentrated = ConcentratedBook::of_image(market, concentrated)?;
-        Ok(Self { book, concentrated, last, seen: last, blocks, malformed })
+        Ok(Self { book, concentrated, lending, last, seen: last, blocks, malformed })
     }
 
     /// Whether an event changes the world.
@@ -141,7 +171,8 @@ impl World {
             | BusEvent::TokenJudged(_)
             | BusEvent::MarketLoaded(_)
             | BusEvent::MarketResynced(_)
-            | BusEvent::ConcentratedLoaded(_) => true,
+            | BusEvent::ConcentratedLoaded(_)
+            | BusEvent::LendingLoaded(_) => true,
             BusEvent::NewPendingTx(_)
             | BusEvent::SourceGap(_)
             | BusEvent::Reconnected(_)
@@ -164,6 +195,7 @@ impl World {
         match &envelope.event {
             BusEvent::NewBlock(block) => return self.block(envelope.seq, block),
             BusEvent::Reorg(reorg) => {
+                self.lending.roll_back(reorg.ancestor_hash);
                 if self.book.roll_back(reorg.ancestor_hash) == RolledBack::Lost {
                     self.concentrated.lose(Some(reorg.ancestor_hash));
                     self.last = None;
@@ -180,8 +212,11 @@ impl World {
             BusEvent::MarketLoaded(loaded) => {
                 self.book.market_loaded(loaded);
                 self.concentrated.market_loaded(loaded);
+                self.lending.stand_on(loaded.hash);
             }
             BusEvent::ConcentratedLoaded(loaded) => self.concentrated.pool_loaded(loaded),
+            // What is of no use is counted; the loader has told why.
+            BusEvent::LendingLoaded(loaded) => drop(self.lending.load(loaded)),
             other => debug_assert!(!Self::concerns(other), "{} is forgotten here", other.name()),
         }
         Ok(None)
@@ -204,6 +239,7 @@ impl World {
     pub fn lose(&mut self, head: Option<AsOf>) {
         self.book.lose(head.map(|head| head.hash));
         self.concentrated.lose(head.map(|head| head.hash));
+        self.lending.lose(head.map(|head| head.hash));
         (self.last, self.seen) = (None, head);
     }
 
@@ -232,6 +268,17 @@ impl World {
         subjects.into_iter().map(|subject| LoadRequest { subject, as_of }).collect()
     }
 
+    /// The lending pools that have to be loaded, as of a block.
+    pub fn lending_requests(&self, block: &AppliedBlock) -> impl Iterator<Item = LendingRequest> {
+        let as_of = block.snapshot.as_of;
+        self.lending.lost_pools().map(move |pool| LendingRequest { pool, as_of })
+    }
+
+    /// The lending pools of which everything is known.
+    pub fn lending(&self) -> LendingTable {
+        self.lending.table()
+    }
+
     /// What of a block can wait until its snapshot is published.
     pub fn settle(&mut self) {
         self.book.settle();
@@ -243,12 +290,29 @@ impl World {
         let mut text = String::new();
         self.book.account(&mut text);
         self.concentrated.account(&mut text);
+        self.lending.account(&mut text);
         keccak256(text)
     }
 
     /// The block of the last snapshot.
     pub fn last(&self) -> Option<AsOf> {
         self.last
+    }
+
+    /// What the contracts of lending pools say in a block. One of their logs that does not decode says that they are other
+    /// contracts than was thought.
+    fn lending_logs(&mut self, block: &BlockEvent) -> Vec<(Address, LendingLog)> {
+        let mut said = Vec::new();
+        for log in block.logs.iter().filter(|log| self.lending.follows(&log.address)) {
+            match aave::log(log) {
+                Ok(told) => said.extend(told.map(|told| (log.address, told))),
+                Err(_) => {
+                    self.malformed += 1;
+                    said.push((log.address, LendingLog::Reshaped));
+                }
+            }
+        }
+        said
     }
 
     /// The world in figures.
@@ -262,6 +326,8 @@ impl World {
             book: self.book.counts(),
             concentrated_pools: self.concentrated.table().len() as u64,
             concentrated: self.concentrated.counts(),
+            lending_pools: (self.lending.len() - self.lending.lost_pools().count()) as u64,
+            lending: self.lending.counts(),
         }
     }
 
@@ -279,6 +345,10 @@ impl World {
         let applied = self.book.apply_block(place, updates)?;
         self.malformed += malformed;
         let concentrated = self.concentrated_block(place, &block.logs);
+        if !self.lending.is_idle() {
+            let said = self.lending_logs(block);
+            self.lending.apply_block(place, header.timestamp, said);
+        }
         self.blocks += 1;
         let as_of = AsOf { seq, number, hash };
         self.seen = Some(as_of);
@@ -295,6 +365,7 @@ impl World {
                 gas_limit: header.gas_limit,
             },
             pools: self.book.table().clone(),
+            lending: self.lending.table(),
             changes: self.book.take_changes(),
             concentrated: self.concentrated.table().clone(),
             concentrated_changes: self.concentrated.take_changes(),

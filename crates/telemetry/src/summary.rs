@@ -175,6 +175,7 @@ impl Summary {
             | BusEvent::MarketLoaded(_)
             | BusEvent::FeedResolved(_)
             | BusEvent::ConcentratedLoaded(_)
+            | BusEvent::LendingLoaded(_)
             | BusEvent::PriceUpdate(_)
             | BusEvent::LiquidityChange(_)
             | BusEvent::HealthCheck(_)

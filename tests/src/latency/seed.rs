@@ -146,6 +146,7 @@ impl Searcher {
             parent: None,
             head,
             pools: self.pools.clone(),
+            lending: Default::default(),
             changes: Changes::All,
             concentrated: Default::default(),
             concentrated_changes: Changes::All,

@@ -183,6 +183,7 @@ fn view(number: u64, pools: &PoolTable, touched: Touched) -> anyhow::Result<Whol
         parent: None,
         head,
         pools: pools.clone(),
+        lending: Default::default(),
         changes: Changes::All,
         concentrated: Default::default(),
         concentrated_changes: Changes::All,

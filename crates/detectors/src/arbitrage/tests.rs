@@ -59,6 +59,7 @@ fn view(
         parent: None,
         head,
         pools: pools.clone(),
+        lending: Default::default(),
         changes: Changes::All,
         concentrated: Default::default(),
         concentrated_changes: Changes::All,

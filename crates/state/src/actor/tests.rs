@@ -30,6 +30,7 @@ impl Bench {
             timeline,
             loader: None,
             resynchroniser: None,
+            lending_loader: None,
             quarantine: Quarantine::default(),
             backlog: Arc::new(Recorded(record.to_vec())),
             images: None,

@@ -2,7 +2,9 @@
 
 use alloy_primitives::{Address, B256, BlockHash, b256};
 use headwater_bus::{Stage, Stamps};
-use headwater_events::{BlockEvent, Opportunity, Origin, Outcome, Refusal, ReorgEvent, SourceGap, Verdict};
+use headwater_events::{
+    BlockEvent, LiquidationPlan, Opportunity, Origin, Outcome, Plan, Refusal, ReorgEvent, SourceGap, Verdict,
+};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -111,6 +113,20 @@ pub(super) struct OpportunityView<'a> {
     net_profit_wei: Option<String>,
     detector: Option<&'a str>,
     index: Option<u32>,
+    #[serde(flatten)]
+    liquidation: Option<LiquidationView<'a>>,
+}
+
+/// What only a liquidation has.
+#[derive(Debug, Serialize)]
+struct LiquidationView<'a> {
+    protocol: &'a str,
+    borrower: Address,
+    collateral: Address,
+    debt: Address,
+    repay: String,
+    seize: String,
+    health_factor: String,
 }
 
 impl<'a> OpportunityView<'a> {
@@ -128,6 +144,24 @@ impl<'a> OpportunityView<'a> {
             net_profit_wei: found.net_profit_wei.map(|wei| wei.to_string()),
             detector: derived.map(|(origin, _)| origin.as_ref()),
             index: derived.map(|(_, index)| *index),
+            liquidation: match &found.plan {
+                Plan::Liquidate(plan) => Some(LiquidationView::new(plan)),
+                Plan::Swaps(_) | Plan::Inform => None,
+            },
+        }
+    }
+}
+
+impl<'a> LiquidationView<'a> {
+    fn new(plan: &'a LiquidationPlan) -> Self {
+        Self {
+            protocol: &plan.protocol,
+            borrower: plan.borrower,
+            collateral: plan.collateral,
+            debt: plan.debt,
+            repay: plan.repay.to_string(),
+            seize: plan.seize.to_string(),
+            health_factor: plan.health_factor.to_string(),
         }
     }
 }
@@ -193,6 +227,7 @@ pub(crate) fn reason(refusal: &Refusal) -> &'static str {
         Refusal::JournalStalled => "journal_stalled",
         Refusal::TooMany => "too_many",
         Refusal::Ending => "ending",
+        Refusal::NotExecutable => "not_executable",
     }
 }
 

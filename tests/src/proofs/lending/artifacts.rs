@@ -58,7 +58,7 @@ const REMAPPINGS: &[&str] = &[
     "solidity-utils/=@bgd-labs/solidity-utils/src/",
 ];
 
-pub(super) fn contracts(artifacts: &Artifacts, release: Release) -> anyhow::Result<Contracts> {
+pub(in crate::proofs) fn contracts(artifacts: &Artifacts, release: Release) -> anyhow::Result<Contracts> {
     let mut contracts = Contracts::default();
     let own = if release == Release::V3_0 { CORE } else { &[] };
     for (file, name) in own.iter().chain(TOYS) {

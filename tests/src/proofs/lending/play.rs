@@ -14,24 +14,24 @@ const STABLE: u64 = 1;
 
 /// What one turn left behind.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
-    pub(super) logs: Vec<Log>,
+pub(in crate::proofs) struct Turn {
+    pub(in crate::proofs) logs: Vec<Log>,
     /// Price sources and what they say now.
-    pub(super) prices: Vec<(Address, U256)>,
-    pub(super) done: u64,
-    pub(super) reverted: u64,
+    pub(in crate::proofs) prices: Vec<(Address, U256)>,
+    pub(in crate::proofs) done: u64,
+    pub(in crate::proofs) reverted: u64,
 }
 
 /// Who plays, and how it goes on.
-pub(super) struct Play {
-    pub(super) random: ChaCha8Rng,
-    pub(super) users: Vec<Address>,
-    pub(super) whale: Address,
-    pub(super) liquidator: Address,
+pub(in crate::proofs) struct Play {
+    pub(in crate::proofs) random: ChaCha8Rng,
+    pub(in crate::proofs) users: Vec<Address>,
+    pub(in crate::proofs) whale: Address,
+    pub(in crate::proofs) liquidator: Address,
 }
 
 impl Play {
-    pub(super) fn new(seed: u64, users: usize) -> Self {
+    pub(in crate::proofs) fn new(seed: u64, users: usize) -> Self {
         let named = |name: String| Address::from_word(keccak256(name));
         Self {
             random: ChaCha8Rng::seed_from_u64(seed),
@@ -42,13 +42,13 @@ impl Play {
     }
 
     /// Everybody whose account is compared.
-    pub(super) fn accounts(&self, world: &World) -> Vec<Address> {
+    pub(in crate::proofs) fn accounts(&self, world: &World) -> Vec<Address> {
         let others = [self.whale, self.liquidator, world.treasury];
         self.users.iter().copied().chain(others).collect()
     }
 
     /// Tokens for all, something to borrow from, and a first position for everyone.
-    pub(super) fn open(&mut self, world: &mut World) -> anyhow::Result<Turn> {
+    pub(in crate::proofs) fn open(&mut self, world: &mut World) -> anyhow::Result<Turn> {
         let mut turn = Turn::default();
         let plenty = U256::from(10).pow(U256::from(30));
         let rich = [self.whale, self.liquidator];
@@ -66,7 +66,7 @@ impl Play {
     }
 
     /// One block.
-    pub(super) fn turn(&mut self, world: &mut World) -> anyhow::Result<Turn> {
+    pub(in crate::proofs) fn turn(&mut self, world: &mut World) -> anyhow::Result<Turn> {
         let mut turn = Turn::default();
         // Now and then nothing happens for weeks, so that interest alone decides.
         let quiet = self.random.random_range(0..10) == 0;

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use alloy_primitives::BlockHash;
-use headwater_abi::logs::TOPICS;
+use headwater_abi::logs::FOLLOWED;
 use headwater_events::{BlockEvent, Grade, Header};
 use headwater_node::{Node, NodeError, Notification, Subscription};
 use serde_json::json;
@@ -33,7 +33,7 @@ pub(super) struct PushedLogs {
 impl PushedLogs {
     /// Asks for the logs that are decoded.
     pub(super) async fn subscribe(node: &Node, quiet: Duration) -> Result<Self, NodeError> {
-        let subscription = node.subscribe("logs", json!({ "topics": [TOPICS] })).await?;
+        let subscription = node.subscribe("logs", json!({ "topics": [FOLLOWED] })).await?;
         Ok(Self { subscription, gathered: Gathered::default(), head: None, dropped: 0, quiet })
     }
 

@@ -1,0 +1,446 @@
+//! Everything that a lending pool is, as of one block, and who has something in it.
+
+mod actor;
+mod chain;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::{Address, BlockHash, Bytes, U256};
+use headwater_abi::aave::{self, ReserveData};
+use headwater_abi::{calls, chainlink};
+use headwater_events::{
+    LendingAccount, LendingCategory, LendingContracts, LendingHolding, LendingLoaded, LendingPrice,
+    LendingReserve, Sequencer,
+};
+use headwater_market::{LendingCheck, LendingPool, Revision};
+
+pub use self::actor::{LendingLoader, LendingLoaderObserved};
+pub use self::chain::{BlockPlace, LendingChain};
+use super::bulk::PAGE;
+use super::question::{Answer, Question};
+use crate::error::LoadError;
+
+/// Blocks below the last one that are searched again: they may have been others.
+const OVERLAP: u64 = 64;
+
+/// Who has something in which token of a pool, as its logs say; a load goes on from the one before.
+#[derive(Clone, Debug)]
+pub struct LendingScan {
+    lending: LendingPool,
+    /// By token.
+    holders: BTreeMap<Address, BTreeSet<Address>>,
+    /// The first block that was not searched.
+    next: u64,
+    /// Blocks that are asked for at once.
+    range: u64,
+}
+
+impl LendingScan {
+    /// Nothing was searched yet.
+    pub fn new(lending: LendingPool) -> Self {
+        let (next, range) = (lending.from_block, lending.log_range.get());
+        Self { lending, holders: BTreeMap::new(), next, range }
+    }
+
+    /// Searches the logs up to a canonical block, but of so many ranges of blocks at most; says whether that is all. What was
+    /// searched stays searched, whatever happens.
+    ///
+    /// # Errors
+    ///
+    /// As [`LendingScan::load`].
+    pub async fn search(
+        &mut self,
+        chain: &impl LendingChain,
+        block: BlockHash,
+        ranges: u32,
+    ) -> Result<bool, LoadError> {
+        let BlockPlace { number, .. } = chain.place(block).await?;
+        let asked = self.ask(chain, block);
+        let revision = asked.revision(self.lending.pool).await?;
+        let reserves = asked.reserves(self.lending.pool, revision).await?;
+        self.search_tokens(chain, &reserves, number, ranges).await
+    }
+
+    /// Loads the pool as of a canonical block, and compares every account with what the contract says of it.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Unproven`] where the pool runs a revision that is not claimed, [`LoadError::BlockGone`] where the node no
+    /// longer answers for the block, [`LoadError::NoPool`] and [`LoadError::Differs`] where the contracts are others than
+    /// they should be; else what the node failed with.
+    pub async fn load(
+        &mut self,
+        chain: &impl LendingChain,
+        block: BlockHash,
+    ) -> Result<LendingLoaded, LoadError> {
+        let BlockPlace { number, timestamp } = chain.place(block).await?;
+        let asked = self.ask(chain, block);
+        let mut loaded = asked.pool(self.lending.pool, number).await?;
+        self.search_tokens(chain, &loaded.reserves, number, u32::MAX).await?;
+        loaded.accounts = asked.accounts(&loaded, &self.holders).await?;
+        asked.compare(&loaded, timestamp).await?;
+        chain.ensure_canonical(block, number).await?;
+        Ok(loaded)
+    }
+
+    fn ask<'a, C: LendingChain>(&self, chain: &'a C, block: BlockHash) -> Asked<'a, C> {
+        Asked { chain, block, name: self.lending.name.clone() }
+    }
+
+    /// Tokens that were not known before are searched from the beginning.
+    async fn search_tokens(
+        &mut self,
+        chain: &impl LendingChain,
+        reserves: &[LendingReserve],
+        until: u64,
+        mut ranges: u32,
+    ) -> Result<bool, LoadError> {
+        let tokens: BTreeSet<Address> = reserves.iter().flat_map(tokens_of).collect();
+        if !tokens.iter().eq(self.holders.keys()) {
+            self.holders = tokens.iter().map(|token| (*token, BTreeSet::new())).collect();
+            self.next = self.lending.from_block;
+        }
+        let tokens: Vec<Address> = tokens.into_iter().collect();
+        let mut from = self.next.saturating_sub(OVERLAP).max(self.lending.from_block);
+        while from <= until && ranges > 0 {
+            let to = from.saturating_add(self.range - 1).min(until);
+            match chain.holders(&tokens, from, to).await {
+                Ok(found) => {
+                    for (token, account) in found {
+                        self.holders.entry(token).or_default().insert(account);
+                    }
+                    (from, self.next) = (to + 1, to + 1);
+                    ranges -= 1;
+                }
+                // Too many blocks or too many logs; the node's words for it are its own.
+                Err(LoadError::Node(error)) if self.range > 1 && error.rpc().is_some() => self.range /= 2,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(from > until)
+    }
+}
+
+fn tokens_of(reserve: &LendingReserve) -> impl Iterator<Item = Address> + use<> {
+    [reserve.a_token, reserve.variable_debt].into_iter().chain(reserve.stable_debt)
+}
+
+/// A pool that is asked as of a block.
+struct Asked<'a, C> {
+    chain: &'a C,
+    block: BlockHash,
+    /// As people call it.
+    name: String,
+}
+
+impl<C: LendingChain> Asked<'_, C> {
+    /// Everything but the accounts.
+    async fn pool(&self, pool: Address, number: u64) -> Result<LendingLoaded, LoadError> {
+        let revision = self.revision(pool).await?;
+        let provider = self.one(pool, aave::addresses_provider(), calls::decode_address).await?;
+        let contracts = LendingContracts {
+            provider,
+            configurator: self.one(provider, aave::pool_configurator(), calls::decode_address).await?,
+            oracle: self.one(provider, aave::price_oracle(), calls::decode_address).await?,
+        };
+        let sentinel = self.one(provider, aave::price_oracle_sentinel(), calls::decode_address).await?;
+        let reserves = self.reserves(pool, revision).await?;
+        let categories = self.categories(pool, revision).await?;
+        let assets = reserves.iter().map(|reserve| reserve.asset);
+        let sources = categories.iter().filter_map(|category| category.price_source).chain(assets).collect();
+        Ok(LendingLoaded {
+            pool,
+            number,
+            hash: self.block,
+            revision: revision.pool_revision(),
+            contracts,
+            sequencer: self.sequencer(sentinel, revision).await?,
+            reserves,
+            categories,
+            prices: self.prices(contracts.oracle, sources).await?,
+            accounts: Vec::new(),
+        })
+    }
+
+    async fn revision(&self, pool: Address) -> Result<Revision, LoadError> {
+        let revision = self.one(pool, aave::pool_revision(), calls::decode_uint256).await?;
+        let revision = u64::try_from(revision).unwrap_or(u64::MAX);
+        Revision::from_pool_revision(revision)
+            .map_err(|error| LoadError::Unproven { pool: self.name.clone(), error })
+    }
+
+    async fn reserves(&self, pool: Address, revision: Revision) -> Result<Vec<LendingReserve>, LoadError> {
+        let assets = self.one(pool, aave::reserves_list(), aave::decode_addresses).await?;
+        let about = |asset: &Address| Question { to: pool, data: aave::reserve_data(*asset) };
+        let told = self.many(assets.iter().map(about).collect(), aave::decode_reserve_data).await?;
+        let debt =
+            |data: &ReserveData| Question { to: data.variable_debt, data: aave::scaled_total_supply() };
+        let debts = self.many(told.iter().map(debt).collect(), calls::decode_uint256).await?;
+        let graces = match revision {
+            Revision::V3_0 => vec![U256::ZERO; assets.len()],
+            Revision::V3_6 => {
+                let grace = |asset: &Address| Question { to: pool, data: aave::grace_period(*asset) };
+                self.many(assets.iter().map(grace).collect(), calls::decode_uint256).await?
+            }
+        };
+        let rows = assets.iter().zip(told).zip(debts.into_iter().zip(graces));
+        let reserves = rows.map(|((asset, data), (scaled_variable_debt, grace))| LendingReserve {
+            id: data.id,
+            asset: *asset,
+            a_token: data.a_token,
+            variable_debt: data.variable_debt,
+            stable_debt: data.stable_debt.filter(|_| revision == Revision::V3_0),
+            configuration: data.configuration,
+            liquidity_index: data.liquidity_index,
+            variable_borrow_index: data.variable_borrow_index,
+            liquidity_rate: data.liquidity_rate,
+            variable_borrow_rate: data.variable_borrow_rate,
+            last_update: data.last_update,
+            scaled_variable_debt,
+            grace_period_until: u64::try_from(grace).unwrap_or(u64::MAX),
+        });
+        Ok(reserves.collect())
+    }
+
+    /// Those that are not empty: a threshold of zero says that a category was never made.
+    async fn categories(&self, pool: Address, revision: Revision) -> Result<Vec<LendingCategory>, LoadError> {
+        let ids: Vec<u8> = (1..=u8::MAX).collect();
+        let ask = |data: fn(u8) -> Bytes| ids.iter().map(move |id| Question { to: pool, data: data(*id) });
+        let told = self.many(ask(aave::e_mode_category).collect(), aave::decode_e_mode_category).await?;
+        let bitmaps = match revision {
+            Revision::V3_0 => vec![U256::ZERO; 2 * ids.len()],
+            Revision::V3_6 => {
+                let both = ask(aave::e_mode_collateral).chain(ask(aave::e_mode_ltv_zero));
+                self.many(both.collect(), calls::decode_uint256).await?
+            }
+        };
+        let (collateral, ltv_zero) = bitmaps.split_at(ids.len());
+        let rows = ids.iter().zip(told).zip(collateral.iter().zip(ltv_zero));
+        let categories = rows.map(|((id, data), (collateral, ltv_zero))| LendingCategory {
+            id: *id,
+            ltv: data.ltv,
+            liquidation_threshold: data.liquidation_threshold,
+            liquidation_bonus: data.liquidation_bonus,
+            price_source: data.price_source,
+            collateral_bitmap: collateral.to(),
+            ltv_zero_bitmap: ltv_zero.to(),
+        });
+        let is_empty = |category: &LendingCategory| {
+            category.liquidation_threshold == 0
+                && category.price_source.is_none()
+                && category.collateral_bitmap == 0
+                && category.ltv_zero_bitmap == 0
+        };
+        Ok(categories.filter(|category| !is_empty(category)).collect())
+    }
+
+    /// What the oracle says, and whose answers that is. Only where the oracle asks a Chainlink proxy, and that says just
+    /// the same, do the answers of its aggregator tell how the price goes on; an adapter computes something else of them.
+    async fn prices(
+        &self,
+        oracle: Address,
+        sources: BTreeSet<Address>,
+    ) -> Result<Vec<LendingPrice>, LoadError> {
+        let ask = |data: fn(Address) -> Bytes| {
+            sources.iter().map(move |source| Question { to: oracle, data: data(*source) })
+        };
+        let prices = self.many(ask(aave::asset_price).collect(), calls::decode_uint256).await?;
+        let askers = self.many(ask(aave::source_of_asset).collect(), calls::decode_address).await?;
+        let about = |asker: &Address| {
+            [chainlink::aggregator(), chainlink::latest_round_data()]
+                .map(|data| Question { to: *asker, data })
+        };
+        let answers = self.ask(askers.iter().flat_map(about).collect()).await?;
+        let feeds = answers.as_chunks().0.iter().map(|[aggregator, round]| {
+            let answer = round.read(chainlink::decode_latest_round_data).ok()?.answer;
+            Some((feed(aggregator)?, U256::try_from(answer).ok()?))
+        });
+        let rows = sources.iter().zip(prices).zip(askers.iter().zip(feeds));
+        let prices = rows.map(|((source, price), (proxy, feed))| {
+            let feed = feed.filter(|(_, answer)| *answer == price).map(|(feed, _)| feed);
+            LendingPrice { source: *source, price, proxy: *proxy, feed }
+        });
+        Ok(prices.collect())
+    }
+
+    /// `PriceOracleSentinel._isUpAndGracePeriodPassed` counts from the last update in 3.0, from the change in 3.6.
+    async fn sequencer(&self, sentinel: Address, revision: Revision) -> Result<Option<Sequencer>, LoadError> {
+        if sentinel.is_zero() {
+            return Ok(None);
+        }
+        let oracle = self.one(sentinel, aave::sequencer_oracle(), calls::decode_address).await?;
+        let grace = self.one(sentinel, aave::sentinel_grace_period(), calls::decode_uint256).await?;
+        let round = self.one(oracle, chainlink::latest_round_data(), chainlink::decode_latest_round_data);
+        let round = round.await?;
+        let since = match revision {
+            Revision::V3_0 => round.updated_at,
+            Revision::V3_6 => round.started_at,
+        };
+        let about = vec![Question { to: oracle, data: chainlink::aggregator() }];
+        Ok(Some(Sequencer {
+            feed: self.ask(about).await?.first().and_then(feed),
+            is_down: !round.answer.is_zero(),
+            since: u64::try_from(since).unwrap_or(u64::MAX),
+            grace_period: u64::try_from(grace).unwrap_or(u64::MAX),
+        }))
+    }
+
+    async fn accounts(
+        &self,
+        loaded: &LendingLoaded,
+        holders: &BTreeMap<Address, BTreeSet<Address>>,
+    ) -> Result<Vec<LendingAccount>, LoadError> {
+        let everybody: BTreeSet<Address> = holders.values().flatten().copied().collect();
+        let everybody: Vec<Address> = everybody.into_iter().collect();
+        let pool = loaded.pool;
+        let about = |account: &Address| {
+            [aave::user_configuration(*account), aave::user_e_mode(*account)]
+                .map(|data| Question { to: pool, data })
+        };
+        let told = self.many(everybody.iter().flat_map(about).collect(), calls::decode_uint256).await?;
+        let mut accounts: BTreeMap<Address, Account> = BTreeMap::new();
+        for (account, [configuration, e_mode]) in everybody.iter().zip(told.as_chunks().0) {
+            let e_mode = u8::try_from(*e_mode).map_err(|_| self.no_pool("a category beyond 255"))?;
+            let uses = *configuration;
+            accounts.insert(*account, Account { uses, e_mode, holdings: BTreeMap::new() });
+        }
+        for reserve in &loaded.reserves {
+            self.balances(reserve, holders, &mut accounts).await?;
+        }
+        let accounts = accounts.into_iter().map(|(account, held)| LendingAccount {
+            account,
+            e_mode: held.e_mode,
+            holdings: held.holdings.into_values().collect(),
+        });
+        Ok(accounts.filter(|account| account.e_mode != 0 || !account.holdings.is_empty()).collect())
+    }
+
+    /// What everybody has in one reserve.
+    async fn balances(
+        &self,
+        reserve: &LendingReserve,
+        holders: &BTreeMap<Address, BTreeSet<Address>>,
+        accounts: &mut BTreeMap<Address, Account>,
+    ) -> Result<(), LoadError> {
+        let of = |token: Address| holders.get(&token).into_iter().flatten().copied();
+        let ask = |token: Address, data: fn(Address) -> Bytes| {
+            of(token).map(move |account| Question { to: token, data: data(account) }).collect()
+        };
+        let supplies = self.many(ask(reserve.a_token, aave::scaled_balance), calls::decode_uint256).await?;
+        for (account, scaled) in of(reserve.a_token).zip(supplies) {
+            holding(accounts, account, reserve.id, |held| held.scaled_supply = scaled);
+        }
+        let debts =
+            self.many(ask(reserve.variable_debt, aave::scaled_balance), calls::decode_uint256).await?;
+        for (account, scaled) in of(reserve.variable_debt).zip(debts) {
+            holding(accounts, account, reserve.id, |held| held.scaled_debt = scaled);
+        }
+        let Some(stable) = reserve.stable_debt else { return Ok(()) };
+        let principals = self.many(ask(stable, aave::principal_balance), calls::decode_uint256).await?;
+        let rates = self.many(ask(stable, aave::stable_rate), calls::decode_uint256).await?;
+        let updates = self.many(ask(stable, aave::stable_last_update), calls::decode_uint256).await?;
+        for (account, ((principal, rate), updated)) in
+            of(stable).zip(principals.into_iter().zip(rates).zip(updates))
+        {
+            if principal.is_zero() {
+                continue;
+            }
+            holding(accounts, account, reserve.id, |held| {
+                held.stable_principal = principal;
+                held.stable_rate = rate;
+                held.stable_last_update = u64::try_from(updated).unwrap_or(u64::MAX);
+            });
+        }
+        Ok(())
+    }
+
+    /// Holds every account to what the contract says of it.
+    async fn compare(&self, loaded: &LendingLoaded, timestamp: u64) -> Result<(), LoadError> {
+        let unproven = |error| LoadError::Unproven { pool: self.name.clone(), error };
+        let check = LendingCheck::of(loaded).map_err(unproven)?;
+        let about =
+            |held: &LendingAccount| Question { to: loaded.pool, data: aave::user_account_data(held.account) };
+        let questions = loaded.accounts.iter().map(about).collect();
+        let said = self.many(questions, aave::decode_user_account_data).await?;
+        for (held, said) in loaded.accounts.iter().zip(said) {
+            let found = check.account_data(held.account, timestamp).map_err(|error| error.to_string());
+            if found.as_ref() != Ok(&said) {
+                let (pool, account) = (self.name.clone(), held.account);
+                let found = found.map_or_else(|error| error, |numbers| format!("{numbers:?}"));
+                return Err(LoadError::Differs { pool, account, said: format!("{said:?}"), found });
+            }
+        }
+        Ok(())
+    }
+
+    async fn one<T, E: std::fmt::Display>(
+        &self,
+        to: Address,
+        data: Bytes,
+        decode: impl Fn(&[u8]) -> Result<T, E>,
+    ) -> Result<T, LoadError> {
+        let mut answers = self.many(vec![Question { to, data }], decode).await?;
+        answers.pop().ok_or_else(|| self.no_pool("no answer"))
+    }
+
+    async fn many<T, E: std::fmt::Display>(
+        &self,
+        questions: Vec<Question>,
+        decode: impl Fn(&[u8]) -> Result<T, E>,
+    ) -> Result<Vec<T>, LoadError> {
+        let answers = self.ask(questions).await?;
+        answers.iter().map(|answer| answer.read(&decode).map_err(|reason| self.no_pool(&reason))).collect()
+    }
+
+    async fn ask(&self, questions: Vec<Question>) -> Result<Vec<Answer>, LoadError> {
+        let mut answers = Vec::with_capacity(questions.len());
+        for page in questions.chunks(PAGE) {
+            answers.extend(self.chain.ask(self.block, page).await?);
+        }
+        Ok(answers)
+    }
+
+    fn no_pool(&self, reason: &str) -> LoadError {
+        LoadError::NoPool { pool: self.name.clone(), reason: reason.to_owned() }
+    }
+}
+
+/// What was learnt of an account so far.
+struct Account {
+    /// The pool's bitmap: bit `2n + 1` says that reserve `n` is collateral (`UserConfiguration.sol`).
+    uses: U256,
+    e_mode: u8,
+    holdings: BTreeMap<u16, LendingHolding>,
+}
+
+/// Changes what an account has in a reserve; what is nothing at all is not kept.
+fn holding(
+    accounts: &mut BTreeMap<Address, Account>,
+    account: Address,
+    reserve: u16,
+    change: impl FnOnce(&mut LendingHolding),
+) {
+    let Some(held) = accounts.get_mut(&account) else { return };
+    let nothing = LendingHolding {
+        reserve,
+        scaled_supply: U256::ZERO,
+        scaled_debt: U256::ZERO,
+        stable_principal: U256::ZERO,
+        stable_rate: U256::ZERO,
+        stable_last_update: 0,
+        collateral: held.uses.bit(2 * usize::from(reserve) + 1),
+    };
+    let mut changed = held.holdings.get(&reserve).copied().unwrap_or(nothing);
+    change(&mut changed);
+    if changed != (LendingHolding { collateral: false, ..nothing }) {
+        held.holdings.insert(reserve, changed);
+    }
+}
+
+/// The aggregator that a proxy names.
+fn feed(aggregator: &Answer) -> Option<Address> {
+    aggregator.read(calls::decode_address).ok().filter(|feed| !feed.is_zero())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! Every borrower of an Aave pool who may be liquidated is found in the blocks in which he may be and in no other, and each
+//! prediction is what the pool's own bytecode does.
+
+mod bot;
+mod chain;
+mod judge;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::Address;
+use anyhow::{Context, ensure};
+use headwater_events::Opportunity;
+use headwater_reference::aave::contracts::Oracle;
+use headwater_reference::aave::{Contracts, Release, World};
+use rand::RngExt;
+
+use self::bot::Bot;
+use self::chain::Chain;
+use crate::devnet::{self, Artifacts};
+use crate::proof::{Proof, ProofArgs, Report};
+use crate::proofs::lending::artifacts;
+use crate::proofs::lending::play::Play;
+
+/// The detector of liquidations against the contracts.
+pub const LIQUIDATIONS: Proof = Proof {
+    name: "liquidations",
+    about: "200 Aave borrowers on V3.0 and V3.6 bytecode: all that may be liquidated and no other; repay, seize and sale to the wei",
+    full_duration: "3 min",
+    run,
+};
+
+/// How much is played.
+struct Size {
+    users: usize,
+    /// Blocks of a world that are judged.
+    blocks: u64,
+    /// As long as something did not happen often enough, another world follows; so many at most.
+    most_worlds: u64,
+    /// Positions that became liquidatable and were found, per release.
+    floor: u64,
+    /// Each category, per release.
+    category_floor: u64,
+}
+
+const FULL: Size = Size { users: 200, blocks: 300, most_worlds: 20, floor: 50, category_floor: 5 };
+const QUICK: Size = Size { users: 50, blocks: 60, most_worlds: 60, floor: 15, category_floor: 1 };
+
+/// What happened often enough has been seen. Of findings, but for those that say otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Seen {
+    /// Nothing but time has gone by since the block before.
+    InterestAlone,
+    PriceMoved,
+    EMode,
+    HalfClosed,
+    WhollyClosed,
+    CollateralCapped,
+    StableDebt,
+    SameAsset,
+    /// The whole debt would leave dust, and a part of it is named.
+    DustAvoided,
+    /// Not found, because nothing can be taken: a reserve is paused.
+    Paused,
+    /// The same: a grace period runs.
+    Grace,
+    /// The same: the oracle's sentinel.
+    Sentinel,
+    SoldInOnePool,
+    SoldInTwoPools,
+    Unsold,
+    Profitable,
+    /// A block that was undone, and whose findings went with it.
+    TakenBack,
+    /// The pool was lost and loaded again.
+    Reloaded,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    worlds: u64,
+    blocks: u64,
+    accounts: u64,
+    /// Positions that were not liquidatable in the block before, and are found.
+    became: u64,
+    findings: u64,
+    refused: u64,
+    looked_at: u64,
+    borrowers: u64,
+    logs: u64,
+    seen: BTreeMap<Seen, u64>,
+}
+
+fn run(args: &ProofArgs) -> anyhow::Result<Report> {
+    let size = if args.quick { QUICK } else { FULL };
+    let mut report = Report { seed: args.seed, ..Report::default() };
+    if !devnet::available("the proof liquidations")? {
+        report.skipped = 1;
+        return Ok(report);
+    }
+    let packages = Artifacts::install()?;
+    for release in [Release::V3_0, Release::V3_6] {
+        let contracts = artifacts::contracts(&packages, release)?;
+        let mut tally = Tally::default();
+        while tally.worlds == 0 || (tally.verdict(release, &size).is_err() && tally.worlds < size.most_worlds)
+        {
+            let seed = args.seed.wrapping_mul(1_000_003).wrapping_add(tally.worlds);
+            run_world(release, &contracts, seed, &size, &mut tally)
+                .with_context(|| format!("{release:?}, world of seed {seed}"))?;
+            tally.worlds += 1;
+        }
+        tally.verdict(release, &size).with_context(|| tally.lines(release, &size).join("\n"))?;
+        report.checked += tally.became;
+        report.floor += size.floor;
+        report.lines.extend(tally.lines(release, &size));
+    }
+    Ok(report)
+}
+
+fn run_world(
+    release: Release,
+    contracts: &Contracts,
+    seed: u64,
+    size: &Size,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    let mut world = World::deploy(release, contracts)?;
+    let mut play = Play::new(seed, size.users);
+    let opened = play.open(&mut world)?;
+    let accounts = play.accounts(&world);
+    let mut chain = Chain::open(&mut world, &opened, seed)?;
+    let mut bot = Bot::start(&mut world, &chain)?;
+    let mut before = judge::below(&mut world, &accounts)?;
+    for block in 0..size.blocks {
+        if play.random.random_range(0..12) == 0 {
+            fork(&mut world, &mut play, &mut chain, &mut bot, tally)?;
+        }
+        let reloads = play.random.random_range(0..40) == 0;
+        let turn = play.turn(&mut world)?;
+        let event = match reloads {
+            true => {
+                let said = reshape(&mut world)?;
+                chain.block(&mut world, &turn, &said)?
+            }
+            false => chain.block(&mut world, &turn, &[])?,
+        };
+        tally.logs += event.logs.len() as u64;
+        let is_quiet = turn.logs.is_empty() && turn.prices.is_empty();
+        let found = bot.block(&event, &mut play.random).with_context(|| format!("block {block}"))?;
+        ensure!(bot.is_following() != reloads, "the pool is lost if and only if it was reshaped");
+        if reloads {
+            ensure!(found.is_empty(), "something is found in a pool that is lost");
+            bot.reload(&mut world, &chain)?;
+            *tally.seen.entry(Seen::Reloaded).or_default() += 1;
+            tally.blocks += 1;
+            before = judge::below(&mut world, &accounts)?;
+            continue;
+        }
+        tally.looked_at += bot.looked_at();
+        tally.borrowers += bot.borrowers() as u64;
+        let below = judge::block(&mut world, &play, &chain, &accounts, &found, tally)
+            .with_context(|| format!("block {block}"))?;
+        count_new(&below, &before, &found, is_quiet, tally);
+        before = below;
+        tally.blocks += 1;
+    }
+    let loaded = bot.load(&mut world, &chain)?;
+    bot.ensure_same(&loaded)
+}
+
+/// Those who have become liquidatable and are found.
+fn count_new(
+    below: &BTreeSet<Address>,
+    before: &BTreeSet<Address>,
+    found: &[Opportunity],
+    is_quiet: bool,
+    tally: &mut Tally,
+) {
+    let found: BTreeSet<Address> = found.iter().filter_map(judge::borrower).collect();
+    let new = below.difference(before).filter(|account| found.contains(*account)).count() as u64;
+    tally.became += new;
+    let why = if is_quiet { Seen::InterestAlone } else { Seen::PriceMoved };
+    *tally.seen.entry(why).or_default() += new;
+}
+
+/// Blocks that are undone again: what is found in them is not judged, what is found behind them is.
+fn fork(
+    world: &mut World,
+    play: &mut Play,
+    chain: &mut Chain,
+    bot: &mut Bot,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    let (snapshot, height) = (world.evm.snapshot(), chain.height());
+    for _ in 0..play.random.random_range(1..=4) {
+        let turn = play.turn(world)?;
+        let block = chain.block(world, &turn, &[])?;
+        bot.block(&block, &mut play.random)?;
+        *tally.seen.entry(Seen::TakenBack).or_default() += 1;
+    }
+    world.evm.revert(&snapshot)?;
+    let reorg = chain.undo_to(height)?;
+    bot.reorganise(&reorg)
+}
+
+/// Something only the node can tell the consequences of; here there are none.
+fn reshape(world: &mut World) -> anyhow::Result<Vec<alloy_primitives::Log>> {
+    let site = world.reserves[0];
+    let call = Oracle::setAssetSourcesCall { assets: vec![site.asset], sources: vec![site.aggregator] };
+    let (admin, oracle) = (world.admin, world.oracle);
+    Ok(world.act(admin, oracle, &call).map_err(anyhow::Error::new)?.logs)
+}
+
+impl Tally {
+    fn see(&mut self, what: Seen) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    fn verdict(&self, release: Release, size: &Size) -> anyhow::Result<()> {
+        let floor = size.floor;
+        ensure!(self.became >= floor, "{release:?}: only {} positions, below {floor}", self.became);
+        for what in wanted(release) {
+            let times = self.seen.get(&what).copied().unwrap_or(0);
+            let floor = size.category_floor;
+            ensure!(times >= floor, "{release:?}: {what:?} only {times} times, below the floor of {floor}");
+        }
+        Ok(())
+    }
+
+    fn lines(&self, release: Release, size: &Size) -> Vec<String> {
+        let Self { worlds, blocks, accounts, became, findings, refused, looked_at, borrowers, logs, seen } =
+            self;
+        let seen: Vec<_> = seen.iter().map(|(what, times)| format!("{what:?} {times}")).collect();
+        vec![
+            format!("{release:?}: {worlds} worlds of {} borrowers, {blocks} blocks, {logs} logs", size.users),
+            format!(
+                "  {accounts} accounts compared by getUserAccountData: each below one is found, and no other"
+            ),
+            format!(
+                "  {became} positions became liquidatable; {findings} findings equal to the executed liquidationCall, \
+                 {refused} refused by the contract and not found"
+            ),
+            format!(
+                "  looked at {looked_at} of {borrowers} accounts; after the last block everything loaded again"
+            ),
+            format!("  {}", seen.join(", ")),
+        ]
+    }
+}
+
+/// What has to have been seen, by release.
+fn wanted(release: Release) -> impl Iterator<Item = Seen> {
+    let both = [
+        Seen::InterestAlone,
+        Seen::PriceMoved,
+        Seen::EMode,
+        Seen::HalfClosed,
+        Seen::WhollyClosed,
+        Seen::CollateralCapped,
+        Seen::Paused,
+        Seen::SoldInOnePool,
+        Seen::SoldInTwoPools,
+        Seen::Unsold,
+        Seen::Profitable,
+        Seen::TakenBack,
+        Seen::Reloaded,
+    ];
+    let own = match release {
+        Release::V3_0 => [Seen::StableDebt, Seen::Sentinel],
+        Release::V3_6 => [Seen::DustAvoided, Seen::Grace],
+    };
+    both.into_iter().chain(own)
+}

@@ -1,0 +1,228 @@
+//! Headwater's part: the state's world, fed with blocks, and the detector that looks at it.
+
+use std::sync::Arc;
+
+use alloy_primitives::{Address, U256, U512};
+use anyhow::{Context, ensure};
+use headwater_detectors::{Detector, LiquidationConfig, Liquidations};
+use headwater_events::{
+    BlockEvent, BusEvent, DecodedBlock, Envelope, LendingLoaded, MarketLoaded, Opportunity, PoolLoaded,
+    PoolProof, Price, Protocol, ReorgEvent, RunId,
+};
+use headwater_market::{
+    FactoryConfig, LendingConfig, LendingPool, LendingProtocol, MarketConfig, MarketSnapshot, Preset,
+    PriceSnapshot, ResolvedMarket, TokenPrice, Touched, WholeView,
+};
+use headwater_reference::aave::World as Contracts;
+use headwater_state::{LendingScan, World};
+use rand::{Rng, RngExt};
+
+use super::chain::{Chain, load};
+
+const FACTORY: Address = Address::repeat_byte(0xfa);
+
+/// State and detectors.
+pub(super) struct Bot {
+    market: ResolvedMarket,
+    world: World,
+    /// Of everything that may be liquidated.
+    detector: Liquidations,
+    /// The same, and it sees some blocks only.
+    skipping: Liquidations,
+    scan: LendingScan,
+    seq: u64,
+    last: Option<Arc<MarketSnapshot>>,
+}
+
+fn all() -> LiquidationConfig {
+    LiquidationConfig { profit_after_gas: false, ..LiquidationConfig::default() }
+}
+
+impl Bot {
+    /// Loads pools and positions as of the chain's last block.
+    pub(super) fn start(contracts: &mut Contracts, chain: &Chain) -> anyhow::Result<Self> {
+        let market = market(contracts)?;
+        let lending = market.lending.first().cloned().context("no lending pool")?;
+        let mut bot = Self {
+            world: World::new(&market),
+            market,
+            detector: Liquidations::new(all()),
+            skipping: Liquidations::new(all()),
+            scan: LendingScan::new(LendingPool { from_block: 0, ..lending }),
+            seq: 0,
+            last: None,
+        };
+        let (number, hash) = (chain.head().number, chain.head().hash);
+        for pool in chain.pools() {
+            bot.apply(BusEvent::PoolLoaded(PoolLoaded {
+                pool: pool.address,
+                factory: FACTORY,
+                protocol: Protocol::UniswapV2,
+                token0: pool.token0,
+                token1: pool.token1,
+                fee_ppm: pool.fee_ppm,
+                reserves: Some((pool.reserve0, pool.reserve1)),
+                block_number: number,
+                block_hash: hash,
+                proof: PoolProof::FactoryAnswer,
+            }))?;
+        }
+        bot.apply(BusEvent::MarketLoaded(MarketLoaded { number, hash, chain_id: 1, pools: 0 }))?;
+        bot.reload(contracts, chain)?;
+        Ok(bot)
+    }
+
+    /// What is found in a block; in every manner in which the detector may have come to it.
+    pub(super) fn block(
+        &mut self,
+        block: &BlockEvent,
+        random: &mut impl Rng,
+    ) -> anyhow::Result<Vec<Opportunity>> {
+        if random.random_range(0..10) == 0 {
+            // As after a restart.
+            self.world = World::of_image(&self.market, self.world.image())?;
+        }
+        let snapshot =
+            self.apply(BusEvent::NewBlock(block.clone()))?.context("a block without a snapshot")?;
+        let view = self.view(&snapshot)?;
+        let found = self.detector.evaluate(&view);
+        if random.random_range(0..4) == 0 {
+            ensure!(
+                self.skipping.evaluate(&view) == found,
+                "a detector that skips blocks finds something else"
+            );
+        }
+        if random.random_range(0..10) == 0 {
+            ensure!(Liquidations::new(all()).evaluate(&view) == found, "a new detector finds something else");
+            let worth_it = Liquidations::new(LiquidationConfig::default()).evaluate(&view);
+            let wanted =
+                found.iter().filter(|found| found.net_profit_wei.is_some_and(|net| net.is_positive()));
+            ensure!(worth_it.iter().eq(wanted), "what is worth it is not what gains");
+        }
+        self.last = Some(snapshot);
+        Ok(found)
+    }
+
+    pub(super) fn reorganise(&mut self, reorg: &ReorgEvent) -> anyhow::Result<()> {
+        self.apply(BusEvent::Reorg(reorg.clone())).map(drop)
+    }
+
+    /// Loads the lending pool as of the chain's last block.
+    pub(super) fn reload(&mut self, contracts: &mut Contracts, chain: &Chain) -> anyhow::Result<()> {
+        let loaded = self.load(contracts, chain)?;
+        self.apply(BusEvent::LendingLoaded(Box::new(loaded))).map(drop)
+    }
+
+    /// What the loader learns.
+    pub(super) fn load(&mut self, contracts: &mut Contracts, chain: &Chain) -> anyhow::Result<LendingLoaded> {
+        Ok(load(contracts, chain, &mut self.scan)??)
+    }
+
+    /// Whether what was followed is what a load as of the last block gives.
+    pub(super) fn ensure_same(&self, loaded: &LendingLoaded) -> anyhow::Result<()> {
+        let mut fresh = World::new(&self.market);
+        let event = |seq, event| Envelope { run_id: RunId(1), seq, received_at: 0, derived: None, event };
+        let (number, hash) = (loaded.number, loaded.hash);
+        let begin = MarketLoaded { number, hash, chain_id: 1, pools: 0 };
+        fresh.apply(&event(1, BusEvent::MarketLoaded(begin)))?;
+        fresh.apply(&event(2, BusEvent::LendingLoaded(Box::new(loaded.clone()))))?;
+        let pools = |world: &World| {
+            let table = world.lending();
+            table.iter().map(|lending| (lending.pool, (*lending.market).clone())).collect::<Vec<_>>()
+        };
+        let (mut followed, loaded) = (pools(&self.world), pools(&fresh));
+        // Whether the sentinel allows anything is asked block by block.
+        for (_, market) in &mut followed {
+            market.set_liquidation_allowed(true);
+        }
+        ensure!(followed == loaded, "a second load differs from what was followed");
+        Ok(())
+    }
+
+    pub(super) fn is_following(&self) -> bool {
+        !self.world.lending().is_empty()
+    }
+
+    pub(super) fn looked_at(&self) -> u64 {
+        self.detector.looked_at()
+    }
+
+    pub(super) fn borrowers(&self) -> usize {
+        let table = self.world.lending();
+        table.iter().map(|lending| lending.market.accounts().count()).sum()
+    }
+
+    fn apply(&mut self, event: BusEvent) -> anyhow::Result<Option<Arc<MarketSnapshot>>> {
+        self.seq += 1;
+        let envelope = Envelope { run_id: RunId(1), seq: self.seq, received_at: 0, derived: None, event };
+        Ok(self.world.apply(&envelope)?.map(|applied| applied.snapshot))
+    }
+
+    fn view(&self, market: &Arc<MarketSnapshot>) -> anyhow::Result<WholeView> {
+        let as_of = market.as_of;
+        let quote = self.market.wrapped_native;
+        let mut prices =
+            PriceSnapshot { as_of, quote, prices: Default::default(), sources: Default::default() };
+        for lending in market.lending.iter() {
+            for (token, price) in wei_prices(&lending.market, quote) {
+                let known = TokenPrice { price, source: Address::ZERO, changed_at: as_of.number };
+                let place = prices.prices.place(token);
+                prices.prices.set(place, Some(known));
+            }
+        }
+        let decoded = DecodedBlock {
+            as_of,
+            actions: Vec::new(),
+            unknown_logs: 0,
+            unknown_calls: 0,
+            malformed: 0,
+            set_aside: false,
+        };
+        Ok(WholeView::new(Arc::clone(market), Arc::new(prices), Arc::new(decoded), Touched::All)?)
+    }
+}
+
+/// Of this asset, by its place, no price in wei is known.
+pub(super) const UNPRICED: usize = 4;
+
+/// By the pool's own prices.
+fn wei_prices(market: &headwater_lending::Market, quote: Address) -> Vec<(Address, Price)> {
+    let price = |token| market.price(token).ok();
+    let Some(native) = market.reserve_of(quote).and_then(|_| price(quote)) else { return Vec::new() };
+    let assets = market.reserves().filter(|reserve| usize::from(reserve.id.0) != UNPRICED);
+    let told = assets.filter_map(|reserve| {
+        let mantissa = mantissa(price(reserve.asset)?, native, reserve.decimals);
+        Some((reserve.asset, Price { quote, mantissa }))
+    });
+    told.collect()
+}
+
+/// Wei for one smallest unit, times 10^36.
+pub(super) fn mantissa(price: U256, native: U256, decimals: u8) -> U256 {
+    let ten = |digits: u8| U512::from(10u8).pow(U512::from(digits));
+    let wide = U512::from(price) * ten(36) * ten(18) / ten(decimals) / U512::from(native);
+    wide.to()
+}
+
+fn market(contracts: &Contracts) -> anyhow::Result<ResolvedMarket> {
+    let config = MarketConfig {
+        preset: Some(Preset::None),
+        wrapped_native: Some(contracts.reserves[0].asset.to_string()),
+        factories: vec![FactoryConfig {
+            protocol: Protocol::UniswapV2,
+            name: None,
+            address: FACTORY.to_string(),
+            init_code_hash: None,
+            fee_ppm: 3_000,
+        }],
+        lending: vec![LendingConfig {
+            protocol: LendingProtocol::AaveV3,
+            pool: contracts.pool.to_string(),
+            name: None,
+            from_block: 0,
+            log_range: std::num::NonZeroU64::new(7).context("not zero")?,
+        }],
+        ..MarketConfig::default()
+    };
+    Ok(ResolvedMarket::resolve(&config, 1)?)
+}

@@ -1,10 +1,10 @@
 use std::fmt;
 
-use alloy_primitives::{Address, BlockNumber, I256, U256};
+use alloy_primitives::{Address, BlockNumber, I256, TxHash, U256};
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::{of_origin, of_vec};
-use crate::{AsOf, Origin};
+use crate::{AsOf, Origin, PendingTxEvent};
 
 /// What a detector found, with everything that is needed to act on it and nothing of when it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,9 +35,20 @@ pub struct Opportunity {
 }
 
 impl Opportunity {
+    /// The pending transaction that acting on it comes right behind; `None` for what stands by itself.
+    pub fn follows(&self) -> Option<TxHash> {
+        if let Plan::Behind(behind) = &self.plan { Some(behind.pending.transaction.hash) } else { None }
+    }
+
     pub(crate) fn on_heap(&self) -> usize {
         let kind = if let Kind::Custom(name) = &self.kind { name.capacity() } else { 0 };
-        let plan = if let Plan::Swaps(steps) = &self.plan { of_vec(steps) } else { 0 };
+        let plan = match &self.plan {
+            Plan::Swaps(steps) => of_vec(steps),
+            Plan::Behind(behind) => {
+                size_of::<Behind>() + of_vec(&behind.swaps) + behind.pending.transaction.on_heap()
+            }
+            Plan::Inform => 0,
+        };
         of_vec(&self.path) + of_vec(&self.tokens) + kind + plan
     }
 }
@@ -73,6 +84,49 @@ pub enum Plan {
     Swaps(Vec<SwapStep>),
     /// For information only: the executor refuses it.
     Inform,
+    /// Swaps right behind a pending transaction.
+    Behind(Box<Behind>),
+}
+
+/// Swaps that follow a pending transaction of somebody else's.
+///
+/// The order is part of the type: there is one list of swaps, it stands behind the transaction, and there is no place in front
+/// of it. So nothing that is made of this can be put before a user's trade.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    pending: PendingTxEvent,
+    swaps: Vec<SwapStep>,
+}
+
+/// A part of what is to be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg<'a> {
+    /// The transaction as its sender signed it.
+    Theirs(&'a PendingTxEvent),
+    /// The swaps, each output the next input.
+    Ours(&'a [SwapStep]),
+}
+
+impl Behind {
+    /// `swaps` right behind `pending`.
+    pub fn new(pending: PendingTxEvent, swaps: Vec<SwapStep>) -> Self {
+        Self { pending, swaps }
+    }
+
+    /// The transaction that is followed.
+    pub fn pending(&self) -> &PendingTxEvent {
+        &self.pending
+    }
+
+    /// The swaps, each output the next input.
+    pub fn swaps(&self) -> &[SwapStep] {
+        &self.swaps
+    }
+
+    /// What is executed, in the order in which it is.
+    pub fn in_order(&self) -> [Leg<'_>; 2] {
+        [Leg::Theirs(&self.pending), Leg::Ours(&self.swaps)]
+    }
 }
 
 /// One swap through a constant-product pool.
@@ -126,7 +180,9 @@ pub struct Outcome {
 impl Outcome {
     pub(crate) fn on_heap(&self) -> usize {
         let reason = match &self.verdict {
-            Verdict::Refused(Refusal::Reverted(words) | Refusal::SimulationFailed(words)) => words.capacity(),
+            Verdict::Refused(
+                Refusal::Reverted(words) | Refusal::SimulationFailed(words) | Refusal::NotWhole(words),
+            ) => words.capacity(),
             _ => 0,
         };
         of_origin(&self.opportunity.detector) + reason
@@ -172,6 +228,10 @@ pub enum Refusal {
     TooMany,
     /// A part of the system was given up: the process is about to end.
     Ending,
+    /// The transaction that it follows is no longer pending: mined, replaced, or not seen for too long.
+    TransactionGone,
+    /// The transaction that it follows and the plan could not be executed one after the other, with the reason.
+    NotWhole(String),
 }
 
 /// What a simulation said.
@@ -181,4 +241,28 @@ pub struct Simulated {
     pub profit: U256,
     /// Gas used, where the simulation tells.
     pub gas_used: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{B256, Bytes};
+
+    use super::*;
+    use crate::Transaction;
+
+    #[test]
+    fn the_transaction_comes_before_what_follows_it() {
+        let transaction = Transaction {
+            hash: B256::repeat_byte(7),
+            from: Address::ZERO,
+            to: None,
+            value: U256::ZERO,
+            input: Bytes::new(),
+            nonce: 0,
+            gas_limit: 0,
+        };
+        let pending = PendingTxEvent { transaction, max_fee_per_gas: 1, max_priority_fee_per_gas: None };
+        let behind = Behind::new(pending.clone(), Vec::new());
+        assert_eq!(behind.in_order(), [Leg::Theirs(&pending), Leg::Ours(&[])]);
+    }
 }

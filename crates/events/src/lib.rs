@@ -29,7 +29,8 @@ pub use chain::{
 };
 pub use envelope::{AsOf, BusEvent, Envelope, Origin, RunId, Snapshot};
 pub use finding::{
-    Kind, Opportunity, OpportunityId, OpportunitySet, Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
+    Behind, Kind, Leg, Opportunity, OpportunityId, OpportunitySet, Outcome, Plan, Refusal, Simulated,
+    SwapStep, Verdict,
 };
 pub use learnt::{
     FeedRequest, FeedResolved, FeedRound, FeedVerdict, MarketLoaded, MarketResynced, PoolLoaded, PoolProof,

@@ -6,6 +6,7 @@ mod config;
 mod feeds;
 mod fees;
 mod pages;
+mod pending;
 mod pools;
 mod preset;
 mod prices;
@@ -26,6 +27,7 @@ pub use feeds::{
 };
 pub use fees::next_base_fee;
 pub use pages::Pages;
+pub use pending::{Arrival, PendingPool, PoolCounts, PoolLimits};
 pub use pools::{PoolId, PoolMeta, PoolTable, Reserves};
 pub use preset::{DEVNET_CHAIN_ID, MAINNET_CHAIN_ID, Preset, PresetTables};
 pub use prices::{

@@ -2,12 +2,16 @@
 
 mod actor;
 mod arbitrage;
+mod backrun;
 mod config;
 mod detector;
 mod error;
 
 pub use actor::{DetectorActor, Observed, Pace, Wiring};
 pub use arbitrage::Arbitrage;
+pub use backrun::{
+    BackrunActor, BackrunMessage, BackrunObserved, BackrunWiring, Backruns, MempoolConfig, Standing,
+};
 pub use config::{ArbitrageConfig, Config, MaxHops};
 pub use detector::Detector;
 pub use error::{ConfigError, EvaluationError};

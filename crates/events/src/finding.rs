@@ -155,6 +155,15 @@ pub struct OpportunitySet {
     pub items: Vec<Opportunity>,
 }
 
+/// What was found behind one pending transaction. It says nothing of the block itself: that is in the detectors' own sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackrunSet {
+    /// The findings; their block is the one that transaction and plan would follow.
+    pub set: OpportunitySet,
+    /// How many findings and outcomes were derived from the block before, so that each has an index of its own.
+    pub first: u32,
+}
+
 /// Names an opportunity within a run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OpportunityId {

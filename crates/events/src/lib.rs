@@ -29,8 +29,8 @@ pub use chain::{
 };
 pub use envelope::{AsOf, BusEvent, Envelope, Origin, RunId, Snapshot};
 pub use finding::{
-    Behind, Kind, Leg, Opportunity, OpportunityId, OpportunitySet, Outcome, Plan, Refusal, Simulated,
-    SwapStep, Verdict,
+    BackrunSet, Behind, Kind, Leg, Opportunity, OpportunityId, OpportunitySet, Outcome, Plan, Refusal,
+    Simulated, SwapStep, Verdict,
 };
 pub use learnt::{
     FeedRequest, FeedResolved, FeedRound, FeedVerdict, MarketLoaded, MarketResynced, PoolLoaded, PoolProof,

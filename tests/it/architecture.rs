@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("journal", &["events", "bus"]),
     ("actor", &["bus"]),
     ("node", &[]),
-    ("simulation", &["events", "node", "market"]),
+    ("simulation", &["events", "node", "market", "amm", "abi"]),
     ("ingest", &["events", "actor", "bus", "journal", "node", "abi"]),
     ("decoder", &["events", "actor", "bus", "abi"]),
     ("oracle", &["events", "actor", "bus", "abi", "market", "node"]),

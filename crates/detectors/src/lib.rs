@@ -2,6 +2,7 @@
 
 mod actor;
 mod arbitrage;
+mod backrun;
 mod config;
 mod detector;
 mod error;
@@ -9,6 +10,9 @@ mod liquidation;
 
 pub use actor::{DetectorActor, Observed, Pace, Wiring};
 pub use arbitrage::Arbitrage;
+pub use backrun::{
+    BackrunActor, BackrunMessage, BackrunObserved, BackrunWiring, Backruns, MempoolConfig, Standing,
+};
 pub use config::{ArbitrageConfig, Config, LiquidationConfig, MaxHops};
 pub use detector::Detector;
 pub use error::{ConfigError, EvaluationError};

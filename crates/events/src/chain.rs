@@ -116,11 +116,16 @@ pub struct Log {
     pub log_index: u32,
 }
 
-/// A transaction seen before it was mined.
+/// A transaction seen before it was mined. It is not journaled: what a mempool shows is no property of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingTxEvent {
     /// The transaction.
     pub transaction: Transaction,
+    /// The most wei that it pays per gas, base fee included (EIP-1559); its gas price where it has but one. A block with a
+    /// greater base fee cannot hold it.
+    pub max_fee_per_gas: u128,
+    /// The most wei of that for whoever makes the block (EIP-1559); absent for a transaction of before.
+    pub max_priority_fee_per_gas: Option<u128>,
 }
 
 /// Blocks that were canonical and no longer are. The blocks that replace them follow as `NewBlock`. One that was assumed and

@@ -1,10 +1,10 @@
 use std::fmt;
 
-use alloy_primitives::{Address, BlockNumber, I256, U256};
+use alloy_primitives::{Address, BlockNumber, I256, TxHash, U256};
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::{of_origin, of_vec};
-use crate::{AsOf, Origin};
+use crate::{AsOf, Origin, PendingTxEvent};
 
 /// What a detector found, with everything that is needed to act on it and nothing of when it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,12 +35,20 @@ pub struct Opportunity {
 }
 
 impl Opportunity {
+    /// The pending transaction that acting on it comes right behind; `None` for what stands by itself.
+    pub fn follows(&self) -> Option<TxHash> {
+        if let Plan::Behind(behind) = &self.plan { Some(behind.pending.transaction.hash) } else { None }
+    }
+
     pub(crate) fn on_heap(&self) -> usize {
         let kind = if let Kind::Custom(name) = &self.kind { name.capacity() } else { 0 };
         let plan = match &self.plan {
             Plan::Swaps(steps) => of_vec(steps),
             Plan::Liquidate(plan) => {
                 size_of::<LiquidationPlan>() + plan.protocol.capacity() + of_vec(&plan.sale)
+            }
+            Plan::Behind(behind) => {
+                size_of::<Behind>() + of_vec(&behind.swaps) + behind.pending.transaction.on_heap()
             }
             Plan::Inform => 0,
         };
@@ -81,6 +89,8 @@ pub enum Plan {
     Inform,
     /// A liquidation, and the sale of what was seized. Boxed, because few findings are.
     Liquidate(Box<LiquidationPlan>),
+    /// Swaps right behind a pending transaction.
+    Behind(Box<Behind>),
 }
 
 /// Repaying somebody's debt for his collateral, which is sold for what was repaid.
@@ -106,6 +116,47 @@ pub struct LiquidationPlan {
     pub health_factor: U256,
     /// How the collateral is sold for the debt; none where both are the same, or where no pool leads from one to the other.
     pub sale: Vec<SwapStep>,
+}
+
+/// Swaps that follow a pending transaction of somebody else's.
+///
+/// The order is part of the type: there is one list of swaps, it stands behind the transaction, and there is no place in front
+/// of it. So nothing that is made of this can be put before a user's trade.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    pending: PendingTxEvent,
+    swaps: Vec<SwapStep>,
+}
+
+/// A part of what is to be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg<'a> {
+    /// The transaction as its sender signed it.
+    Theirs(&'a PendingTxEvent),
+    /// The swaps, each output the next input.
+    Ours(&'a [SwapStep]),
+}
+
+impl Behind {
+    /// `swaps` right behind `pending`.
+    pub fn new(pending: PendingTxEvent, swaps: Vec<SwapStep>) -> Self {
+        Self { pending, swaps }
+    }
+
+    /// The transaction that is followed.
+    pub fn pending(&self) -> &PendingTxEvent {
+        &self.pending
+    }
+
+    /// The swaps, each output the next input.
+    pub fn swaps(&self) -> &[SwapStep] {
+        &self.swaps
+    }
+
+    /// What is executed, in the order in which it is.
+    pub fn in_order(&self) -> [Leg<'_>; 2] {
+        [Leg::Theirs(&self.pending), Leg::Ours(&self.swaps)]
+    }
 }
 
 /// One swap through a constant-product pool.
@@ -134,6 +185,15 @@ pub struct OpportunitySet {
     pub items: Vec<Opportunity>,
 }
 
+/// What was found behind one pending transaction. It says nothing of the block itself: that is in the detectors' own sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackrunSet {
+    /// The findings; their block is the one that transaction and plan would follow.
+    pub set: OpportunitySet,
+    /// How many findings and outcomes were derived from the block before, so that each has an index of its own.
+    pub first: u32,
+}
+
 /// Names an opportunity within a run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OpportunityId {
@@ -159,7 +219,9 @@ pub struct Outcome {
 impl Outcome {
     pub(crate) fn on_heap(&self) -> usize {
         let reason = match &self.verdict {
-            Verdict::Refused(Refusal::Reverted(words) | Refusal::SimulationFailed(words)) => words.capacity(),
+            Verdict::Refused(
+                Refusal::Reverted(words) | Refusal::SimulationFailed(words) | Refusal::NotWhole(words),
+            ) => words.capacity(),
             _ => 0,
         };
         of_origin(&self.opportunity.detector) + reason
@@ -207,6 +269,10 @@ pub enum Refusal {
     Ending,
     /// The executor does not carry out plans of this sort yet.
     NotExecutable,
+    /// The transaction that it follows is no longer pending: mined, replaced, or not seen for too long.
+    TransactionGone,
+    /// The transaction that it follows and the plan could not be executed one after the other, with the reason.
+    NotWhole(String),
 }
 
 /// What a simulation said.
@@ -216,4 +282,28 @@ pub struct Simulated {
     pub profit: U256,
     /// Gas used, where the simulation tells.
     pub gas_used: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{B256, Bytes};
+
+    use super::*;
+    use crate::Transaction;
+
+    #[test]
+    fn the_transaction_comes_before_what_follows_it() {
+        let transaction = Transaction {
+            hash: B256::repeat_byte(7),
+            from: Address::ZERO,
+            to: None,
+            value: U256::ZERO,
+            input: Bytes::new(),
+            nonce: 0,
+            gas_limit: 0,
+        };
+        let pending = PendingTxEvent { transaction, max_fee_per_gas: 1, max_priority_fee_per_gas: None };
+        let behind = Behind::new(pending.clone(), Vec::new());
+        assert_eq!(behind.in_order(), [Leg::Theirs(&pending), Leg::Ours(&[])]);
+    }
 }

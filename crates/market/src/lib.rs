@@ -8,6 +8,7 @@ mod feeds;
 mod fees;
 mod lending;
 mod pages;
+mod pending;
 mod pools;
 mod preset;
 mod prices;
@@ -37,6 +38,7 @@ pub use headwater_amm::{PoolEvent as ConcentratedEvent, PoolPrice as Concentrate
 pub use headwater_lending::{LendingError, Revision};
 pub use lending::{LendingBook, LendingCheck, LendingCounts, LendingMarket, LendingTable};
 pub use pages::Pages;
+pub use pending::{Arrival, PendingPool, PoolCounts, PoolLimits};
 pub use pools::{PoolId, PoolMeta, PoolTable, Reserves};
 pub use preset::{DEVNET_CHAIN_ID, MAINNET_CHAIN_ID, Preset, PresetTables};
 pub use prices::{

@@ -15,6 +15,12 @@ pub enum SimulationError {
     /// The node has no state of that block, or no longer counts it as canonical.
     #[error("the node has no state of the block: {0}")]
     BlockUnknown(String),
+    /// The pending transaction that the plan follows, and the plan, cannot be executed one after the other, with the reason.
+    #[error("the transaction and what follows it cannot be executed together: {0}")]
+    NotWhole(String),
+    /// The execution went beyond what it may take.
+    #[error("beyond its limits: {0}")]
+    TooMuch(&'static str),
     /// There is no state at all, as in a replay.
     #[error("there is no state to simulate on")]
     Unavailable,
@@ -53,7 +59,15 @@ const PANIC: [u8; 4] = [0x4e, 0x48, 0x7b, 0x71];
 
 /// The reason in revert data, in words; `None` where there is none to decode.
 fn revert_reason(data: &str) -> Option<String> {
-    let data = alloy_primitives::hex::decode(data).ok()?;
+    reason_in(&alloy_primitives::hex::decode(data).ok()?)
+}
+
+/// What a contract said when it reverted.
+pub(crate) fn reverted(data: &[u8]) -> String {
+    reason_in(data).unwrap_or_else(|| "without a reason".to_owned())
+}
+
+fn reason_in(data: &[u8]) -> Option<String> {
     let (selector, arguments) = data.split_first_chunk::<4>()?;
     match *selector {
         ERROR => {

@@ -1,12 +1,21 @@
 #![doc = include_str!("../README.md")]
 
 mod assembler;
+mod behind;
+mod effects;
 mod error;
 mod flash_swap;
+mod native;
 mod node_simulator;
+mod node_state;
+mod pinned;
 mod simulator;
 
+pub use behind::simulate_behind;
+pub use effects::{Effect, Effects, Means, NoEffect};
 pub use error::SimulationError;
 pub use flash_swap::flash_swap;
 pub use node_simulator::NodeSimulator;
+pub use node_state::NodeState;
+pub use pinned::{AccountState, BlockFigures, Ended, Limits, PinnedState, Sender, StateReader};
 pub use simulator::{Simulator, Unavailable};

@@ -1,17 +1,28 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use headwater_events::{AsOf, Opportunity, Plan, Simulated};
+use headwater_events::{AsOf, Behind, Opportunity, Plan, Simulated};
 use headwater_node::{NodeError, Redial};
 use serde_json::json;
+use tokio::sync::Mutex;
 
-use crate::{SimulationError, Simulator, flash_swap};
+use crate::pinned::{Limits, PinnedState};
+use crate::{NodeState, SimulationError, Simulator, flash_swap, simulate_behind};
 
 /// Simulates on the state of a node.
 #[derive(Clone, Debug)]
 pub struct NodeSimulator {
     node: Redial,
     timeout: Duration,
+    behind: Option<Executing>,
+}
+
+/// What a finding behind a pending transaction is executed with: a node's `eth_call` knows but one transaction.
+#[derive(Clone, Debug)]
+struct Executing {
+    limits: Limits,
+    state: Arc<Mutex<Option<PinnedState>>>,
 }
 
 /// What every transaction costs before its first instruction (yellow paper, appendix G, `Gtransaction`).
@@ -20,7 +31,27 @@ const TRANSACTION_GAS: u64 = 21_000;
 impl NodeSimulator {
     /// Gives a request up after `timeout`.
     pub fn new(node: Redial, timeout: Duration) -> Self {
-        Self { node, timeout }
+        Self { node, timeout, behind: None }
+    }
+
+    /// Executes findings behind pending transactions as well.
+    pub fn with_pending(self, limits: Limits) -> Self {
+        Self { behind: Some(Executing { limits, state: Arc::default() }), ..self }
+    }
+
+    async fn behind(&self, as_of: AsOf, behind: &Behind) -> Result<Simulated, SimulationError> {
+        let Some(Executing { limits, state }) = &self.behind else {
+            return Err(SimulationError::NotWhole("pending transactions are not executed".to_owned()));
+        };
+        let reader = NodeState::new(self.node.clone(), self.timeout);
+        let mut pinned = state.lock().await;
+        if pinned.as_ref().is_none_or(|state| state.as_of().hash != as_of.hash) {
+            *pinned = Some(PinnedState::behind(&reader, as_of, *limits).await?);
+        }
+        match pinned.as_mut() {
+            Some(state) => simulate_behind(&reader, state, behind, fresh_address(&as_of)).await,
+            None => Err(SimulationError::Unavailable),
+        }
     }
 }
 
@@ -28,8 +59,10 @@ impl Simulator for NodeSimulator {
     const HAS_STATE: bool = true;
 
     async fn simulate(&self, opportunity: &Opportunity) -> Result<Simulated, SimulationError> {
-        let Plan::Swaps(steps) = &opportunity.plan else {
-            return Err(SimulationError::Unsupported("the plan says nothing to execute"));
+        let steps = match &opportunity.plan {
+            Plan::Swaps(steps) => steps,
+            Plan::Behind(behind) => return self.behind(opportunity.as_of, behind).await,
+            Plan::Inform => return Err(SimulationError::Unsupported("the plan says nothing to execute")),
         };
         let caller = fresh_address(&opportunity.as_of);
         let code = flash_swap(caller, steps)?;
@@ -51,7 +84,8 @@ fn fresh_address(as_of: &AsOf) -> Address {
     Address::from_word(seed)
 }
 
-fn answer(bytes: &[u8]) -> Result<Simulated, SimulationError> {
+/// What a program of [`flash_swap`] answers.
+pub(crate) fn answer(bytes: &[u8]) -> Result<Simulated, SimulationError> {
     let [profit, gas] = bytes.as_chunks::<32>().0 else {
         let reason = format!("{} bytes in place of two words", bytes.len());
         return Err(NodeError::Decode { reason }.into());

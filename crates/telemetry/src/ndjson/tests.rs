@@ -2,9 +2,12 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alloy_primitives::{U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use headwater_bus::{BusConfig, EventBus, Stage, Topology, clock};
-use headwater_events::{Opportunity, Refusal, ReorgEvent, RunId, Simulated, SourceGap, Verdict};
+use headwater_events::{
+    Behind, Kind, Opportunity, PendingTxEvent, Plan, Refusal, ReorgEvent, RunId, Simulated, SourceGap,
+    Transaction, Verdict,
+};
 
 use super::*;
 use crate::samples::{block, hash, opportunity, outcome};
@@ -97,6 +100,25 @@ async fn an_opportunity_line_is_golden_and_knows_no_clock() {
     check(BusEvent::OpportunityFound(opportunity(2)), expected("\"-7\"")).await;
     let unpriced = Opportunity { net_profit_wei: None, ..opportunity(2) };
     check(BusEvent::OpportunityFound(unpriced), expected("null")).await;
+}
+
+#[tokio::test]
+async fn a_backrun_names_the_transaction_that_it_follows() {
+    let transaction = Transaction {
+        hash: B256::repeat_byte(0x77),
+        from: Address::ZERO,
+        to: None,
+        value: U256::ZERO,
+        input: Bytes::new(),
+        nonce: 0,
+        gas_limit: 0,
+    };
+    let pending = PendingTxEvent { transaction, max_fee_per_gas: 1, max_priority_fee_per_gas: None };
+    let plan = Plan::Behind(Box::new(Behind::new(pending, Vec::new())));
+    let found =
+        lines(BusEvent::OpportunityFound(Opportunity { kind: Kind::Backrun, plan, ..opportunity(2) })).await;
+    let follows = format!("\"follows\":\"{}\"", hex("77", 32));
+    assert!(found[0].contains("\"kind\":\"backrun\"") && found[0].contains(&follows), "{found:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The objects as they are written: types of their own, so that results stay stable when events grow.
 
-use alloy_primitives::{Address, B256, BlockHash, b256};
+use alloy_primitives::{Address, B256, BlockHash, TxHash, b256};
 use headwater_bus::{Stage, Stamps};
 use headwater_events::{
     BlockEvent, LiquidationPlan, Opportunity, Origin, Outcome, Plan, Refusal, ReorgEvent, SourceGap, Verdict,
@@ -111,6 +111,9 @@ pub(super) struct OpportunityView<'a> {
     profit: String,
     gas: u64,
     net_profit_wei: Option<String>,
+    /// The pending transaction that a backrun comes right behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    follows: Option<TxHash>,
     detector: Option<&'a str>,
     index: Option<u32>,
     #[serde(flatten)]
@@ -142,11 +145,12 @@ impl<'a> OpportunityView<'a> {
             profit: found.profit.to_string(),
             gas: found.gas,
             net_profit_wei: found.net_profit_wei.map(|wei| wei.to_string()),
+            follows: found.follows(),
             detector: derived.map(|(origin, _)| origin.as_ref()),
             index: derived.map(|(_, index)| *index),
             liquidation: match &found.plan {
                 Plan::Liquidate(plan) => Some(LiquidationView::new(plan)),
-                Plan::Swaps(_) | Plan::Inform => None,
+                Plan::Swaps(_) | Plan::Behind(_) | Plan::Inform => None,
             },
         }
     }
@@ -228,12 +232,14 @@ pub(crate) fn reason(refusal: &Refusal) -> &'static str {
         Refusal::TooMany => "too_many",
         Refusal::Ending => "ending",
         Refusal::NotExecutable => "not_executable",
+        Refusal::TransactionGone => "transaction_gone",
+        Refusal::NotWhole(_) => "not_whole",
     }
 }
 
 fn detail(refusal: &Refusal) -> Option<&str> {
     match refusal {
-        Refusal::Reverted(words) | Refusal::SimulationFailed(words) => Some(words),
+        Refusal::Reverted(words) | Refusal::SimulationFailed(words) | Refusal::NotWhole(words) => Some(words),
         _ => None,
     }
 }

@@ -1,4 +1,6 @@
 use std::collections::VecDeque;
+use std::future::ready;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -118,7 +120,16 @@ impl Lane {
         let next = Arc::new(AtomicU64::new(state.ring.next()));
         state.readers.push(Registration { next: Arc::downgrade(&next), edge: Arc::clone(&edge) });
         let (lane, repaired) = (self.clone(), VecDeque::new());
-        Some(Reader { lane, receiver, next, is_behind: false, repaired, batch: FIRST_BATCH, edge })
+        Some(Reader {
+            lane,
+            receiver,
+            next,
+            is_behind: false,
+            repaired,
+            reading: None,
+            batch: FIRST_BATCH,
+            edge,
+        })
     }
 
     /// No more events. Readers get what was published, then the end.
@@ -156,6 +167,26 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Reads events from `from` on.
+    fn read_backlog(&self, from: u64, limit: usize) -> Reading {
+        let Some(backlog) = self.backlog.clone() else { return Box::pin(ready(Err(None))) };
+        Box::pin(async move {
+            match blocking(move || backlog.read(from, limit)).await {
+                Ok(Ok(events)) if events.first().is_some_and(|first| first.seq == from) => Ok(events),
+                Ok(Ok(_)) => Err(None),
+                Ok(Err(BacklogError::Gone { oldest, .. })) => Err(Some(oldest)),
+                Ok(Err(error)) => {
+                    error!(%error, from, "the backlog does not answer");
+                    Err(None)
+                }
+                Err(error) => {
+                    error!(%error, from, "reading the backlog failed");
+                    Err(None)
+                }
+            }
+        })
+    }
 }
 
 /// Reads a lane in order, without holes and without repetition.
@@ -167,10 +198,16 @@ pub(crate) struct Reader {
     /// Whether what comes next does not come by the broadcast.
     is_behind: bool,
     repaired: VecDeque<Arc<Envelope>>,
+    /// What the backlog is being asked for. Whoever is cancelled meanwhile goes on with it: each of many attempts would leave a
+    /// thread behind that reads for nobody.
+    reading: Option<Reading>,
     /// Events that the next repair fetches.
     batch: usize,
     edge: Arc<Edge>,
 }
+
+/// Events from the backlog; an error where it does not have them, with the first that it has if it says so.
+type Reading = Pin<Box<dyn Future<Output = Result<Vec<Arc<Envelope>>, Option<u64>>> + Send>>;
 
 impl Reader {
     /// The next delivery; `None` once the lane is closed and read to its end. Cancel-safe.
@@ -252,11 +289,17 @@ impl Reader {
             self.is_behind = false;
             return None;
         }
-        let from_ring = self.lane.0.lock().ring.read(next, self.batch);
-        let read = match from_ring {
-            Some(events) => Ok(events),
-            None => self.read_backlog(next).await,
+        let read = match &mut self.reading {
+            Some(reading) => reading.await,
+            None => {
+                let from_ring = self.lane.0.lock().ring.read(next, self.batch);
+                match from_ring {
+                    Some(events) => Ok(events),
+                    None => self.reading.insert(self.lane.0.read_backlog(next, self.batch)).await,
+                }
+            }
         };
+        self.reading = None;
         self.is_behind = false;
         match read {
             Ok(events) => self.repaired.extend(events),
@@ -265,25 +308,6 @@ impl Reader {
         self.batch = batch_behind(&self.repaired).unwrap_or(self.batch);
         debug!(reader = %self.edge.to, from = next, events = self.repaired.len(), "a lag is repaired");
         None
-    }
-
-    /// Events from `from` on; an error where the backlog does not have them, with the first that it has if it says so.
-    async fn read_backlog(&self, from: u64) -> Result<Vec<Arc<Envelope>>, Option<u64>> {
-        let (backlog, limit) = (Arc::clone(self.lane.0.backlog.as_ref().ok_or(None)?), self.batch);
-        let read = blocking(move || backlog.read(from, limit)).await;
-        match read {
-            Ok(Ok(events)) if events.first().is_some_and(|first| first.seq == from) => Ok(events),
-            Ok(Ok(_)) => Err(None),
-            Ok(Err(BacklogError::Gone { oldest, .. })) => Err(Some(oldest)),
-            Ok(Err(error)) => {
-                error!(%error, from, "the backlog does not answer");
-                Err(None)
-            }
-            Err(error) => {
-                error!(%error, from, "reading the backlog failed");
-                Err(None)
-            }
-        }
     }
 
     /// Gives up what neither the ring nor the backlog has, and not what either has.
@@ -323,6 +347,21 @@ mod tests {
     use super::*;
     use crate::edge::{Channel, OverflowPolicy, Topology};
 
+    /// Answers when it may, and counts how often it was asked.
+    struct Slow {
+        asked: AtomicU64,
+        may_answer: Mutex<std::sync::mpsc::Receiver<()>>,
+    }
+
+    impl Backlog for Slow {
+        fn read(&self, from: u64, limit: usize) -> Result<Vec<Arc<Envelope>>, BacklogError> {
+            self.asked.fetch_add(1, Ordering::AcqRel);
+            let may_answer = self.may_answer.lock().expect("nobody panics");
+            may_answer.recv().expect("the test lives");
+            Ok((from..).take(limit).map(envelope).collect())
+        }
+    }
+
     fn envelope(seq: u64) -> Arc<Envelope> {
         Arc::new(Envelope { run_id: RunId(0), seq, received_at: 0, derived: None, event: BusEvent::Shutdown })
     }
@@ -347,5 +386,26 @@ mod tests {
             seqs.push(envelope.seq);
         }
         assert_eq!(seqs, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_cancelled_again_and_again_asks_the_backlog_once() {
+        let (may_answer, waiting) = std::sync::mpsc::sync_channel(1);
+        let backlog = Arc::new(Slow { asked: AtomicU64::new(0), may_answer: Mutex::new(waiting) });
+        let weight = envelope(1).event.weight();
+        let lane = Lane::new(1, 16, weight, Some(Arc::clone(&backlog) as Arc<dyn Backlog>));
+        let edge = Topology::new().edge("bus", "a", "events", Channel::Broadcast, 16, OverflowPolicy::Wait);
+        let mut reader = lane.reader(edge).expect("the lane is open");
+        for seq in 1..=40 {
+            let envelope = envelope(seq);
+            let (position, _) = lane.remember(&envelope, u64::MAX).expect("the lane is open");
+            lane.announce(position, &envelope);
+        }
+        for _ in 0..10 {
+            assert!(reader.next().now_or_never().is_none(), "the backlog waits");
+        }
+        may_answer.send(()).expect("it waits");
+        let Some(Delivery::Event(first)) = reader.next().await else { panic!("there are events") };
+        assert_eq!((first.seq, backlog.asked.load(Ordering::Acquire)), (1, 1));
     }
 }

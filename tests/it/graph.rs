@@ -27,6 +27,18 @@ async fn the_readme_shows_the_topology_that_runs() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_configured_lending_pool_is_loaded_and_has_its_detector() -> anyhow::Result<()> {
+    let pool =
+        "[[market.lending]]\nprotocol = 'aave-v3'\npool = '0x87870Bca3F3fD6335C3F4ce8392D69350B4fA4E2'";
+    let config = Config::parse(pool).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+    let edges = commands::topology(config).await?;
+    for (from, to) in [("state", "lending-loader"), ("decoder", "liquidation"), ("liquidation", "executor")] {
+        ensure!(edges.iter().any(|edge| edge.from == from && edge.to == to), "{from} to {to}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_readme_quotes_the_minimal_bot_in_full() {
     assert_eq!(quoted("rust", "//!"), Some(MINIMAL));
@@ -47,9 +59,17 @@ fn the_configuration_in_the_readme_is_the_defaults() -> anyhow::Result<()> {
         config
     };
     assert_eq!(debug(unset(config)), debug(Config::default()));
-    for table in
-        ["market", "ingest", "decoder", "oracle", "state", "detectors.arbitrage", "executor", "journal"]
-    {
+    for table in [
+        "market",
+        "ingest",
+        "decoder",
+        "oracle",
+        "state",
+        "detectors.arbitrage",
+        "detectors.liquidation",
+        "executor",
+        "journal",
+    ] {
         ensure!(shown.contains(&format!("[{table}]")), "[{table}] is not shown");
     }
     Ok(())

@@ -227,7 +227,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        BlockEvent, ConcentratedState, Grade, Header, Kind, LoadedTick, Log, OpportunityId, Plan, PoolProof,
+        BlockEvent, ConcentratedState, Grade, Header, Kind, LendingAccount, LendingContracts, LendingHolding,
+        LendingPrice, LendingReserve, LiquidationPlan, LoadedTick, Log, OpportunityId, Plan, PoolProof,
         Protocol, Refusal, SwapStep, Transaction, Verdict,
     };
 
@@ -275,6 +276,50 @@ mod tests {
         let on_heap = |hops: usize| 20 * (2 * hops + 1) + hops * size_of::<SwapStep>() + 7;
         check(BusEvent::OpportunityFound(finding(0)), 20 + 7);
         check(BusEvent::OpportunityFound(finding(3)), on_heap(3));
+    }
+
+    #[test]
+    fn a_liquidation_weighs_its_plan_and_a_loaded_pool_all_that_it_is() {
+        let Plan::Swaps(sale) = finding(2).plan else { panic!("swaps") };
+        let plan = LiquidationPlan {
+            protocol: word(5),
+            pool: Address::ZERO,
+            borrower: Address::ZERO,
+            collateral: Address::ZERO,
+            debt: Address::ZERO,
+            debt_to_cover: U256::ZERO,
+            repay: U256::ZERO,
+            seize: U256::ZERO,
+            health_factor: U256::ZERO,
+            sale,
+        };
+        let found = Opportunity { plan: Plan::Liquidate(Box::new(plan)), ..finding(0) };
+        let on_heap = size_of::<LiquidationPlan>() + 5 + 2 * size_of::<SwapStep>();
+        check(BusEvent::OpportunityFound(found), 20 + 7 + on_heap);
+
+        let contracts =
+            LendingContracts { provider: Address::ZERO, configurator: Address::ZERO, oracle: Address::ZERO };
+        let account = |holdings| LendingAccount {
+            account: Address::ZERO,
+            e_mode: 0,
+            holdings: Vec::with_capacity(holdings),
+        };
+        let loaded = LendingLoaded {
+            pool: Address::ZERO,
+            number: 1,
+            hash: B256::ZERO,
+            revision: 10,
+            contracts,
+            sequencer: None,
+            reserves: Vec::with_capacity(2),
+            categories: Vec::new(),
+            prices: Vec::with_capacity(3),
+            accounts: vec![account(4), account(1)],
+        };
+        let reserves = 2 * size_of::<LendingReserve>() + 3 * size_of::<LendingPrice>();
+        let accounts = 2 * size_of::<LendingAccount>() + 5 * size_of::<LendingHolding>();
+        let on_heap = size_of::<LendingLoaded>() + reserves + accounts;
+        check(BusEvent::LendingLoaded(Box::new(loaded)), on_heap);
     }
 
     #[test]

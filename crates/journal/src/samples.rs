@@ -5,8 +5,10 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256, keccak256};
 use headwater_events::{
     BlockEvent, BusEvent, ConcentratedLoaded, ConcentratedState, Envelope, FeedResolved, FeedRound,
-    FeedVerdict, Grade, Header, LoadedTick, Log, MarketLoaded, MarketResynced, PoolLoaded, PoolProof,
-    Protocol, Reconnected, ReorgEvent, RunId, SourceGap, TokenJudged, TokenVerdict, Topics, Transaction,
+    FeedVerdict, Grade, Header, LendingAccount, LendingCategory, LendingContracts, LendingHolding,
+    LendingLoaded, LendingPrice, LendingReserve, LoadedTick, Log, MarketLoaded, MarketResynced, PoolLoaded,
+    PoolProof, Protocol, Reconnected, ReorgEvent, RunId, Sequencer, SourceGap, TokenJudged, TokenVerdict,
+    Topics, Transaction,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -259,6 +261,102 @@ fn concentrated() -> impl Strategy<Value = BusEvent> {
     )
 }
 
+prop_compose! {
+    fn reserve()(
+        id in any::<u16>(),
+        [asset, a_token, variable_debt] in any::<[[u8; 20]; 3]>(),
+        stable_debt in any::<Option<[u8; 20]>>(),
+        numbers in any::<[[u64; 4]; 6]>(),
+        (last_update, grace_period_until) in any::<(u64, u64)>(),
+    ) -> LendingReserve {
+        let [configuration, liquidity_index, variable_borrow_index, liquidity_rate, rate, scaled] =
+            numbers.map(U256::from_limbs);
+        LendingReserve {
+            id,
+            asset: asset.into(),
+            a_token: a_token.into(),
+            variable_debt: variable_debt.into(),
+            stable_debt: stable_debt.map(Address::from),
+            configuration,
+            liquidity_index,
+            variable_borrow_index,
+            liquidity_rate,
+            variable_borrow_rate: rate,
+            last_update,
+            scaled_variable_debt: scaled,
+            grace_period_until,
+        }
+    }
+}
+
+prop_compose! {
+    fn lending_account()(
+        account in any::<[u8; 20]>(),
+        e_mode in any::<u8>(),
+        held in vec(any::<(u16, [[u64; 4]; 4], u64, bool)>(), 0..3),
+    ) -> LendingAccount {
+        let holdings = held.into_iter().map(|(reserve, numbers, stable_last_update, collateral)| {
+            let [scaled_supply, scaled_debt, stable_principal, stable_rate] = numbers.map(U256::from_limbs);
+            LendingHolding {
+                reserve,
+                scaled_supply,
+                scaled_debt,
+                stable_principal,
+                stable_rate,
+                stable_last_update,
+                collateral,
+            }
+        });
+        LendingAccount { account: account.into(), e_mode, holdings: holdings.collect() }
+    }
+}
+
+prop_compose! {
+    fn lending()(
+        [pool, provider, configurator, oracle] in any::<[[u8; 20]; 4]>(),
+        (number, hash, revision) in any::<(u64, [u8; 32], u64)>(),
+        sequencer in any::<Option<(Option<[u8; 20]>, bool, u64, u64)>>(),
+        reserves in vec(reserve(), 0..3),
+        categories in vec(any::<(u8, [u16; 3], Option<[u8; 20]>, [u128; 2])>(), 0..3),
+        prices in vec(any::<([u8; 20], [u64; 4], [u8; 20], Option<[u8; 20]>)>(), 0..3),
+        accounts in vec(lending_account(), 0..3),
+    ) -> BusEvent {
+        let category = |(id, [ltv, threshold, bonus], source, [collateral, ltv_zero]): (u8, [u16; 3], Option<[u8; 20]>, [u128; 2])| {
+            LendingCategory {
+                id,
+                ltv,
+                liquidation_threshold: threshold,
+                liquidation_bonus: bonus,
+                price_source: source.map(Address::from),
+                collateral_bitmap: collateral,
+                ltv_zero_bitmap: ltv_zero,
+            }
+        };
+        let price = |(source, price, proxy, feed): ([u8; 20], [u64; 4], [u8; 20], Option<[u8; 20]>)| LendingPrice {
+            source: source.into(),
+            price: U256::from_limbs(price),
+            proxy: proxy.into(),
+            feed: feed.map(Address::from),
+        };
+        let sequencer = sequencer.map(|(feed, is_down, since, grace_period)| {
+            Sequencer { feed: feed.map(Address::from), is_down, since, grace_period }
+        });
+        let (provider, configurator, oracle) = (provider.into(), configurator.into(), oracle.into());
+        BusEvent::LendingLoaded(Box::new(LendingLoaded {
+            pool: pool.into(),
+            number,
+            hash: hash.into(),
+            revision,
+            contracts: LendingContracts { provider, configurator, oracle },
+            sequencer,
+            reserves,
+            categories: categories.into_iter().map(category).collect(),
+            prices: prices.into_iter().map(price).collect(),
+            accounts,
+        }))
+    }
+}
+
 /// Any source event.
 pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
     let gap =
@@ -273,5 +371,17 @@ pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
         let reserves = held.into_iter().map(|(pool, held)| (pool.into(), held)).collect();
         BusEvent::MarketResynced(MarketResynced { number, hash: hash.into(), reserves })
     });
-    prop_oneof![block(), pool(), token(), reorg(), gap, reconnected, loaded, resynced, feed(), concentrated()]
+    prop_oneof![
+        block(),
+        pool(),
+        token(),
+        reorg(),
+        gap,
+        reconnected,
+        loaded,
+        resynced,
+        feed(),
+        concentrated(),
+        lending()
+    ]
 }

@@ -765,6 +765,24 @@ mod tests {
     }
 
     #[test]
+    fn lending_pools_stand_in_the_table_alone_and_once() {
+        let other = "0x2222222222222222222222222222222222222222";
+        let text = format!(
+            "[[lending]]\nprotocol = 'aave-v3'\npool = '{TOKEN}'\n\
+             [[lending]]\nprotocol = 'aave-v3'\npool = '{other}'\nname = 'mine'\nfrom_block = 7\nlog_range = 9"
+        );
+        let market = resolve(1, &text).expect("the table is right");
+        let [first, second] = &market.lending[..] else { panic!("two pools") };
+        assert_eq!((first.name.as_str(), first.from_block, first.log_range.get()), (TOKEN, 0, 10_000));
+        assert_eq!((second.name.as_str(), second.from_block, second.log_range.get()), ("mine", 7, 9));
+        assert_eq!(market.lending_pools(), [first.pool, second.pool]);
+        assert!(resolve(1, "").expect("the preset").lending.is_empty());
+        let twice = "[[lending]]\nprotocol = 'aave-v3'\npool = '0x12'\n".to_owned()
+            + &format!("[[lending]]\nprotocol = 'aave-v3'\npool = '{other}'\n").repeat(2);
+        refused(1, &twice, &["market.lending[0].pool", "market.lending[2].pool"]);
+    }
+
+    #[test]
     fn a_preset_of_another_chain_is_refused_except_on_a_fork() {
         refused(10, "preset = 'mainnet'", &["market.preset"]);
         refused(1, "preset = 'devnet'", &["market.preset"]);
@@ -780,6 +798,9 @@ mod tests {
             "[[factories]]\nprotocol = 'uniswap-v2'\naddress = ''\nfee = 1",
             "[[feeds]]\nproxy = ''\ntoken = ''\nheartbeat = 1",
             "[[feeds]]\nproxy = ''\ntoken = ''\nquote = 'eur'",
+            "[[lending]]\nprotocol = 'aave-v2'\npool = ''",
+            "[[lending]]\nprotocol = 'aave-v3'\npool = ''\nrevision = 1",
+            "[[lending]]\nprotocol = 'aave-v3'\npool = ''\nlog_range = 0",
         ] {
             assert!(toml::from_str::<MarketConfig>(text).is_err(), "{text}");
         }

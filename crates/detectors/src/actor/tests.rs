@@ -73,6 +73,7 @@ fn market(number: u64) -> Arc<MarketSnapshot> {
         parent: Some(as_of(number - 1)),
         head: Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 },
         pools: PoolTable::default(),
+        lending: Default::default(),
         changes: Changes::Pools(touched.collect()),
         concentrated: Default::default(),
         concentrated_changes: Changes::All,

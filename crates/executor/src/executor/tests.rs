@@ -1,5 +1,5 @@
 use alloy_primitives::{Address, B256, Bloom, U256};
-use headwater_events::{BlockEvent, Grade, Header, Kind, SwapStep};
+use headwater_events::{BlockEvent, Grade, Header, Kind, LiquidationPlan, SwapStep};
 
 use super::*;
 
@@ -62,6 +62,21 @@ pub(crate) fn finding(as_of: AsOf) -> Opportunity {
         valid_until: as_of.number + 1,
         plan: Plan::Swaps(vec![step(8, 1, 2), step(9, 2, 1)]),
     }
+}
+
+fn liquidation() -> Plan {
+    Plan::Liquidate(Box::new(LiquidationPlan {
+        protocol: "aave-v3".to_owned(),
+        pool: Address::repeat_byte(1),
+        borrower: Address::repeat_byte(2),
+        collateral: Address::repeat_byte(3),
+        debt: Address::repeat_byte(4),
+        debt_to_cover: U256::MAX,
+        repay: U256::from(10),
+        seize: U256::from(11),
+        health_factor: U256::from(12),
+        sale: vec![],
+    }))
 }
 
 pub(crate) fn set(as_of: AsOf, findings: usize) -> OpportunitySet {
@@ -149,6 +164,8 @@ fn what_there_is_to_gain_is_asked_before_anything_else() {
     for circumstances in [LIVE, REPLAY] {
         let inform = Opportunity { plan: Plan::Inform, ..with(None) };
         check(&mut executor(), inform, circumstances, refused(Refusal::NothingToDo));
+        let unable = Opportunity { plan: liquidation(), ..with(Some(I256::MAX)) };
+        check(&mut executor(), unable, circumstances, refused(Refusal::NotExecutable));
         check(&mut executor(), with(None), circumstances, refused(Refusal::NoNetProfit));
         let loss = with(Some(I256::MINUS_ONE));
         check(&mut executor(), loss, circumstances, refused(Refusal::BelowMinimum));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use headwater_bus::{BusConfig, EventBus, Stage, Topology, clock};
 use headwater_events::{
-    Behind, Kind, Opportunity, PendingTxEvent, Plan, Refusal, ReorgEvent, RunId, Simulated, SourceGap,
-    Transaction, Verdict,
+    Behind, Kind, LiquidationPlan, Opportunity, PendingTxEvent, Plan, Refusal, ReorgEvent, RunId, Simulated,
+    SourceGap, Transaction, Verdict,
 };
 
 use super::*;
@@ -119,6 +119,45 @@ async fn a_backrun_names_the_transaction_that_it_follows() {
         lines(BusEvent::OpportunityFound(Opportunity { kind: Kind::Backrun, plan, ..opportunity(2) })).await;
     let follows = format!("\"follows\":\"{}\"", hex("77", 32));
     assert!(found[0].contains("\"kind\":\"backrun\"") && found[0].contains(&follows), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_liquidation_line_is_golden() {
+    let plan = LiquidationPlan {
+        protocol: "aave-v3".to_owned(),
+        pool: Address::repeat_byte(0xAB),
+        borrower: Address::repeat_byte(0xBB),
+        collateral: Address::repeat_byte(0x01),
+        debt: Address::repeat_byte(0xEF),
+        debt_to_cover: U256::MAX,
+        repay: U256::from(1_000),
+        seize: U256::from(10).pow(U256::from(18)),
+        health_factor: U256::from(999_999_999_999_999_999u64),
+        sale: vec![],
+    };
+    let found = Opportunity {
+        kind: Kind::Liquidation,
+        plan: Plan::Liquidate(Box::new(plan)),
+        path: vec![Address::repeat_byte(0xAB)],
+        tokens: vec![Address::repeat_byte(0xEF), Address::repeat_byte(0x01)],
+        ..opportunity(2)
+    };
+    let expected = format!(
+        "{{\"type\":\"opportunity\",\"kind\":\"liquidation\",\"block\":2,\"block_hash\":\"{}\",\"path\":[\"{}\"],\
+         \"tokens\":[\"{}\",\"{}\"],\"amount_in\":\"1000000000000000000\",\
+         \"amount_out\":\"1000000000000000005\",\"profit\":\"5\",\"gas\":200000,\"net_profit_wei\":\"-7\",\
+         \"detector\":\"arbitrage\",\"index\":3,\"protocol\":\"aave-v3\",\"borrower\":\"{}\",\
+         \"collateral\":\"{}\",\"debt\":\"{}\",\"repay\":\"1000\",\"seize\":\"1000000000000000000\",\
+         \"health_factor\":\"999999999999999999\"}}",
+        hex("02", 32),
+        hex("ab", 20),
+        hex("ef", 20),
+        hex("01", 20),
+        hex("bb", 20),
+        hex("01", 20),
+        hex("ef", 20),
+    );
+    check(BusEvent::OpportunityFound(found), expected).await;
 }
 
 #[tokio::test]

@@ -93,11 +93,11 @@ impl<D: Detector> Backruns<D> {
             pools.set_reserves(*pool, Some(*after));
         }
         let after = Arc::new(MarketSnapshot {
-            as_of: market.as_of,
             parent: Some(market.as_of),
-            head: market.head,
             pools,
             changes: Changes::Pools(ids.as_slice().into()),
+            concentrated_changes: Changes::Pools([].into()),
+            ..MarketSnapshot::clone(market)
         });
         let found = self.search.evaluate(&view(&after, prices, Touched::Pools(ids.clone()))?);
         self.search.evaluate(&view(market, prices, Touched::Pools(ids))?);

@@ -62,6 +62,7 @@ impl Simulator for NodeSimulator {
         let steps = match &opportunity.plan {
             Plan::Swaps(steps) => steps,
             Plan::Behind(behind) => return self.behind(opportunity.as_of, behind).await,
+            Plan::Liquidate(_) => return Err(SimulationError::Unsupported("a liquidation")),
             Plan::Inform => return Err(SimulationError::Unsupported("the plan says nothing to execute")),
         };
         let caller = fresh_address(&opportunity.as_of);

@@ -114,7 +114,8 @@ pub fn pool_change(log: &Log) -> Result<Option<V2Action>, Malformed> {
     }
 }
 
-/// Only what changes a pool of Uniswap V3: `PoolCreated`, `Initialize`, `Swap`, `Mint` and `Burn`; `None` for every other log.
+/// Only what changes a pool of Uniswap V3: `PoolCreated`, `Initialize`, `Swap` (also PancakeSwap's), `Mint` and `Burn`; `None` for
+/// every other log.
 ///
 /// # Errors
 ///
@@ -122,6 +123,7 @@ pub fn pool_change(log: &Log) -> Result<Option<V2Action>, Malformed> {
 pub fn concentrated_change(log: &Log) -> Result<Option<V3Action>, Malformed> {
     let decode = match log.topics.first() {
         Some(&V3_SWAP) => pools::v3_swap,
+        Some(&PANCAKE_V3_SWAP) => pools::pancake_v3_swap,
         Some(&V3_MINT) => pools::v3_mint,
         Some(&V3_BURN) => pools::v3_burn,
         Some(&V3_INITIALIZE) => pools::v3_initialize,

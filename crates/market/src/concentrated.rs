@@ -119,6 +119,11 @@ pub enum ConcentratedUpdate {
         /// What it says.
         event: PoolEvent,
     },
+    /// A log with the topic of such an event and another shape: whoever tracks its emitter no longer knows where it stands.
+    Unreadable {
+        /// Who emitted it.
+        emitter: Address,
+    },
 }
 
 /// What a block did to the book.
@@ -248,10 +253,13 @@ impl ConcentratedBook {
         for update in updates {
             match update {
                 ConcentratedUpdate::Pool { emitter, event } => {
-                    if !self.follow(&emitter, &event, &mut working) {
+                    if !self.follow(&emitter, Some(&event), &mut working) {
                         self.hear(emitter, event, &mut heard);
                         applied.unknown.push(emitter);
                     }
+                }
+                ConcentratedUpdate::Unreadable { emitter } => {
+                    self.follow(&emitter, None, &mut working);
                 }
                 ConcentratedUpdate::PoolCreated { emitter, token0, token1, fee, tick_spacing, pool } => {
                     let meta = ConcentratedMeta {
@@ -393,8 +401,8 @@ impl ConcentratedBook {
         at.map(|at| at + 1).or_else(|| is_base.then_some(0))
     }
 
-    /// Follows a log of a pool that is known; `false` where it is not, or no longer.
-    fn follow(&mut self, emitter: &Address, event: &PoolEvent, working: &mut Vec<Working>) -> bool {
+    /// Follows a log of a pool that is known; `false` where it is not, or no longer. Without an event the log cannot be read.
+    fn follow(&mut self, emitter: &Address, event: Option<&PoolEvent>, working: &mut Vec<Working>) -> bool {
         let Some(id) = self.proven(emitter) else { return false };
         let place = working.iter().position(|working| working.id == id);
         let place = place.or_else(|| {
@@ -406,7 +414,8 @@ impl ConcentratedBook {
         let Some(Working { now: now @ Some(_), .. }) = place.map(|place| &mut working[place]) else {
             return false;
         };
-        if now.as_mut().is_some_and(|pool| pool.apply(event).is_err()) {
+        let is_followed = |pool: &mut ConcentratedPool| event.is_some_and(|event| pool.apply(event).is_ok());
+        if now.as_mut().is_some_and(|pool| !is_followed(pool)) {
             self.counts.contradictions += 1;
             *now = None;
         }

@@ -381,7 +381,7 @@ impl World {
         let updates = logs.iter().filter_map(|log| {
             concentrated_update(log).unwrap_or_else(|_| {
                 malformed += 1;
-                None
+                Some(ConcentratedUpdate::Unreadable { emitter: log.address })
             })
         });
         let applied = self.concentrated.apply_block(block, updates);

@@ -1,6 +1,10 @@
-//! Pools of Uniswap V3 followed by their logs alone, against the storage of the contracts that logged them.
+//! Pools followed by their logs alone, against the storage of the contracts that logged them: on a chain in memory, with every
+//! way to arrive late, and on a real node, with the parts of the bot that load and follow.
 
 mod chain;
+mod exchange;
+mod node;
+mod tap;
 
 use anyhow::{Context, ensure};
 use headwater_events::{
@@ -16,12 +20,13 @@ use rand_chacha::ChaCha8Rng;
 use self::chain::Chain;
 use crate::devnet::Artifacts;
 use crate::proof::{Proof, ProofArgs, Report};
+use crate::replayed::runtime;
 
 /// Every block, every reorganisation, every restart.
 pub const TRACKING: Proof = Proof {
     name: "tracking",
-    about: "real pools of Uniswap V3, 3,000 blocks with reorganisations of 1 to 64 blocks, followed by their logs alone: equal to their storage",
-    full_duration: "5 min",
+    about: "real pools of Uniswap V3 followed by their logs alone, 3,000 blocks in memory; V2 and V3 on anvil, 300 blocks: equal to their storage",
+    full_duration: "10 min",
     run,
 };
 
@@ -87,7 +92,8 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     }
     ensure!(args.quick || deepest >= 60, "no reorganisation was deep: {deepest}");
     ensure!(args.quick || refused_loads > 0, "no reading was of an undone block");
-    let lines = vec![
+    let on_node = follow_node(args, &mut random)?;
+    let mut lines = vec![
         format!(
             "{} blocks of real pools: {} created, {} swaps, {} mints, {} burns, {} logs of strangers",
             tally.blocks, acts.created, acts.swaps, acts.mints, acts.burns, acts.strangers
@@ -103,7 +109,50 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         ),
         format!("  {restores} restarts from an image, equal in pools and undo records"),
     ];
-    Ok(Report { checked: compared, floor: rounds * blocks * 4, skipped: 0, seed: args.seed, lines })
+    lines.extend(lines_of(&on_node));
+    let floor = rounds * blocks * 4 + on_node.blocks * 20;
+    Ok(Report { checked: compared + on_node.compared, floor, skipped: 0, seed: args.seed, lines })
+}
+
+/// The same on a real node, from which the pools are loaded.
+fn follow_node(args: &ProofArgs, random: &mut ChaCha8Rng) -> anyhow::Result<node::Tally> {
+    let size = match args.quick {
+        true => node::Size { blocks: 40, loading: 15, pools: 6, deepest: 6 },
+        false => node::Size { blocks: 300, loading: 80, pools: 12, deepest: 30 },
+    };
+    let tally =
+        runtime(2)?.block_on(node::follow(size, random)).with_context(|| format!("seed {}", args.seed))?;
+    for (what, count, least) in [
+        ("reorganisations", tally.reorgs, size.blocks / 40),
+        ("pools loaded late", tally.loaded_late, 1),
+        ("pools loaded at start", tally.loaded_at_start, 1),
+        ("blocks without a question", tally.followed_blocks, size.blocks / 4),
+        ("pools created while followed", tally.created_while_followed, u64::from(!args.quick)),
+    ] {
+        ensure!(count >= least, "only {count} {what}, {least} at least: {tally:?}");
+    }
+    Ok(tally)
+}
+
+fn lines_of(tally: &node::Tally) -> Vec<String> {
+    let sent = &tally.sent;
+    vec![
+        format!(
+            "{} blocks of a node: {} pairs of Uniswap V2 and {} pools of V3; {} created, {} swaps, {} mints, {} burns sent",
+            tally.blocks, tally.pairs, tally.pools, sent.created, sent.swaps, sent.mints, sent.burns
+        ),
+        format!("  {} reorganisations, {} blocks at most", tally.reorgs, tally.deepest),
+        format!("  {} times a pool was compared with its storage, {} ticks", tally.compared, tally.ticks),
+        format!(
+            "  {} pools of V3 loaded at start, {} while heads advanced; {} questions or answers about undone blocks; {} calls \
+             that read state until then",
+            tally.loaded_at_start, tally.loaded_late, tally.undone_loads, tally.state_calls
+        ),
+        format!(
+            "  {} blocks were then followed, {} pools created in them, and no call read state",
+            tally.followed_blocks, tally.created_while_followed
+        ),
+    ]
 }
 
 fn play(random: &mut ChaCha8Rng, chain: &mut Chain, blocks: u64, tally: &mut Tally) -> anyhow::Result<()> {

@@ -175,7 +175,7 @@ proptest! {
         prop_assert_eq!(action(&log).ok().flatten(), expected.clone());
         let concentrated = match expected.clone() {
             Some(Action::V3 { action, .. }) => match action {
-                V3Action::Swap { protocol_fees: None, .. }
+                V3Action::Swap { .. }
                 | V3Action::PoolCreated { .. }
                 | V3Action::Initialize { .. }
                 | V3Action::Mint { .. }

@@ -244,3 +244,75 @@ fn parent_of(history: &History, hash: B256) -> B256 {
     });
     headers.into_iter().find(|header| header.hash == hash).expect("a block of the history").parent_hash
 }
+
+/// A market with a factory of V3, and a history whose blocks hold these logs.
+fn play_v3(blocks: Vec<Vec<Log>>) -> (World, AppliedBlock) {
+    let factory = headwater_market::ConcentratedFactory {
+        name: "v3".to_owned(),
+        address: address(0xf3),
+        init_code_hash: B256::repeat_byte(3),
+    };
+    let market = ResolvedMarket { concentrated_factories: vec![factory], ..market() };
+    let (mut world, mut history) = (World::new(&market), History::new());
+    for logs in blocks {
+        history.block(logs);
+    }
+    let applied = history.events.iter().filter_map(|envelope| apply(&mut world, envelope)).last();
+    (world, applied.expect("a history has a block"))
+}
+
+fn log(emitter: Address, topics: Vec<B256>, words: &[u64]) -> Log {
+    let data: Vec<u8> = words.iter().flat_map(|word| U256::from(*word).to_be_bytes::<32>()).collect();
+    Log {
+        address: emitter,
+        topics: topics.into_iter().collect(),
+        data: Bytes::from(data),
+        transaction_index: 0,
+        log_index: 0,
+    }
+}
+
+fn swap_v3(emitter: Address, words: &[u64]) -> Log {
+    let topic = keccak256("Swap(address,address,int256,int256,uint160,uint128,int24)");
+    log(emitter, vec![topic, B256::ZERO, B256::ZERO], words)
+}
+
+/// Its factory creates the pool of two tokens, and it gets the least price that there is.
+fn created_v3(pool: Address) -> Vec<Log> {
+    let created = keccak256("PoolCreated(address,address,uint24,int24,address)");
+    let topics = vec![created, address(1).into_word(), address(2).into_word(), U256::from(500).into()];
+    let mut creation = log(address(0xf3), topics, &[10]);
+    creation.data = [&creation.data[..], pool.into_word().as_slice()].concat().into();
+    let price = U256::from(4_295_128_739u64).to_be_bytes::<32>();
+    let tick = alloy_primitives::I256::try_from(-887_272).expect("it fits").to_be_bytes::<32>();
+    let mut first = log(pool, vec![keccak256("Initialize(uint160,int24)")], &[]);
+    first.data = [price, tick].concat().into();
+    vec![creation, first]
+}
+
+#[test]
+fn an_unknown_emitter_of_v3_events_is_asked_about_and_a_created_pool_is_not() {
+    let (world, block) = play_v3(vec![[created_v3(address(7)), vec![swap_v3(address(9), &[1; 5])]].concat()]);
+    let as_of = block.snapshot.as_of;
+    let subject = Subject::Concentrated(address(9));
+    assert_eq!(world.requests(&block), [LoadRequest { subject, as_of }]);
+    let id = world.concentrated().proven(&address(7)).expect("its factory created it");
+    assert!(world.concentrated().table().pool(id).is_some_and(|pool| pool.price().is_some()));
+}
+
+#[test]
+fn a_pool_whose_log_cannot_be_read_is_asked_about_when_it_next_trades() {
+    let unreadable = vec![swap_v3(address(7), &[1; 4])];
+    let (world, block) = play_v3(vec![created_v3(address(7)), unreadable.clone()]);
+    let id = world.concentrated().proven(&address(7)).expect("its factory created it");
+    assert!(world.concentrated().table().pool(id).is_none(), "nothing is known of it");
+    assert!(world.requests(&block).is_empty());
+    let counts = world.counts();
+    assert_eq!((counts.malformed, counts.concentrated.contradictions), (1, 1));
+
+    let price = vec![swap_v3(address(7), &[1, 1, 1 << 40, 0, 0])];
+    let (world, block) = play_v3(vec![created_v3(address(7)), unreadable, price]);
+    let as_of = block.snapshot.as_of;
+    let subject = Subject::Concentrated(address(7));
+    assert_eq!(world.requests(&block), [LoadRequest { subject, as_of }]);
+}

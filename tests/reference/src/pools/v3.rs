@@ -213,6 +213,80 @@ pub enum ActV3 {
     Swap(Order),
 }
 
+/// Who calls pools and pays what they ask for, out of what it holds: where it stands, and its code.
+pub fn payer_v3() -> (Address, Bytes) {
+    (PAYER_ADDRESS, PAYER.concat().into())
+}
+
+/// What a factory is called with to create a pool.
+pub fn create_pool_v3([token0, token1]: [Address; 2], fee: u32) -> Bytes {
+    let fee = fee.try_into().expect("a fee has 24 bits");
+    createPoolCall { tokenA: token1, tokenB: token0, fee }.abi_encode().into()
+}
+
+impl PlaceV3 {
+    /// What the payer is called with.
+    pub fn calldata(&self, act: &ActV3) -> Bytes {
+        let recipient = PAYER_ADDRESS;
+        let data: Bytes = (self.tokens[0], self.tokens[1]).abi_encode().into();
+        let call = match *act {
+            ActV3::Initialize(price) => initializeCall { sqrtPriceX96: U160::from(price) }.abi_encode(),
+            ActV3::Modify(Change { lower, upper, delta }) => {
+                let ([tickLower, tickUpper], amount) = ([lower, upper].map(int24), delta.unsigned_abs());
+                if delta > 0 {
+                    mintCall { recipient, tickLower, tickUpper, amount, data }.abi_encode()
+                } else {
+                    burnCall { tickLower, tickUpper, amount }.abi_encode()
+                }
+            }
+            ActV3::Swap(order) => {
+                let specified = I256::from_raw(order.amount);
+                swapCall {
+                    recipient,
+                    zeroForOne: order.zero_for_one,
+                    amountSpecified: if order.is_exact_in { specified } else { -specified },
+                    sqrtPriceLimitX96: U160::from(order.sqrt_price_limit),
+                    data,
+                }
+                .abi_encode()
+            }
+        };
+        [self.pool.into_word().as_slice(), &call].concat().into()
+    }
+
+    /// Where the pool stands, and all its initialised ticks upwards with net and gross liquidity, by its storage: `slot0` in slot 0,
+    /// `liquidity` in 4, `ticks` in 5, `tickBitmap` in 6. Only ticks up to `most` are looked for.
+    ///
+    /// # Errors
+    /// What the storage cannot be read for.
+    pub fn read(
+        &self,
+        most: i32,
+        mut storage: impl FnMut(&[U256]) -> anyhow::Result<Vec<U256>>,
+    ) -> anyhow::Result<(State, Vec<(i32, i128, u128)>)> {
+        let slot = |key: i32, mapping: u64| -> U256 {
+            let key = (I256::try_from(key).unwrap_or_default(), U256::from(mapping)).abi_encode();
+            keccak256(key).into()
+        };
+        let most = most / self.spacing / 256 + 1;
+        let mut slots = vec![U256::ZERO, U256::from(4)];
+        slots.extend((-most..=most).map(|word| slot(word, 6)));
+        let words = storage(&slots)?;
+        let ticks: Vec<i32> = (-most..=most)
+            .zip(&words[2..])
+            .flat_map(|(word, bits)| {
+                let set = (0..256).filter(move |bit| bits.bit(*bit as usize));
+                set.map(move |bit| (word * 256 + bit) * self.spacing)
+            })
+            .collect();
+        let held = storage(&ticks.iter().map(|tick| slot(*tick, 5)).collect::<Vec<_>>())?;
+        let ticks = ticks.into_iter().zip(held).map(|(tick, packed)| {
+            (tick, (packed >> 128usize).wrapping_to::<u128>() as i128, packed.wrapping_to())
+        });
+        Ok((State::from_words(words[0], words[1]), ticks.collect()))
+    }
+}
+
 impl ExchangeV3 {
     /// The fees that a factory begins with, with their tick spacings.
     pub const FEES: [(u32, i32); 3] = [(500, 10), (3_000, 60), (10_000, 200)];
@@ -269,32 +343,8 @@ impl ExchangeV3 {
     /// # Errors
     /// What the pool refuses.
     pub fn act(&mut self, place: &PlaceV3, act: &ActV3) -> Result<Vec<Log>, Failure> {
-        let recipient = PAYER_ADDRESS;
-        let data: Bytes = (place.tokens[0], place.tokens[1]).abi_encode().into();
-        let call = match *act {
-            ActV3::Initialize(price) => initializeCall { sqrtPriceX96: U160::from(price) }.abi_encode(),
-            ActV3::Modify(Change { lower, upper, delta }) => {
-                let ([tickLower, tickUpper], amount) = ([lower, upper].map(int24), delta.unsigned_abs());
-                if delta > 0 {
-                    mintCall { recipient, tickLower, tickUpper, amount, data }.abi_encode()
-                } else {
-                    burnCall { tickLower, tickUpper, amount }.abi_encode()
-                }
-            }
-            ActV3::Swap(order) => {
-                let specified = I256::from_raw(order.amount);
-                swapCall {
-                    recipient,
-                    zeroForOne: order.zero_for_one,
-                    amountSpecified: if order.is_exact_in { specified } else { -specified },
-                    sqrtPriceLimitX96: U160::from(order.sqrt_price_limit),
-                    data,
-                }
-                .abi_encode()
-            }
-        };
-        let data = [place.pool.into_word().as_slice(), &call].concat().into();
-        let message = Message { from: OWNER, to: PAYER_ADDRESS, value: U256::ZERO, data };
+        let message =
+            Message { from: OWNER, to: PAYER_ADDRESS, value: U256::ZERO, data: place.calldata(act) };
         Ok(self.evm.transact(&message)?.logs)
     }
 

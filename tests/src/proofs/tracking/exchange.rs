@@ -1,0 +1,244 @@
+//! Uniswap V3 on a node: the authors' factory, pools of the devnet's tokens, and somebody who uses them.
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_sol_types::{SolCall, sol};
+use anyhow::{Context, ensure};
+use headwater_amm::sqrt_price_at_tick;
+use headwater_reference::pools::{
+    ActV3, Change, ExchangeV3, Order, PlaceV3, State, create_pool_v3, payer_v3,
+};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+use crate::devnet::{Artifacts, DEPLOYER, Devnet};
+
+sol! {
+    function mint(address account, uint256 amount) external returns (bool);
+    function getPool(address tokenA, address tokenB, uint24 fee) external view returns (address);
+}
+
+/// More of each token than the pools here ever ask for.
+const PURSE: U256 = U256::from_limbs([0, 1 << 50, 0, 0]);
+
+/// Liquidity ends within these ticks; what stands beyond is looked for at the end.
+const NEAR: i32 = 60_000;
+/// `MAX_TICK`.
+const FAR: i32 = 887_272;
+
+/// Slot of `UniswapV2Pair`'s reserves, 112 bits each.
+const RESERVES_SLOT: U256 = U256::from_limbs([8, 0, 0, 0]);
+
+/// What was sent; what of it the contracts refused left no log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    pub(super) created: u64,
+    pub(super) swaps: u64,
+    pub(super) mints: u64,
+    pub(super) burns: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Exchange {
+    factory: Address,
+    trader: Address,
+    tokens: Vec<Address>,
+    /// Every pool that was ever created, on whatever branch.
+    places: Vec<PlaceV3>,
+    positions: Vec<(PlaceV3, Change)>,
+    pub(super) sent: Sent,
+}
+
+impl Exchange {
+    /// Puts the factory on the chain, and so many pools with liquidity.
+    pub(super) fn deploy(
+        devnet: &Devnet,
+        artifacts: &Artifacts,
+        random: &mut ChaCha8Rng,
+        pools: usize,
+    ) -> anyhow::Result<Self> {
+        let code = artifacts.factory_v3()?.creation_code()?;
+        let creation = transact(devnet, DEPLOYER, None, &code, 20_000_000)?;
+        devnet.mine()?;
+        let receipt: Value = devnet.rpc().call("eth_getTransactionReceipt", json!([creation]))?;
+        let factory = receipt["contractAddress"].as_str().context("the factory was not created")?.parse()?;
+        let (payer, code) = payer_v3();
+        devnet.rpc().call::<Value>("anvil_setCode", json!([payer, code]))?;
+        let tokens: Vec<_> = devnet.addresses().tokens.iter().map(|token| token.address).collect();
+        for token in &tokens {
+            let mint = mintCall { account: payer, amount: PURSE }.abi_encode();
+            transact(devnet, DEPLOYER, Some(*token), &mint, 200_000)?;
+        }
+        devnet.mine()?;
+        let trader = *devnet.accounts().last().context("anvil has accounts")?;
+        let mut exchange = Self {
+            factory,
+            trader,
+            tokens,
+            places: Vec::new(),
+            positions: Vec::new(),
+            sent: Sent::default(),
+        };
+        while exchange.places.len() < pools {
+            exchange.create(devnet, random)?;
+            devnet.mine()?;
+        }
+        for _ in 0..pools * 6 {
+            exchange.act(devnet, random)?;
+            devnet.mine()?;
+        }
+        Ok(exchange)
+    }
+
+    pub(super) fn factory(&self) -> Address {
+        self.factory
+    }
+
+    pub(super) fn places(&self) -> &[PlaceV3] {
+        &self.places
+    }
+
+    /// Creates a pool that is not there yet and gives it a price, if the dice find one.
+    pub(super) fn create(&mut self, devnet: &Devnet, random: &mut ChaCha8Rng) -> anyhow::Result<()> {
+        let (one, other) =
+            (random.random_range(0..self.tokens.len()), random.random_range(0..self.tokens.len()));
+        let (fee, spacing) = ExchangeV3::FEES[random.random_range(0..3)];
+        let mut tokens = [self.tokens[one], self.tokens[other]];
+        tokens.sort_unstable();
+        let is_there = |place: &PlaceV3| (place.tokens, place.fee) == (tokens, fee);
+        if one == other || self.places.iter().any(is_there) {
+            return Ok(());
+        }
+        // Where it will be is the factory's to say: it is asked on a chain on which nothing is left of it afterwards.
+        let create = create_pool_v3(tokens, fee);
+        let request = json!({ "from": self.trader, "to": self.factory, "data": create });
+        let told: Bytes = devnet.rpc().call("eth_call", json!([request, "latest"]))?;
+        ensure!(told.len() == 32, "the factory does not say where the pool is");
+        let pool = Address::from_slice(&told[12..]);
+        let place = PlaceV3 { pool, factory: self.factory, tokens, fee, spacing };
+        transact(devnet, self.trader, Some(self.factory), &create, 7_000_000)?;
+        let price = sqrt_price_at_tick(random.random_range(-20_000..20_000)).context("a tick")?;
+        self.send(devnet, &place, &ActV3::Initialize(price))?;
+        self.places.push(place);
+        self.sent.created += 1;
+        Ok(())
+    }
+
+    /// After a reorganisation: pools that were undone can be created once more.
+    pub(super) fn forget_undone(&mut self, devnet: &Devnet) -> anyhow::Result<()> {
+        let mut gone = Vec::new();
+        for place in &self.places {
+            let code: Bytes = devnet.rpc().call("eth_getCode", json!([place.pool, "latest"]))?;
+            if code.is_empty() {
+                gone.push(place.pool);
+            }
+        }
+        self.places.retain(|place| !gone.contains(&place.pool));
+        self.positions.retain(|(place, _)| !gone.contains(&place.pool));
+        Ok(())
+    }
+
+    fn send(&self, devnet: &Devnet, place: &PlaceV3, act: &ActV3) -> anyhow::Result<()> {
+        transact(devnet, self.trader, Some(payer_v3().0), &place.calldata(act), 1_500_000)?;
+        Ok(())
+    }
+
+    /// Swaps, mints or burns; what a pool refuses is mined and leaves no log.
+    pub(super) fn act(&mut self, devnet: &Devnet, random: &mut ChaCha8Rng) -> anyhow::Result<()> {
+        let place = self.places[random.random_range(0..self.places.len())];
+        let state = self.state(devnet, &place)?;
+        let act = match random.random_range(0..5) {
+            _ if state.sqrt_price.is_zero() => return Ok(()),
+            0 | 1 => self.mint(random, &place, state.tick),
+            2 => self.burn(random, &place),
+            _ => Some(self.swap(random, state.tick)),
+        };
+        act.map_or(Ok(()), |act| self.send(devnet, &place, &act))
+    }
+
+    fn mint(&mut self, random: &mut ChaCha8Rng, place: &PlaceV3, tick: i32) -> Option<ActV3> {
+        let at = tick.div_euclid(place.spacing);
+        let (below, width) = (random.random_range(-40..30), random.random_range(1..60));
+        let (lower, upper) = ((at + below) * place.spacing, (at + below + width) * place.spacing);
+        if lower < -NEAR || upper > NEAR {
+            return None;
+        }
+        let change = Change { lower, upper, delta: random.random_range(1 << 20..1i128 << 60) };
+        self.positions.push((*place, change));
+        self.sent.mints += 1;
+        Some(ActV3::Modify(change))
+    }
+
+    /// The whole position, a part, or nothing, which is a poke.
+    fn burn(&mut self, random: &mut ChaCha8Rng, place: &PlaceV3) -> Option<ActV3> {
+        let (_, position) = self.positions.iter_mut().rfind(|(owner, _)| owner == place)?;
+        let delta = [0, -(position.delta / 3), -position.delta][random.random_range(0..3)];
+        let change = Change { delta, ..*position };
+        position.delta += delta;
+        self.positions.retain(|(_, position)| position.delta > 0);
+        self.sent.burns += 1;
+        Some(ActV3::Modify(change))
+    }
+
+    fn swap(&mut self, random: &mut ChaCha8Rng, tick: i32) -> ActV3 {
+        let zero_for_one = random.random_range(0..2) == 0;
+        let limit = (tick + if zero_for_one { -4_000 } else { 4_000 }).clamp(-50_000, 50_000);
+        let sqrt_price_limit = sqrt_price_at_tick(limit).unwrap_or_default();
+        let amount = U256::from(random.random_range(1u128..1 << 56)) << random.random_range(0..8usize);
+        self.sent.swaps += 1;
+        let is_exact_in = random.random_range(0..3) > 0;
+        ActV3::Swap(Order { zero_for_one, amount, is_exact_in, sqrt_price_limit })
+    }
+
+    fn state(&self, devnet: &Devnet, place: &PlaceV3) -> anyhow::Result<State> {
+        Ok(place.read(0, |slots| storage(devnet, place.pool, slots))?.0)
+    }
+
+    /// The node's storage of a pool at its head; `everywhere` for all ticks that there can be.
+    pub(super) fn stored(
+        &self,
+        devnet: &Devnet,
+        place: &PlaceV3,
+        everywhere: bool,
+    ) -> anyhow::Result<(State, Vec<(i32, i128, u128)>)> {
+        let most = if everywhere { FAR } else { NEAR };
+        place.read(most, |slots| storage(devnet, place.pool, slots))
+    }
+}
+
+/// The node's storage of a pair at its head.
+pub(super) fn reserves(devnet: &Devnet, pair: Address) -> anyhow::Result<[u128; 2]> {
+    let word = storage(devnet, pair, &[RESERVES_SLOT])?[0];
+    let mask = (U256::ONE << 112usize) - U256::ONE;
+    Ok([word & mask, (word >> 112usize) & mask].map(|reserve| reserve.to()))
+}
+
+fn storage(devnet: &Devnet, contract: Address, slots: &[U256]) -> anyhow::Result<Vec<U256>> {
+    let questions: Vec<_> =
+        slots.iter().map(|slot| ("eth_getStorageAt", json!([contract, slot, "latest"]))).collect();
+    let answers = devnet.rpc().batch(&questions)?;
+    answers
+        .into_iter()
+        .map(|answer| Ok(U256::from_be_bytes(serde_json::from_value::<B256>(answer)?.0)))
+        .collect()
+}
+
+fn transact(
+    devnet: &Devnet,
+    from: Address,
+    to: Option<Address>,
+    data: &[u8],
+    gas: u64,
+) -> anyhow::Result<B256> {
+    let mut transaction = json!({
+        "from": from,
+        "data": Bytes::copy_from_slice(data),
+        "gas": format!("{gas:#x}"),
+        "maxFeePerGas": "0xe8d4a51000",
+        "maxPriorityFeePerGas": "0x5f5e100",
+    });
+    if let Some(to) = to {
+        transaction["to"] = json!(to);
+    }
+    devnet.rpc().call("eth_sendTransaction", json!([transaction]))
+}

@@ -206,7 +206,12 @@ pub fn log(log: &Log) -> Result<Option<LendingLog>, Malformed> {
 }
 
 fn read<E: SolEvent>(log: &Log) -> Result<E, Malformed> {
-    Ok(E::decode_raw_log_validate(log.topics.iter().copied(), &log.data)?)
+    let event = E::decode_raw_log_validate(log.topics.iter().copied(), &log.data)?;
+    let (expected, found) = (event.encode_data().len(), log.data.len());
+    if expected != found {
+        return Err(Malformed::DataLength { expected, found });
+    }
+    Ok(event)
 }
 
 fn rates(log: &Log) -> Result<LendingLog, Malformed> {

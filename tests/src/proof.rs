@@ -65,6 +65,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::decoder::DECODER,
     crate::proofs::v3::V3,
     crate::proofs::oracle::ORACLE,
+    crate::proofs::backruns::BACKRUNS,
 ];
 
 /// By name.

@@ -10,10 +10,10 @@ use alloy_primitives::{Address, U256};
 use anyhow::{Context, bail, ensure};
 use headwater_detectors::{Arbitrage, ArbitrageConfig, Backruns};
 use headwater_events::{BlockEvent, Grade, Header, Kind, Leg, Opportunity, PendingTxEvent, Plan, SwapStep};
-use headwater_market::{PendingPool, PoolLimits, PriceSnapshot, Touched};
+use headwater_market::{PendingPool, PoolLimits, PoolTable, PriceSnapshot, Touched};
 use headwater_reference::evm::Message;
 use headwater_reference::executed::{Cycle, program_of};
-use headwater_simulation::{Effects, Limits, Means, NoEffect};
+use headwater_simulation::{Effect, Effects, Limits, Means, NoEffect};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -26,7 +26,7 @@ use crate::proof::{Proof, ProofArgs, Report};
 pub const BACKRUNS: Proof = Proof {
     name: "backruns",
     about: "200 backruns, 50 of them behind contracts that nobody decodes: mined right behind their transaction, worth what was predicted to the wei",
-    full_duration: "2 min",
+    full_duration: "5 s",
     run,
 };
 
@@ -127,14 +127,13 @@ async fn block(
     let seen = tested.see(&order);
     match &order {
         Order::Landing { pending, executed } => {
-            let (found, means) = tested.predict(&seen, &market).await?;
-            if let Some(means) = means {
-                let native = means == Means::Native;
-                ensure!(native != *executed, "{means:?} for {pending:?}");
-                *(if native { &mut tally.native } else { &mut tally.executed }) += 1;
-            }
+            let (found, effect) = tested.predict(&seen, &market).await?;
+            let effect = effect.with_context(|| format!("no effect of {pending:?}"))?;
+            let native = effect.means == Means::Native;
+            ensure!(native != *executed, "{:?} for {pending:?}", effect.means);
+            *(if native { &mut tally.native } else { &mut tally.executed }) += 1;
             tally.without_gain += u64::from(found.is_empty());
-            mine(random, world, tested, pending, &found, tally, *executed)?;
+            mine(random, world, tested, pending, &Predicted { found, effect }, tally)?;
         }
         Order::Failing { pending } => {
             let (found, _) = tested.predict(&seen, &market).await?;
@@ -144,10 +143,11 @@ async fn block(
             tally.failing += 1;
         }
         Order::Replaced { first, second } => {
-            let (found, _) = tested.predict(&seen, &market).await?;
+            let (found, effect) = tested.predict(&seen, &market).await?;
+            let effect = effect.with_context(|| format!("no effect of {second:?}"))?;
             let of_first = found.iter().any(|found| found.follows() == Some(first.transaction.hash));
             ensure!(!of_first, "found behind a transaction that was replaced");
-            mine(random, world, tested, second, &found, tally, false)?;
+            mine(random, world, tested, second, &Predicted { found, effect }, tally)?;
             tally.replaced += 1;
         }
         Order::NeverLanding { .. } => {
@@ -161,16 +161,37 @@ async fn block(
     Ok(())
 }
 
+/// What is said of a transaction before it is mined.
+struct Predicted {
+    found: Vec<Opportunity>,
+    effect: Effect,
+}
+
+/// Whether the pairs hold what they should: those that the effect names what it says, the others what they held.
+fn compare_reserves(
+    evm: &headwater_reference::evm::Evm,
+    pools: &PoolTable,
+    effect: &Effect,
+) -> anyhow::Result<()> {
+    for (id, meta, before) in pools.iter() {
+        let changed = effect.reserves.iter().find(|(pool, _)| *pool == id).map(|(_, after)| *after);
+        let held = world::reserves(evm, meta.address);
+        ensure!(changed.or(before) == Some(held), "{} holds {held:?}, not {effect:?}", meta.address);
+    }
+    Ok(())
+}
+
 /// Mines the transaction, and behind it each finding by itself; one of them for good.
 fn mine(
     random: &mut ChaCha8Rng,
     world: &World,
     tested: &mut Tested,
     pending: &PendingTxEvent,
-    found: &[Opportunity],
+    predicted: &Predicted,
     tally: &mut Tally,
-    executed: bool,
 ) -> anyhow::Result<()> {
+    let Predicted { found, effect } = predicted;
+    let executed = effect.means == Means::Executed;
     let mut evm = world.chain.evm();
     let before = evm.snapshot();
     for finding in found {
@@ -181,6 +202,7 @@ fn mine(
         evm.revert(&before)?;
     }
     evm.transact(&message(pending)).map_err(|failure| anyhow::anyhow!("{failure}: {pending:?}"))?;
+    compare_reserves(&evm, &world.pools, effect)?;
     let behind = evm.snapshot();
     for finding in found {
         ensure!(finding.kind == Kind::Backrun && finding.follows() == Some(pending.transaction.hash));
@@ -202,12 +224,15 @@ fn mine(
 fn gain(evm: &mut headwater_reference::evm::Evm, finding: &Opportunity) -> anyhow::Result<Option<U256>> {
     let Plan::Behind(behind) = &finding.plan else { bail!("a backrun that follows nothing: {finding:?}") };
     let [Leg::Theirs(_), Leg::Ours(swaps)] = behind.in_order() else { bail!("another order: {finding:?}") };
+    let token = *finding.tokens.first().context("a backrun through no token")?;
+    let before = world::balance(evm, token, JUDGE)?;
     evm.place(JUDGE, program_of(JUDGE, &cycle(swaps))?);
     let call = Message { from: SENDER, to: JUDGE, value: U256::ZERO, data: Default::default() };
     if evm.transact(&call).is_err() {
         return Ok(None);
     }
-    Ok(Some(world::balance(evm, finding.tokens[0], JUDGE)?))
+    let gained = world::balance(evm, token, JUDGE)?.checked_sub(before);
+    Ok(Some(gained.context("the cycle costs more than it gives")?))
 }
 
 const SENDER: Address = Address::repeat_byte(0x5e);
@@ -272,24 +297,24 @@ impl Tested {
         self.pool.newest().cloned().collect()
     }
 
-    /// What is found behind all that is pending, and how the effect of the last is known.
+    /// What is found behind all that is pending, and the effect of the last.
     async fn predict(
         &mut self,
         pending: &[Arc<PendingTxEvent>],
         market: &headwater_market::MarketSnapshot,
-    ) -> anyhow::Result<(Vec<Opportunity>, Option<Means>)> {
-        let (mut found, mut means) = (Vec::new(), None);
+    ) -> anyhow::Result<(Vec<Opportunity>, Option<Effect>)> {
+        let (mut found, mut last) = (Vec::new(), None);
         for pending in pending {
             match self.effects.of(pending, market).await {
                 Ok(effect) => {
-                    means = Some(effect.means);
                     found.extend(self.backruns.behind(pending, &effect)?);
+                    last = Some(effect);
                 }
                 Err(NoEffect::Unknown(error)) => return Err(error.into()),
                 Err(_) => {}
             }
         }
-        Ok((found, means))
+        Ok((found, last))
     }
 
     fn mined(&mut self, world: &World, pending: &PendingTxEvent) {

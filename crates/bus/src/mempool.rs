@@ -10,8 +10,11 @@ use crate::mailbox::{DropNewest, Message, Outlet};
 /// counted there. It never waits, and has nothing to do with the lane of the source events.
 #[derive(Default)]
 pub struct Mempool {
-    subscribers: Vec<Box<dyn Fn(Arc<PendingTxEvent>) -> Result<bool, Closed> + Send + Sync>>,
+    subscribers: Vec<Tell>,
 }
+
+/// Offers a transaction to one mailbox.
+type Tell = Box<dyn Fn(Arc<PendingTxEvent>) -> Result<bool, Closed> + Send + Sync>;
 
 impl Mempool {
     /// Nobody hears anything yet.

@@ -27,7 +27,7 @@ pub(super) enum Order {
     /// It is mined and fails.
     Failing { pending: PendingTxEvent },
     /// The second takes the place of the first.
-    Replaced { first: PendingTxEvent, second: PendingTxEvent },
+    Replaced { first: Box<PendingTxEvent>, second: Box<PendingTxEvent> },
     /// The next block cannot hold it.
     NeverLanding { pending: PendingTxEvent },
 }
@@ -70,7 +70,7 @@ impl Orders {
                 let first = self.routed(random, world, market, user);
                 let mut second = self.routed(random, world, market, user);
                 second.max_fee_per_gas = first.max_fee_per_gas + 1;
-                Order::Replaced { first, second }
+                Order::Replaced { first: Box::new(first), second: Box::new(second) }
             }
             _ => {
                 let mut pending = self.routed(random, world, market, user);

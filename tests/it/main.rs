@@ -3,6 +3,7 @@
 mod actors;
 mod anvil;
 mod architecture;
+mod backruns;
 mod burst;
 mod chaos;
 mod cli;

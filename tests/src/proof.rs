@@ -67,6 +67,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::v3::V3,
     crate::proofs::oracle::ORACLE,
     crate::proofs::tracking::TRACKING,
+    crate::proofs::backruns::BACKRUNS,
 ];
 
 /// By name.

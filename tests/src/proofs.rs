@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod anvil;
+pub mod backruns;
 pub mod burst;
 pub mod chaos;
 pub mod decoder;

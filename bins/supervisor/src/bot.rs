@@ -6,7 +6,9 @@
 //!     ingest ══ broadcast ══╦═► decoder ── decoded blocks ─► detectors ── findings ─► executor ─► outcomes
 //!                           ╠═► oracle ─── prices ·········► detectors                   ▲
 //!                           ╠═► state ──── market ·········► detectors                   ║
-//!                           ╚════════════ heads and reorgs ══════════════════════════════╝
+//!                           ╠════════════ heads and reorgs ══════════════════════════════╣
+//!                           ╚═► backrun ──── findings behind pending transactions ───────╝
+//!  node ─► mempool ════════════►
 //! ```
 //!
 //! The supervisor owns what outlives the actors: the broadcast, the mailboxes, the watch cells. Nothing flows before the
@@ -19,22 +21,25 @@ use std::time::Duration;
 
 use headwater_actor::{ActorControl, Delays, Poisons, Quarantine, RestartPolicy, Resume, System};
 use headwater_bus::{
-    Backlog, BlockProgress, BusConfig, EventBus, EventHandler, HandlerReport, Mailbox, Recorder,
+    Backlog, BlockProgress, BusConfig, EventBus, EventHandler, HandlerReport, Mailbox, Mempool, Recorder,
     SnapshotWriter, Timeline, Topology,
 };
 use headwater_decoder::{Decoder, DecoderActor, DecoderMessage, Registry};
-use headwater_detectors::{Detector, DetectorActor, Pace, Wiring};
+use headwater_detectors::{
+    Arbitrage, BackrunActor, BackrunMessage, BackrunWiring, Detector, DetectorActor, Pace, Standing, Wiring,
+};
 use headwater_events::{Origin, RunId};
 use headwater_executor::{Executor, ExecutorActor, ExecutorMessage, Reports};
-use headwater_ingest::{LiveIngest, ReplayIngest, Start};
+use headwater_ingest::{LiveIngest, MempoolIngest, ReplayIngest, Start};
 use headwater_journal::Recording;
 use headwater_market::{MarketSnapshot, PriceSnapshot, ResolvedMarket};
-use headwater_node::NodeConfig;
+use headwater_node::{NodeConfig, Redial};
 use headwater_oracle::{FeedResolver, OracleActor, OracleMessage, Wiring as OracleWiring};
-use headwater_simulation::Simulator;
+use headwater_simulation::{Effects, NodeState, Simulator};
 use headwater_state::{
     LendingLoader, Loader, Resynchroniser, StateActor, StateMessage, Wiring as StateWiring,
 };
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::archive::Archive;
@@ -111,6 +116,9 @@ impl fmt::Debug for Strategy {
 /// Messages that wait for an actor before whoever sends to it waits.
 const MAIL: usize = 64;
 
+/// Pending transactions that wait for their look; what is more is dropped.
+const PENDING_MAIL: usize = 256;
+
 /// Requests that wait for the resynchroniser: one of the state and one of the oracle; the next block asks again.
 const RESYNC_REQUESTS: usize = 2;
 
@@ -141,6 +149,8 @@ pub struct Bot {
     pub market: SnapshotWriter<MarketSnapshot>,
     /// The prices of the last few blocks.
     pub prices: SnapshotWriter<PriceSnapshot>,
+    /// Who hears of pending transactions; nobody where they are not asked for.
+    mempool: Option<Mempool>,
     actors: Vec<ActorControl>,
     handlers: Vec<JoinHandle<HandlerReport>>,
     digests: Digests,
@@ -212,15 +222,18 @@ impl Bot {
             .iter()
             .map(|strategy| executor_mail.waiting(strategy.name.clone(), "findings of a block"))
             .collect();
-        let executor =
-            system.spawn(executor_mail, RestartPolicy::default(), move |_| {
-                let (config, simulator, reports) =
-                    (executor_config.clone(), simulator.clone(), reports.clone());
-                let given_up = given_up.clone();
-                async move {
-                    Ok(ExecutorActor::new(Executor::new(&config), &config, simulator, given_up, reports))
-                }
-            });
+        let standing = watch::Sender::<Standing>::default();
+        let stands = standing.subscribe();
+        let pending_node = node.clone().filter(|_| config.mempool.enabled);
+        let backruns = pending_node.map(|node| (node, executor_mail.dropping("backrun", "backruns")));
+        let executor = system.spawn(executor_mail, RestartPolicy::default(), move |_| {
+            let (config, simulator, reports) = (executor_config.clone(), simulator.clone(), reports.clone());
+            let (given_up, stands) = (given_up.clone(), stands.clone());
+            async move {
+                let executor = Executor::new(&config);
+                Ok(ExecutorActor::new(executor, &config, simulator, given_up, reports).behind(stands))
+            }
+        });
 
         // Detectors: a whole view in, one set of findings out for every block.
         let mut decoded = Vec::new();
@@ -241,6 +254,34 @@ impl Bot {
             });
             actors.push(detector.control().clone());
         }
+
+        // Backruns: pending transactions and blocks in, what can be gained behind the former out. The blocks wait in a forwarder
+        // of its own; whatever else it has no time for is dropped and counted. Never in a replay, which has no mempool.
+        let (mempool, backrun) = backruns
+            .map(|(node, findings)| {
+                let mail = Mailbox::<BackrunMessage>::new(&topology, "backrun", PENDING_MAIL);
+                bus.feed(mail.waiting("forwarder", "blocks and reorgs"), BackrunMessage::interest);
+                let mut mempool = Mempool::new();
+                mempool.subscribe(mail.dropping("mempool", "pending transactions"));
+                let wiring = BackrunWiring {
+                    market: market.reader("backrun"),
+                    prices: prices.reader("backrun"),
+                    findings,
+                    standing,
+                };
+                let (config, contracts) = (config.clone(), Arc::clone(&contracts));
+                let backrun = system.spawn(mail, RestartPolicy::default(), move |_| {
+                    let search =
+                        Arbitrage::new(config.detectors.arbitrage.clone(), contracts.base_tokens.clone());
+                    let state = NodeState::new(Redial::new(node.clone()), config.mempool.effect_timeout());
+                    let limits = config.mempool.limits(node.chain_id.unwrap_or(0));
+                    let effects = Effects::new(state, limits, &contracts.routers);
+                    let actor = BackrunActor::new(search, effects, config.mempool.clone(), wiring.clone());
+                    async move { Ok(actor) }
+                });
+                (mempool, backrun.control().clone())
+            })
+            .unzip();
 
         // Snapshots: what state and oracle hand over now and then is saved beside the record.
         let archive = archive.as_ref();
@@ -357,12 +398,25 @@ impl Bot {
             .chain(lending_loader)
             .chain(resolver)
             .chain(actors)
+            .chain(backrun)
             .chain([executor.control().clone()])
             .chain(archivists)
             .collect();
         let digests = Digests { state: state.observer(), oracle: oracle.observer() };
         let handlers = Vec::new();
-        Ok(Self { system, bus, topology, timeline, progress, market, prices, actors, handlers, digests })
+        Ok(Self {
+            system,
+            bus,
+            topology,
+            timeline,
+            progress,
+            market,
+            prices,
+            mempool,
+            actors,
+            handlers,
+            digests,
+        })
     }
 
     /// Adds a subscriber of every event.
@@ -371,21 +425,25 @@ impl Bot {
     }
 
     /// Begins to follow a chain behind `start`; `limit`: how many canonical blocks.
-    pub fn follow(self, config: &Config, node: &NodeConfig, start: Start, limit: Option<u64>) -> Running {
+    pub fn follow(mut self, config: &Config, node: &NodeConfig, start: Start, limit: Option<u64>) -> Running {
+        let mempool = self.mempool.take().map(|mempool| {
+            let pending = MempoolIngest::new(node, config.mempool.max_in_flight, mempool);
+            pending.spawn(&self.system, RestartPolicy::default()).control().clone()
+        });
         let source = LiveIngest::new(&config.ingest, node, start, limit, self.bus.publisher());
         let handle = source.spawn(&self.system, RestartPolicy::default());
-        self.running(handle.control().clone())
+        self.running(handle.control().clone(), mempool)
     }
 
     /// Begins to replay a recording.
     pub fn replay(self, recording: &Recording) -> Running {
         let source = ReplayIngest::new(recording, self.bus.publisher(), Some(self.progress.clone()), None);
         let handle = source.spawn(&self.system, RestartPolicy::default());
-        self.running(handle.control().clone())
+        self.running(handle.control().clone(), None)
     }
 
-    fn running(self, source: ActorControl) -> Running {
+    fn running(self, source: ActorControl, mempool: Option<ActorControl>) -> Running {
         let Self { system, bus, topology, actors, handlers, digests, .. } = self;
-        Running { system, bus, topology, source, actors, handlers, digests }
+        Running { system, bus, topology, source, mempool, actors, handlers, digests }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use headwater_decoder::DecoderConfig;
-use headwater_detectors::{ArbitrageConfig, LiquidationConfig};
+use headwater_detectors::{ArbitrageConfig, LiquidationConfig, MempoolConfig};
 use headwater_executor::ExecutorConfig;
 use headwater_ingest::IngestConfig;
 use headwater_journal::JournalConfig;
@@ -24,6 +24,8 @@ pub struct Config {
     pub market: MarketConfig,
     /// Following the chain.
     pub ingest: IngestConfig,
+    /// Pending transactions, and what is found behind them.
+    pub mempool: MempoolConfig,
     /// Logs and calldata.
     pub decoder: DecoderConfig,
     /// Prices.

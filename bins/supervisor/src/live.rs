@@ -121,7 +121,10 @@ impl Live {
         info!(journal = %directory.display(), "recording");
 
         let timeout = config.executor.simulation_timeout();
-        let simulator = NodeSimulator::new(Redial::new(node_config.clone()), timeout);
+        let mut simulator = NodeSimulator::new(Redial::new(node_config.clone()), timeout);
+        if let (true, Some(chain_id)) = (config.mempool.enabled, node_config.chain_id) {
+            simulator = simulator.with_pending(config.mempool.limits(chain_id));
+        }
         let parts = Parts {
             strategies: bundled_strategies(&config, &market),
             registry: Registry::default(),

@@ -19,6 +19,8 @@ pub struct Running {
     pub(crate) topology: Topology,
     /// What produces; when it ends, everything drains in the order of the data.
     pub(crate) source: ActorControl,
+    /// What shows pending transactions; it produces as long as the source does.
+    pub(crate) mempool: Option<ActorControl>,
     /// The other actors, in the order of the data.
     pub(crate) actors: Vec<ActorControl>,
     pub(crate) handlers: Vec<JoinHandle<HandlerReport>>,
@@ -76,12 +78,12 @@ const HANDLERS: Duration = Duration::from_millis(1_500);
 impl Running {
     /// The actor of a name.
     pub fn actor(&self, name: &str) -> Option<&ActorControl> {
-        std::iter::once(&self.source).chain(&self.actors).find(|actor| actor.name() == name)
+        self.actors().find(|actor| actor.name() == name)
     }
 
     /// Every actor, in the order of the data.
     pub fn actors(&self) -> impl Iterator<Item = &ActorControl> {
-        std::iter::once(&self.source).chain(&self.actors)
+        std::iter::once(&self.source).chain(&self.mempool).chain(&self.actors)
     }
 
     /// The tree that the actors hang in.
@@ -109,6 +111,9 @@ impl Running {
             }
         }
         self.source.tell(Command::Stop);
+        if let Some(mempool) = &self.mempool {
+            mempool.tell(Command::Stop);
+        }
         if !interrupted && fatal.is_none() {
             tokio::select! {
                 () = self.drain() => {}

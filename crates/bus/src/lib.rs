@@ -9,6 +9,7 @@ mod handler;
 mod images;
 mod lane;
 mod mailbox;
+mod mempool;
 mod progress;
 mod ring;
 #[cfg(all(test, feature = "shuttle"))]
@@ -24,6 +25,7 @@ pub use handler::{EventHandler, HandlerReport};
 pub use images::{Image, Images, Shelf};
 pub use lane::{Delivery, Resync};
 pub use mailbox::{DropNewest, Inbox, Mailbox, Message, Outlet, Parcel, Wait};
+pub use mempool::Mempool;
 pub use progress::BlockProgress;
 pub use snapshots::{Missing, SnapshotReader, SnapshotWriter, WINDOW, Window};
 pub use timeline::{Stage, Stamps, Timeline};

@@ -1,10 +1,13 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use alloy_primitives::TxHash;
 use futures_util::{StreamExt, stream};
 use headwater_actor::{Component, Fatal};
 use headwater_bus::{BlockProgress, Closed, Delivery, DerivedPublisher, EventBus, Message, Stage, Timeline};
 use headwater_events::{
-    BusEvent, Opportunity, OpportunityId, OpportunitySet, Outcome, Refusal, Simulated, Verdict,
+    BackrunSet, BusEvent, Opportunity, OpportunityId, OpportunitySet, Outcome, Refusal, Simulated, Verdict,
 };
 use headwater_simulation::Simulator;
 use tokio::sync::watch;
@@ -20,6 +23,8 @@ pub enum ExecutorMessage {
     Chain(Delivery),
     /// What a detector found in a block.
     Found(OpportunitySet),
+    /// What was found behind a pending transaction.
+    Behind(BackrunSet),
 }
 
 impl ExecutorMessage {
@@ -41,13 +46,21 @@ impl From<OpportunitySet> for ExecutorMessage {
     }
 }
 
+impl From<BackrunSet> for ExecutorMessage {
+    fn from(set: BackrunSet) -> Self {
+        Self::Behind(set)
+    }
+}
+
 impl Message for ExecutorMessage {
     fn seq(&self) -> Option<u64> {
-        Some(match self {
-            Self::Chain(Delivery::Event(envelope)) => envelope.seq,
-            Self::Chain(Delivery::Resync(gone)) => gone.to,
-            Self::Found(set) => set.as_of.seq,
-        })
+        match self {
+            Self::Chain(Delivery::Event(envelope)) => Some(envelope.seq),
+            Self::Chain(Delivery::Resync(gone)) => Some(gone.to),
+            Self::Found(set) => Some(set.as_of.seq),
+            // Several are of one block.
+            Self::Behind(_) => None,
+        }
     }
 }
 
@@ -71,6 +84,8 @@ pub struct ExecutorActor<S> {
     concurrency: usize,
     journal_stalled: watch::Receiver<bool>,
     given_up: watch::Receiver<Option<Fatal>>,
+    /// Of the pending transactions, those that have findings and stand.
+    standing: watch::Receiver<Arc<BTreeSet<TxHash>>>,
     reports: Reports,
 }
 
@@ -89,9 +104,35 @@ impl<S: Simulator> ExecutorActor<S> {
             timeout: config.simulation_timeout(),
             concurrency: config.concurrency.get(),
             given_up,
+            standing: watch::channel(Arc::default()).1,
             journal_stalled: reports.bus.journal_stalled(),
             reports,
         }
+    }
+
+    /// Acts behind the pending transactions that `standing` holds; without it, behind none.
+    pub fn behind(self, standing: watch::Receiver<Arc<BTreeSet<TxHash>>>) -> Self {
+        Self { standing, ..self }
+    }
+
+    fn circumstances(&self) -> Circumstances {
+        Circumstances {
+            has_state: S::HAS_STATE,
+            journal_stalled: *self.journal_stalled.borrow(),
+            ending: self.given_up.borrow().is_some(),
+        }
+    }
+
+    async fn found_behind(&mut self, BackrunSet { set, first }: &BackrunSet) -> Result<(), Closed> {
+        let publisher = self.reports.bus.derived(set.detector.clone());
+        publisher.publish(
+            set.as_of.seq,
+            *first,
+            set.items.iter().cloned().map(BusEvent::OpportunityFound),
+        )?;
+        let standing = Arc::clone(&self.standing.borrow());
+        let next = self.executor.receive_behind(set, self.circumstances(), &standing);
+        self.decide(set, *first, next, &publisher).await
     }
 
     async fn found(&mut self, set: &OpportunitySet) -> Result<(), Closed> {
@@ -100,13 +141,8 @@ impl<S: Simulator> ExecutorActor<S> {
         let publisher = bus.derived(set.detector.clone());
         publisher.publish(set.as_of.seq, 0, set.items.iter().cloned().map(BusEvent::OpportunityFound))?;
         progress.receive(&set.detector, set.as_of.seq);
-        let circumstances = Circumstances {
-            has_state: S::HAS_STATE,
-            journal_stalled: *self.journal_stalled.borrow(),
-            ending: self.given_up.borrow().is_some(),
-        };
-        let next = self.executor.receive(set, circumstances);
-        self.decide(set, next, &publisher).await?;
+        let next = self.executor.receive(set, self.circumstances());
+        self.decide(set, 0, next, &publisher).await?;
         self.reports.timeline.stamp(set.as_of.seq, Stage::Decided);
         Ok(())
     }
@@ -115,6 +151,7 @@ impl<S: Simulator> ExecutorActor<S> {
     async fn decide(
         &mut self,
         set: &OpportunitySet,
+        first: u32,
         next: Vec<Next>,
         publisher: &DerivedPublisher,
     ) -> Result<(), Closed> {
@@ -126,17 +163,31 @@ impl<S: Simulator> ExecutorActor<S> {
             .map(|(finding, next)| decide(&self.simulator, finding, next, deadline, self.timeout))
             .collect();
         let mut verdicts = stream::iter(verdicts).buffered(self.concurrency);
-        let mut index = 0;
+        let mut index = first;
         let after_the_found = set.items.len() as u32;
         while let Some((verdict, simulated)) = verdicts.next().await {
+            let follows = set.items.get((index - first) as usize).and_then(Opportunity::follows);
+            let verdict = self.unless_gone(verdict, follows);
             self.executor.count(&verdict);
             let opportunity = OpportunityId { as_of: set.as_of, detector: set.detector.clone(), index };
             let outcome = Outcome { opportunity, verdict, simulated };
-            let first = after_the_found + index;
-            publisher.publish(set.as_of.seq, first, [BusEvent::OutcomeRecorded(outcome)])?;
+            let place = after_the_found + index;
+            publisher.publish(set.as_of.seq, place, [BusEvent::OutcomeRecorded(outcome)])?;
             index += 1;
         }
         Ok(())
+    }
+}
+
+impl<S> ExecutorActor<S> {
+    /// While the simulation ran, the transaction may have been mined or replaced.
+    fn unless_gone(&self, verdict: Verdict, follows: Option<TxHash>) -> Verdict {
+        match follows {
+            Some(hash) if verdict == Verdict::WouldSend && !self.standing.borrow().contains(&hash) => {
+                Verdict::Refused(Refusal::TransactionGone)
+            }
+            _ => verdict,
+        }
     }
 }
 
@@ -173,6 +224,7 @@ impl<S: Simulator> Component for ExecutorActor<S> {
             }
             ExecutorMessage::Chain(Delivery::Resync(_)) => self.executor.forget(),
             ExecutorMessage::Found(set) => self.found(set).await?,
+            ExecutorMessage::Behind(set) => self.found_behind(set).await?,
         }
         Ok(())
     }
@@ -184,6 +236,7 @@ impl<S: Simulator> Component for ExecutorActor<S> {
             ExecutorMessage::Found(set) => {
                 self.reports.progress.receive(&set.detector, set.as_of.seq);
             }
+            ExecutorMessage::Behind(_) => {}
         }
         Ok(())
     }
@@ -192,6 +245,7 @@ impl<S: Simulator> Component for ExecutorActor<S> {
         match waiting {
             ExecutorMessage::Chain(Delivery::Event(envelope)) => self.executor.foresee(envelope.seq),
             ExecutorMessage::Found(set) => self.executor.foresee(set.as_of.seq),
+            ExecutorMessage::Behind(BackrunSet { set, .. }) => self.executor.foresee(set.as_of.seq),
             ExecutorMessage::Chain(Delivery::Resync(_)) => {}
         }
     }

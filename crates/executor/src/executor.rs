@@ -1,6 +1,6 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use alloy_primitives::{BlockHash, I256};
+use alloy_primitives::{BlockHash, I256, TxHash};
 use headwater_events::{
     AsOf, BusEvent, Opportunity, OpportunitySet, Plan, Refusal, ReorgEvent, Simulated, Verdict,
 };
@@ -130,6 +130,22 @@ impl Executor {
             .collect()
     }
 
+    /// As [`Executor::receive`], for what was found behind pending transactions; `standing`: those that still are.
+    pub fn receive_behind(
+        &mut self,
+        set: &OpportunitySet,
+        circumstances: Circumstances,
+        standing: &BTreeSet<TxHash>,
+    ) -> Vec<Next> {
+        let next = self.receive(set, circumstances);
+        let stands = |finding: &Opportunity| finding.follows().is_some_and(|hash| standing.contains(&hash));
+        let judged = next.into_iter().zip(&set.items).map(|(next, finding)| match next {
+            Next::Simulate if !stands(finding) => refused(Refusal::TransactionGone),
+            next => next,
+        });
+        judged.collect()
+    }
+
     fn judge(&self, finding: &Opportunity, circumstances: Circumstances) -> Next {
         if finding.plan == Plan::Inform {
             return refused(Refusal::NothingToDo);
@@ -169,6 +185,7 @@ impl Executor {
             }
             Ok(_) => Verdict::WouldSend,
             Err(SimulationError::Reverted(reason)) => Verdict::Refused(Refusal::Reverted(reason)),
+            Err(SimulationError::NotWhole(reason)) => Verdict::Refused(Refusal::NotWhole(reason)),
             Err(SimulationError::Unavailable) => Verdict::Unsimulated,
             Err(error) => Verdict::Refused(Refusal::SimulationFailed(error.to_string())),
         }

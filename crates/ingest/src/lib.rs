@@ -13,7 +13,7 @@ mod parse;
 mod pushed;
 mod receipts;
 
-pub use actor::{IngestStatus, LiveIngest, ReplayIngest, ReplayStatus, Start};
+pub use actor::{IngestStatus, LiveIngest, MempoolIngest, MempoolStatus, ReplayIngest, ReplayStatus, Start};
 pub use bloom::BloomBuilder;
 pub use canonical::{Advance, Canonical, CanonicalError, Link, Run, Step};
 pub use config::IngestConfig;
@@ -21,6 +21,6 @@ pub use error::{FetchError, Incomplete, IngestError};
 pub use fetch::{Fetched, Fetcher, match_logs, prove_receipts};
 pub use parse::{
     Outcome, ParseError, ParsedBlock, ParsedReceipts, Receipt, parse_block, parse_link, parse_logs,
-    parse_receipts,
+    parse_pending, parse_receipts,
 };
 pub use receipts::receipts_root;

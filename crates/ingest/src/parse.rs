@@ -9,7 +9,7 @@ mod json;
 use std::ops::Range;
 
 use alloy_primitives::{Address, B256, Bloom, Bytes};
-use headwater_events::{Header, Log, Topics, Transaction};
+use headwater_events::{Header, Log, PendingTxEvent, Topics, Transaction};
 
 use crate::canonical::Link;
 use json::{Cursor, Fault, Layout, Parsed};
@@ -165,6 +165,60 @@ macro_rules! need {
             None => return $cursor.fault("it is missing").map_err(|fault| fault.in_field($name)),
         }
     };
+}
+
+/// Parses a transaction that the mempool shows; `None` for one that is mined already.
+///
+/// # Errors
+///
+/// As [`parse_block`]; a transaction of a type that cannot be executed from these fields alone (blobs, EIP-4844;
+/// authorizations, EIP-7702) is an error as well.
+pub fn parse_pending(text: &[u8]) -> Result<Option<PendingTxEvent>, ParseError> {
+    let (mut cursor, mut fees) = (Cursor::new(text), Cursor::new(text));
+    let parsed = pending(&mut cursor, &mut fees).and_then(|pending| cursor.end().map(|()| pending));
+    parsed.map_err(|fault| fault.into_error("transaction"))
+}
+
+/// Read twice: what a block's transactions have as well, and what decides whether a block can hold it.
+fn pending(cursor: &mut Cursor<'_>, fields: &mut Cursor<'_>) -> Parsed<Option<PendingTxEvent>> {
+    let (mut pool, mut layout) = (DataPool::for_text(cursor.length()), Layout::default());
+    let mut transaction = transaction(cursor, &mut layout, &mut pool)?;
+    pool.deal(std::iter::once(&mut transaction.input));
+    let (mut price, mut most, mut priority, mut kind, mut block) = (None, None, None, None, None);
+    fields.object(|cursor, key| match key {
+        b"gasPrice" => fill!(cursor, price, "gasPrice", optional(cursor, fee)),
+        b"maxFeePerGas" => fill!(cursor, most, "maxFeePerGas", optional(cursor, fee)),
+        b"maxPriorityFeePerGas" => fill!(cursor, priority, "maxPriorityFeePerGas", optional(cursor, fee)),
+        b"type" => fill!(cursor, kind, "type", hex::quantity(cursor)),
+        b"blockHash" => fill!(cursor, block, "blockHash", optional(cursor, hex::fixed::<32>)),
+        _ => cursor.skip(),
+    })?;
+    let kind = kind.unwrap_or(0);
+    if kind > 2 {
+        return cursor
+            .fault("transactions of this type are not followed")
+            .map_err(|fault| fault.in_field("type"));
+    }
+    if block.flatten().is_some() {
+        return Ok(None);
+    }
+    // Of EIP-1559 the fees are its own; a gas price beside them is what it would pay now.
+    let (max_fee_per_gas, max_priority_fee_per_gas) = if kind == 2 {
+        (most.flatten(), Some(need!(cursor, priority, "maxPriorityFeePerGas").unwrap_or(0)))
+    } else {
+        (price.flatten(), None)
+    };
+    let max_fee_per_gas = need!(cursor, max_fee_per_gas, "maxFeePerGas");
+    Ok(Some(PendingTxEvent { transaction, max_fee_per_gas, max_priority_fee_per_gas }))
+}
+
+/// Wei per gas.
+fn fee(cursor: &mut Cursor<'_>) -> Parsed<u128> {
+    let wide = hex::wide_quantity(cursor)?;
+    match u128::try_from(wide) {
+        Ok(fee) => Ok(fee),
+        Err(_) => cursor.fault("no fee is that high"),
+    }
 }
 
 fn link(cursor: &mut Cursor<'_>) -> Parsed<Link> {

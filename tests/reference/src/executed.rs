@@ -33,6 +33,21 @@ pub struct Cycle {
     pub amounts: Vec<U256>,
 }
 
+/// The code of `caller` that carries a cycle out when it is called without data: whoever has another chain than a fork can place
+/// it there.
+///
+/// # Errors
+/// A malformed cycle.
+pub fn program_of(caller: Address, cycle: &Cycle) -> anyhow::Result<Bytes> {
+    program::assemble(caller, cycle)
+}
+
+/// The code of a contract that takes `amounts[0]` of a token from `payer`, who has to have allowed it, gives it to a pair and
+/// has that pay `amounts[1]` of the other to the payer; no router knows it.
+pub fn private_swap(payer: Address, pair: Address, tokens: [Address; 2], amounts: [U256; 2]) -> Bytes {
+    program::private_swap(payer, pair, tokens, amounts)
+}
+
 /// What became of a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Execution {

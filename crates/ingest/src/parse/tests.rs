@@ -381,3 +381,38 @@ fn real_blocks_are_read_as_a_plain_reading_reads_them() {
     assert!(compared >= 8, "{compared} real blocks compared");
     eprintln!("{compared} real blocks compared");
 }
+
+fn pending_text(fields: &str) -> String {
+    format!(
+        r#"{{"hash":"0x{}","from":"0x{}","to":null,"value":"0x1","input":"0xabcd","nonce":"0x7","gas":"0x5208",{fields}}}"#,
+        "11".repeat(32),
+        "22".repeat(20)
+    )
+}
+
+#[test]
+fn a_pending_transaction_has_the_fees_of_its_type() {
+    let check = |fields: &str, expected: Result<Option<(u128, Option<u128>)>, &str>| {
+        let parsed = parse_pending(pending_text(fields).as_bytes());
+        match (parsed, expected) {
+            (Ok(Some(pending)), Ok(Some(fees))) => {
+                assert_eq!((pending.max_fee_per_gas, pending.max_priority_fee_per_gas), fees, "{fields}");
+                assert_eq!((pending.transaction.nonce, pending.transaction.input.len()), (7, 2));
+            }
+            (Ok(None), Ok(None)) => {}
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (parsed, expected) => panic!("{fields}: {parsed:?} in place of {expected:?}"),
+        }
+    };
+    check(r#""gasPrice":"0x5""#, Ok(Some((5, None))));
+    check(r#""type":"0x1","gasPrice":"0x5","blockHash":null"#, Ok(Some((5, None))));
+    let london = r#""type":"0x2","gasPrice":"0x5","maxFeePerGas":"0x9","maxPriorityFeePerGas":"0x2""#;
+    check(london, Ok(Some((9, Some(2)))));
+    check(&format!(r#"{london},"blockHash":"0x{}""#, "33".repeat(32)), Ok(None));
+    check(r#""type":"0x2","gasPrice":"0x5""#, Err("maxPriorityFeePerGas"));
+    check(r#""type":"0x0""#, Err("maxFeePerGas"));
+    check(r#""type":"0x3","gasPrice":"0x5""#, Err("type"));
+    check(r#""type":"0x4","gasPrice":"0x5""#, Err("type"));
+    check(r#""gasPrice":"0x100000000000000000000000000000000""#, Err("gasPrice"));
+    check(r#""gasPrice":"0x5","gasPrice":"0x6""#, Err("twice"));
+}

@@ -46,6 +46,17 @@ pub(super) fn assemble(caller: Address, cycle: &Cycle) -> anyhow::Result<Bytes> 
     Ok(program.code.into())
 }
 
+/// A swap with the payer's own tokens, past every router.
+pub(super) fn private_swap(payer: Address, pair: Address, tokens: [Address; 2], amounts: [U256; 2]) -> Bytes {
+    let word = |address: Address| U256::from_be_bytes(address.into_word().0);
+    let mut program = Program::default();
+    let taken = encode("transferFrom(address,address,uint256)", &[word(payer), word(pair), amounts[0]]);
+    program.call(tokens[0], &taken);
+    program.call(pair, &swap_data(tokens[0], tokens[1], amounts[1], payer, &[]));
+    program.stop();
+    program.code.into()
+}
+
 #[derive(Default)]
 struct Program {
     code: Vec<u8>,

@@ -1,0 +1,240 @@
+//! What users do: through routers, past them, in vain.
+
+use alloy_primitives::{Address, Bytes, U256, keccak256};
+use alloy_sol_types::sol;
+use headwater_amm::{Fee, Hop};
+use headwater_events::{PendingTxEvent, Transaction};
+use headwater_market::MarketSnapshot;
+use headwater_reference::executed::private_swap;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::world::{World, data, private};
+
+sol! {
+    function swapExactTokensForTokens(uint256 amountIn, uint256 amountOutMin, address[] path, address to, uint256 deadline) external;
+    function swapTokensForExactTokens(uint256 amountOut, uint256 amountInMax, address[] path, address to, uint256 deadline) external;
+    function swapExactETHForTokens(uint256 amountOutMin, address[] path, address to, uint256 deadline) external payable;
+    function swapExactTokensForETH(uint256 amountIn, uint256 amountOutMin, address[] path, address to, uint256 deadline) external;
+    function swapExactTokensForTokensSupportingFeeOnTransferTokens(uint256 amountIn, uint256 amountOutMin, address[] path, address to, uint256 deadline) external;
+}
+
+/// What the mempool shows in a block, and what comes of it.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// It is mined and succeeds; `executed`: only executing it tells what it does.
+    Landing { pending: PendingTxEvent, executed: bool },
+    /// It is mined and fails.
+    Failing { pending: PendingTxEvent },
+    /// The second takes the place of the first.
+    Replaced { first: Box<PendingTxEvent>, second: Box<PendingTxEvent> },
+    /// The next block cannot hold it.
+    NeverLanding { pending: PendingTxEvent },
+}
+
+impl Order {
+    pub(super) fn shown(&self) -> Vec<&PendingTxEvent> {
+        match self {
+            Self::Landing { pending, .. } | Self::Failing { pending } | Self::NeverLanding { pending } => {
+                vec![pending]
+            }
+            Self::Replaced { first, second } => vec![first, second],
+        }
+    }
+}
+
+/// Makes them.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    made: u64,
+}
+
+const GWEI: u128 = 1_000_000_000;
+
+impl Orders {
+    pub(super) fn next(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+    ) -> anyhow::Result<Order> {
+        let user = world.users[random.random_range(0..world.users.len())];
+        Ok(match random.random_range(0..12) {
+            0..5 => Order::Landing { pending: self.routed(random, world, market, user), executed: false },
+            5..8 => {
+                Order::Landing { pending: self.private(random, world, market, user, true), executed: true }
+            }
+            8 => Order::Failing { pending: self.private(random, world, market, user, false) },
+            9 => Order::Failing { pending: self.doomed(random, world, market, user) },
+            10 => {
+                let first = self.routed(random, world, market, user);
+                let mut second = self.routed(random, world, market, user);
+                second.max_fee_per_gas = first.max_fee_per_gas + 1;
+                Order::Replaced { first: Box::new(first), second: Box::new(second) }
+            }
+            _ => {
+                let mut pending = self.routed(random, world, market, user);
+                match random.random_range(0..3) {
+                    0 => pending.transaction.nonce += 1,
+                    1 => pending.max_fee_per_gas = GWEI - 1,
+                    _ => pending.max_fee_per_gas = u128::MAX,
+                }
+                Order::NeverLanding { pending }
+            }
+        })
+    }
+
+    /// Two or three different tokens, and an amount of the first that moves a price.
+    fn way(random: &mut ChaCha8Rng, world: &World, market: &MarketSnapshot) -> (Vec<Address>, U256) {
+        let mut tokens = world.tokens.to_vec();
+        tokens.rotate_left(random.random_range(0..3));
+        if random.random_range(0..2) == 0 {
+            tokens.swap(0, 1);
+        }
+        tokens.truncate(random.random_range(2..=3));
+        let depth = market
+            .pools
+            .iter()
+            .filter(|(_, meta, _)| meta.token0 == tokens[0] || meta.token1 == tokens[0])
+            .filter_map(|(_, meta, held)| {
+                Some(if meta.token0 == tokens[0] { held?.reserve0 } else { held?.reserve1 })
+            })
+            .min()
+            .unwrap_or_default();
+        (tokens, U256::from(depth) * U256::from(random.random_range(5..300u64)) / U256::from(1_000))
+    }
+
+    /// A call of a router that succeeds.
+    fn routed(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+    ) -> PendingTxEvent {
+        let [router, factory] = world.exchanges[random.random_range(0..2)];
+        let (path, amount) = Self::way(random, world, market);
+        let (to, deadline) = (user, U256::from(market.head.timestamp + 60));
+        let least = U256::from(1);
+        let out = quote(market, factory, &path, amount);
+        let wrapped = world.tokens[1];
+        let (value, input) = match random.random_range(0..4) {
+            0 => {
+                let call = swapTokensForExactTokensCall {
+                    amountOut: out,
+                    amountInMax: amount * U256::from(2),
+                    path,
+                    to,
+                    deadline,
+                };
+                (U256::ZERO, data(&call))
+            }
+            1 => {
+                let call = swapExactTokensForTokensSupportingFeeOnTransferTokensCall {
+                    amountIn: amount,
+                    amountOutMin: least,
+                    path,
+                    to,
+                    deadline,
+                };
+                (U256::ZERO, data(&call))
+            }
+            _ if path.first() == Some(&wrapped) => {
+                (amount, data(&swapExactETHForTokensCall { amountOutMin: least, path, to, deadline }))
+            }
+            _ if path.last() == Some(&wrapped) => {
+                let call =
+                    swapExactTokensForETHCall { amountIn: amount, amountOutMin: least, path, to, deadline };
+                (U256::ZERO, data(&call))
+            }
+            _ => {
+                let call =
+                    swapExactTokensForTokensCall { amountIn: amount, amountOutMin: out, path, to, deadline };
+                (U256::ZERO, data(&call))
+            }
+        };
+        self.sign(world, user, router, value, input)
+    }
+
+    /// A call of a router that fails: too late, for too much, or without the tokens.
+    fn doomed(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+    ) -> PendingTxEvent {
+        let [router, factory] = world.exchanges[random.random_range(0..2)];
+        let (path, amount) = Self::way(random, world, market);
+        let out = quote(market, factory, &path, amount);
+        let soon = U256::from(market.head.timestamp + 60);
+        let late = U256::from(market.head.timestamp);
+        let (amount, least, deadline) = match random.random_range(0..3) {
+            0 => (amount, U256::ZERO, late),
+            1 => (amount, out + U256::ONE, soon),
+            _ => (U256::from(10).pow(U256::from(26)), U256::ZERO, soon),
+        };
+        let call =
+            swapExactTokensForTokensCall { amountIn: amount, amountOutMin: least, path, to: user, deadline };
+        self.sign(world, user, router, U256::ZERO, data(&call))
+    }
+
+    /// A call of a contract of the user's own, which swaps on the pair; or asks it for one unit too much.
+    fn private(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+        succeeds: bool,
+    ) -> PendingTxEvent {
+        let [_, factory] = world.exchanges[random.random_range(0..2)];
+        let (mut path, amount) = Self::way(random, world, market);
+        path.truncate(2);
+        let out = quote(market, factory, &path, amount) + U256::from(u8::from(!succeeds));
+        let pair = pair(market, factory, path[0], path[1]).map_or(Address::ZERO, |(pair, _)| pair);
+        let code = private_swap(user, pair, [path[0], path[1]], [amount, out]);
+        let contract = private(user);
+        world.chain.evm().place(contract, code);
+        self.sign(world, user, contract, U256::ZERO, Bytes::new())
+    }
+
+    fn sign(
+        &mut self,
+        world: &World,
+        user: Address,
+        to: Address,
+        value: U256,
+        input: Bytes,
+    ) -> PendingTxEvent {
+        self.made += 1;
+        let transaction = Transaction {
+            hash: keccak256(self.made.to_be_bytes()),
+            from: user,
+            to: Some(to),
+            value,
+            input,
+            nonce: world.chain.evm().nonce(user),
+            gas_limit: 900_000,
+        };
+        let max_priority_fee_per_gas = self.made.is_multiple_of(2).then_some(GWEI / 10);
+        PendingTxEvent { transaction, max_fee_per_gas: 3 * GWEI, max_priority_fee_per_gas }
+    }
+}
+
+fn pair(market: &MarketSnapshot, factory: Address, a: Address, b: Address) -> Option<(Address, Hop)> {
+    let (_, meta, held) = market
+        .pools
+        .iter()
+        .find(|(_, meta, _)| meta.factory == factory && meta.token0 == a.min(b) && meta.token1 == a.max(b))?;
+    let held = held?;
+    let hop = Hop::new(held.reserve0, held.reserve1, Fee::UNISWAP_V2).ok()?;
+    Some((meta.address, if meta.token0 == a { hop } else { hop.reversed() }))
+}
+
+fn quote(market: &MarketSnapshot, factory: Address, path: &[Address], amount: U256) -> U256 {
+    path.windows(2).fold(amount, |amount, tokens| {
+        let hop = pair(market, factory, tokens[0], tokens[1]).map(|(_, hop)| hop);
+        hop.and_then(|hop| hop.amount_out(amount).ok()).unwrap_or_default()
+    })
+}

@@ -6,6 +6,7 @@ mod architecture;
 mod burst;
 mod chaos;
 mod cli;
+mod cycles;
 mod decoder;
 mod devnet;
 mod disk_full;

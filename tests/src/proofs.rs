@@ -4,6 +4,7 @@ pub mod actors;
 pub mod anvil;
 pub mod burst;
 pub mod chaos;
+pub mod cycles;
 pub mod decoder;
 pub mod disk_full;
 pub mod journal_damage;

@@ -7,6 +7,7 @@ mod backruns;
 mod burst;
 mod chaos;
 mod cli;
+mod cycles;
 mod decoder;
 mod devnet;
 mod disk_full;

@@ -65,6 +65,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::anvil::ANVIL,
     crate::proofs::decoder::DECODER,
     crate::proofs::v3::V3,
+    crate::proofs::cycles::CYCLES,
     crate::proofs::oracle::ORACLE,
     crate::proofs::tracking::TRACKING,
     crate::proofs::backruns::BACKRUNS,

@@ -5,6 +5,7 @@ pub mod anvil;
 pub mod backruns;
 pub mod burst;
 pub mod chaos;
+pub mod cycles;
 pub mod decoder;
 pub mod disk_full;
 pub mod journal_damage;

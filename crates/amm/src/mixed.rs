@@ -11,6 +11,9 @@ mod walk;
 /// Below this gain of an infinitely small swap, floating point knows too little of the best input, and exact quotes correct it.
 const THIN: f64 = 1e-8;
 
+/// How often the stairs are gone through at most.
+const ROUNDS: usize = 3;
+
 /// One direction through a pool of any kind.
 #[derive(Clone, Copy, Debug)]
 pub enum MixedHop<'a> {
@@ -116,7 +119,14 @@ pub fn size_mixed_cycle(hops: &[MixedHop<'_>]) -> Option<CycleSizing> {
         best.climb(start);
     }
     best.consider_around();
-    best.consider_stairs(start);
+    // From where it has led to it may see farther.
+    for _ in 0..ROUNDS {
+        let before = best.profit();
+        best.consider_stairs(start);
+        if best.profit() == before {
+            break;
+        }
+    }
     best.into_sizing()
 }
 
@@ -213,14 +223,17 @@ impl Best<'_> {
     /// What the model of all roundings proposes.
     fn consider_stairs(&mut self, start: u128) {
         let at = self.found.as_ref().map_or(start, |best| best.amount_in);
-        let profit = self.found.as_ref().map_or(0, |best| best.profit);
-        let Some(proposals) = stairs::proposals(self.hops, at, profit) else { return };
+        let Some(proposals) = stairs::proposals(self.hops, at, self.profit()) else { return };
         for amount in proposals.amounts {
             match proposals.level {
                 Some(level) => self.consider(level, amount),
                 None => self.consider_input(amount),
             }
         }
+    }
+
+    fn profit(&self) -> u128 {
+        self.found.as_ref().map_or(0, |best| best.profit)
     }
 
     fn into_sizing(self) -> Option<CycleSizing> {

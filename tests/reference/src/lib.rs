@@ -9,6 +9,8 @@ pub mod evm;
 pub mod executed;
 pub mod fake_node;
 pub mod feeds;
+pub mod fine_search;
+pub mod formulas;
 pub mod journal;
 pub mod market;
 pub mod pools;

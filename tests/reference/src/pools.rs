@@ -2,6 +2,7 @@
 
 #![expect(non_snake_case, reason = "arguments are named as the contracts name them")]
 
+mod several;
 mod v2;
 mod v3;
 mod v4;
@@ -11,6 +12,7 @@ use alloy_sol_types::{SolValue, sol};
 
 use crate::evm::{Artifact, Evm};
 
+pub use self::several::{Code, Several};
 pub use self::v2::PairV2;
 pub use self::v3::{ActV3, ExchangeV3, PlaceV3, PoolV3, create_pool_v3, payer_v3};
 pub use self::v4::ManagerV4;
@@ -25,6 +27,7 @@ sol! {
     function mint(address to, uint256 amount) external;
     function approve(address spender, uint256 amount) external returns (bool);
     function transfer(address to, uint256 amount) external returns (bool);
+    function balanceOf(address account) external returns (uint256 balance);
 }
 
 /// A swap as the pool's function takes it.
@@ -90,13 +93,13 @@ impl State {
 
 /// Two tokens that `owner` holds plenty of, the lower address first.
 fn tokens(evm: &mut Evm, token: &Artifact, holder: Address) -> anyhow::Result<[Address; 2]> {
-    let code = token.creation_code()?;
-    let mut create = || -> anyhow::Result<Address> {
-        let token = evm.deploy(OWNER, &code, &U256::ZERO.abi_encode())?;
-        evm.send(OWNER, token, &mintCall { to: holder, amount: PURSE })?;
-        Ok(token)
-    };
-    let mut tokens = [create()?, create()?];
+    let mut tokens = [create_token(evm, token, holder)?, create_token(evm, token, holder)?];
     tokens.sort_unstable();
     Ok(tokens)
+}
+
+fn create_token(evm: &mut Evm, token: &Artifact, holder: Address) -> anyhow::Result<Address> {
+    let token = evm.deploy(OWNER, &token.creation_code()?, &U256::ZERO.abi_encode())?;
+    evm.send(OWNER, token, &mintCall { to: holder, amount: PURSE })?;
+    Ok(token)
 }

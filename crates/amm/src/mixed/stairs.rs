@@ -16,8 +16,8 @@ use super::{MixedHop, quote_mixed_cycle};
 use crate::concentrated::LastStep;
 use crate::{Hop, MAX_HOPS};
 
-/// Amounts on each side that are gone through at most.
-const PATIENCE: i32 = 4_096;
+/// Amounts on each side that are gone through at most: what a fee of a hundredth of a percent leaves is whole at every ten thousandth.
+const PATIENCE: i32 = 10_240;
 /// How many of them are quoted.
 const QUOTED: usize = 6;
 /// The part of the gain that is not worth looking for.

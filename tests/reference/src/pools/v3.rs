@@ -36,7 +36,7 @@ sol! {
 
 /// Calls the contract whose address the first word of its calldata is, with what follows, and returns what that returns; and pays
 /// what a pool asks for in `uniswapV3SwapCallback` and `uniswapV3MintCallback`, with the tokens that the callback's data names.
-const PAYER: [Bytes; 15] = [
+pub(super) const PAYER: [Bytes; 15] = [
     // The selector: of the two callbacks, or the zeros that an address begins with.
     bytes!("5f3560e01c"),
     bytes!("8063fa461e3314603957"),
@@ -58,7 +58,7 @@ const PAYER: [Bytes; 15] = [
 ];
 
 /// Where the payer stands.
-const PAYER_ADDRESS: Address = Address::repeat_byte(0xfa);
+pub(super) const PAYER_ADDRESS: Address = Address::repeat_byte(0xfa);
 
 /// A `UniswapV3Pool` that its factory created.
 #[derive(Debug)]

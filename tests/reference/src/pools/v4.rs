@@ -31,7 +31,7 @@ sol! {
 }
 
 /// The slot of `PoolManager`'s mapping of pools.
-const POOLS_SLOT: u64 = 6;
+pub(super) const POOLS_SLOT: u64 = 6;
 
 /// Behind the price, two fee growths and the liquidity.
 const TICKS_OFFSET: u64 = 4;

@@ -174,6 +174,9 @@ impl World {
             },
             pools: self.pools.clone(),
             changes: Changes::All,
+            lending: Default::default(),
+            concentrated: Default::default(),
+            concentrated_changes: Changes::All,
         }
     }
 }

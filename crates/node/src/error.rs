@@ -211,9 +211,16 @@ impl RpcError {
     /// geth, reth, erigon, nethermind and anvil are compared.
     pub fn is_block_unknown(&self) -> bool {
         let message = self.message.to_ascii_lowercase();
-        ["unknown block", "header not found", "block not found", "header for hash not found", "blocknotfound"]
-            .iter()
-            .any(|words| message.contains(words))
+        const WORDS: [&str; 6] = [
+            "unknown block",
+            "header not found",
+            "block not found",
+            "header for hash not found",
+            "blocknotfound",
+            // Anvil, as EIP-1474 names code -32001.
+            "resource not found",
+        ];
+        WORDS.iter().any(|words| message.contains(words))
     }
 
     /// The revert data of a reverted `eth_call` as the hex string that the node gave.

@@ -109,7 +109,16 @@ fn view(market: Option<&Market>, pools: &PoolTable, later: u64, priced: &[u8]) -
         gas_limit: 30_000_000,
     };
     let changes = Changes::All;
-    let market = MarketSnapshot { as_of, parent: None, head, pools: pools.clone(), lending, changes };
+    let market = MarketSnapshot {
+        as_of,
+        parent: None,
+        head,
+        pools: pools.clone(),
+        lending,
+        changes,
+        concentrated: Default::default(),
+        concentrated_changes: Changes::All,
+    };
     let quote = token(9);
     let mut prices = PriceSnapshot { as_of, quote, prices: Default::default(), sources: Default::default() };
     for token in priced.iter().copied().map(token) {

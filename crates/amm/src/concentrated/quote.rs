@@ -107,8 +107,8 @@ impl ConcentratedPool {
         Swap::new(self, direction, true, U256::from(amount_in), None).ok()?.last_step()
     }
 
-    /// All that can be swapped from one price to another, where the first tick on the way is; `None` where the contract's
-    /// integers do not hold it.
+    /// All that can be swapped from one price to another, where the first tick on the way is. It may be more than one swap of V4 can
+    /// ask for: a wide range ends far beyond that, and is there nevertheless.
     pub(super) fn walk(
         &self,
         direction: Direction,
@@ -128,7 +128,7 @@ impl ConcentratedPool {
             liquidity,
             crossings: 0,
         };
-        swap.run().ok()
+        swap.go().ok()
     }
 }
 
@@ -159,9 +159,17 @@ impl<'a> Swap<'a> {
         Ok(Self { pool, terms, is_exact_in, limit, left: amount, calculated, price, liquidity, crossings: 0 })
     }
 
+    /// What the contract's integers hold.
+    fn run(self) -> Result<Quote, ConcentratedError> {
+        let version = self.terms.version;
+        let quote = self.go()?;
+        check_width(version, &quote)?;
+        Ok(quote)
+    }
+
     /// At least once, since a limit is ahead of the price and an amount is not zero; and where the price stands at a tick that
     /// the way leads over, just that tick is crossed.
-    fn run(mut self) -> Result<Quote, ConcentratedError> {
+    fn go(mut self) -> Result<Quote, ConcentratedError> {
         let asked = self.left;
         loop {
             if self.liquidity == 0 {
@@ -176,7 +184,6 @@ impl<'a> Swap<'a> {
         let used = asked - self.left;
         let (amount_in, amount_out) =
             if self.is_exact_in { (used, self.calculated) } else { (self.calculated, used) };
-        self.check_width(amount_in, amount_out)?;
         let Self { price, liquidity, crossings, .. } = self;
         Ok(Quote { amount_in, amount_out, price, liquidity, crossings })
     }
@@ -279,17 +286,17 @@ impl<'a> Swap<'a> {
     fn nearer(&self, next_price: U256) -> U256 {
         if self.terms.zero_for_one { next_price.max(self.limit) } else { next_price.min(self.limit) }
     }
+}
 
-    /// V3 counts in `int256`, V4 in `int128`.
-    fn check_width(&self, amount_in: U256, amount_out: U256) -> Result<(), ConcentratedError> {
-        let bits = match self.terms.version {
-            Version::V3 => 255,
-            Version::V4 => 127,
-        };
-        // The input is a negative number of the contract's, of which there is one more.
-        let is_over = amount_in > U256::ONE << bits || amount_out >= U256::ONE << bits;
-        if is_over { Err(ConcentratedError::Overflow) } else { Ok(()) }
-    }
+/// V3 counts in `int256`, V4 in `int128`.
+fn check_width(version: Version, quote: &Quote) -> Result<(), ConcentratedError> {
+    let bits = match version {
+        Version::V3 => 255,
+        Version::V4 => 127,
+    };
+    // The input is a negative number of the contract's, of which there is one more.
+    let is_over = quote.amount_in > U256::ONE << bits || quote.amount_out >= U256::ONE << bits;
+    if is_over { Err(ConcentratedError::Overflow) } else { Ok(()) }
 }
 
 fn price_at(next: &Next<'_>) -> U256 {

@@ -226,3 +226,19 @@ proptest! {
         prop_assert!((f64::from(out) / amount / rate - 1.0).abs() < 1e-9);
     }
 }
+
+#[test]
+fn a_range_that_no_swap_of_v4_could_use_up_is_a_segment() {
+    let mut pool = ConcentratedPool::new(Version::V4, SwapFee::of_lp(3_000), 60).expect("a pool");
+    let price = PoolPrice { sqrt_price: U256::ONE << 96, tick: 0 };
+    pool.apply(&PoolEvent::Initialized(price)).expect("the first event");
+    let (lower, upper, delta) = (-887_220, 887_220, 10i128.pow(24));
+    pool.apply(&PoolEvent::LiquidityChanged { lower, upper, delta }).expect("a range");
+    for direction in [Direction::ZeroForOne, Direction::OneForZero] {
+        let segments: Vec<_> = pool.segments(direction).collect();
+        assert_eq!(segments.len(), 1);
+        assert!(segments[0].amount_in > U256::ONE << 127);
+        let all = pool.exact_in(direction, segments[0].amount_in, None);
+        assert_eq!(all, Err(ConcentratedError::Overflow));
+    }
+}

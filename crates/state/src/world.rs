@@ -38,11 +38,11 @@ pub struct World {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorldImage {
     book: BookImage,
-    lending: LendingBook,
     last: Option<AsOf>,
     blocks: u64,
     malformed: u64,
     concentrated: ConcentratedImage,
+    lending: LendingBook,
 }
 
 impl WorldImage {

@@ -90,6 +90,7 @@ pub fn state(file: &[u8]) -> Result<(Taken, Book)> {
     ensure!(reader.option(Reader::as_of)? == Some(taken), "the world is of another block");
     let _blocks_and_malformed = (reader.integer()?, reader.integer()?);
     reader.concentrated()?;
+    reader.no_lending()?;
     reader.end()?;
     Ok((taken, book))
 }
@@ -304,6 +305,13 @@ impl Reader<'_> {
         (0..9).try_for_each(|_| self.integer().map(drop))
     }
 
+    /// What is held of lending pools where none is configured.
+    fn no_lending(&mut self) -> Result<()> {
+        ensure!(self.integer()? == 0 && self.integer()? == 0, "a lending pool that nobody configured");
+        let _base = self.option(Self::hash)?;
+        (0..4).try_for_each(|_| self.integer().map(drop))
+    }
+
     /// Price and tick, liquidity, and ticks with net and gross.
     fn moment(&mut self) -> Result<()> {
         self.option(|reader| Ok((reader.word()?, reader.integer()?)))?;
@@ -398,7 +406,8 @@ mod tests {
         let pools = [&[1][..], &addresses, &[251, 184, 11, 120, 1], &moment].concat();
         let block = [&[1, 251, 44, 1][..], &hash9, &hash8, &[1, 0, 0, 1]].concat();
         let heard = [&[1][..], &address(5), &[2, 1, 3, 10, 0]].concat();
-        let concentrated = [&pools[..], &block, &heard, &[1], &hash8, &[0, 0], &[0; 9]].concat();
+        let lending = [&[0, 0, 1][..], &hash8, &[0; 4]].concat();
+        let concentrated = [&pools[..], &block, &heard, &[1], &hash8, &[0, 0], &[0; 9], &lending].concat();
         let whole = file_of_version(2, &[&book()[..], &last, &concentrated].concat());
         assert!(state(&file(&whole[HEADER..])).is_err(), "of another version");
         let (taken, mut book) = state(&whole).unwrap();

@@ -66,6 +66,10 @@ impl Iterator for Segments<'_> {
                 (None, Direction::OneForZero) => MAX_SQRT_PRICE - U256::ONE,
             };
             let after = self.pool.walk(self.direction, price, liquidity, end)?;
+            if after.price == price {
+                // A fee takes all that goes in: nothing moves the price.
+                return None;
+            }
             if tick.is_some() {
                 self.at = Some((after.price, after.liquidity));
             }

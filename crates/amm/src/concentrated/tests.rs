@@ -242,3 +242,15 @@ fn a_range_that_no_swap_of_v4_could_use_up_is_a_segment() {
         assert_eq!(all, Err(ConcentratedError::Overflow));
     }
 }
+
+#[test]
+fn a_pool_whose_fee_takes_everything_has_no_segments() {
+    let mut pool = ConcentratedPool::new(Version::V4, SwapFee::of_lp(1_000_000), 60).expect("a pool");
+    let price = PoolPrice { sqrt_price: U256::ONE << 96, tick: 0 };
+    pool.apply(&PoolEvent::Initialized(price)).expect("the first event");
+    let (lower, upper, delta) = (-600, 600, 10i128.pow(24));
+    pool.apply(&PoolEvent::LiquidityChanged { lower, upper, delta }).expect("a range");
+    for direction in [Direction::ZeroForOne, Direction::OneForZero] {
+        assert_eq!(pool.segments(direction).count(), 0);
+    }
+}

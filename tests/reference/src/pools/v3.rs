@@ -263,7 +263,7 @@ impl PlaceV3 {
         &self,
         most: i32,
         mut storage: impl FnMut(&[U256]) -> anyhow::Result<Vec<U256>>,
-    ) -> anyhow::Result<(State, Vec<(i32, i128, u128)>)> {
+    ) -> anyhow::Result<(State, Vec<StoredTick>)> {
         let slot = |key: i32, mapping: u64| -> U256 {
             let key = (I256::try_from(key).unwrap_or_default(), U256::from(mapping)).abi_encode();
             keccak256(key).into()
@@ -286,6 +286,9 @@ impl PlaceV3 {
         Ok((State::from_words(words[0], words[1]), ticks.collect()))
     }
 }
+
+/// An initialised tick with its net and its gross liquidity.
+pub type StoredTick = (i32, i128, u128);
 
 impl ExchangeV3 {
     /// The fees that a factory begins with, with their tick spacings.

@@ -7,7 +7,7 @@ use anyhow::Context;
 use headwater_amm::{MAX_SQRT_PRICE, MIN_SQRT_PRICE, sqrt_price_at_tick};
 use headwater_events::{BlockEvent, Grade, Header, Log, ReorgEvent};
 use headwater_reference::evm::{Artifact, Snapshot};
-use headwater_reference::pools::{ActV3, Change, ExchangeV3, Order, PlaceV3, State};
+use headwater_reference::pools::{ActV3, Change, ExchangeV3, Order, PlaceV3, State, StoredTick};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -91,7 +91,7 @@ impl Chain {
         &self.strangers
     }
 
-    pub(super) fn reading(&self, place: &PlaceV3) -> (State, Vec<(i32, i128, u128)>) {
+    pub(super) fn reading(&self, place: &PlaceV3) -> (State, Vec<StoredTick>) {
         (self.exchange.state(place), self.exchange.ticks(place))
     }
 

@@ -5,7 +5,7 @@ use alloy_sol_types::{SolCall, sol};
 use anyhow::{Context, ensure};
 use headwater_amm::sqrt_price_at_tick;
 use headwater_reference::pools::{
-    ActV3, Change, ExchangeV3, Order, PlaceV3, State, create_pool_v3, payer_v3,
+    ActV3, Change, ExchangeV3, Order, PlaceV3, State, StoredTick, create_pool_v3, payer_v3,
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -200,7 +200,7 @@ impl Exchange {
         devnet: &Devnet,
         place: &PlaceV3,
         everywhere: bool,
-    ) -> anyhow::Result<(State, Vec<(i32, i128, u128)>)> {
+    ) -> anyhow::Result<(State, Vec<StoredTick>)> {
         let most = if everywhere { FAR } else { NEAR };
         place.read(most, |slots| storage(devnet, place.pool, slots))
     }

@@ -29,8 +29,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Events that the broadcast holds: few, so that whoever is slow lags.
 const BROADCAST: usize = 16;
 
-/// Bytes that the rings hold: few, so that what lags most is repaired from the journal, and the rings are soon full.
+/// Bytes that the ring of source events holds: few, so that what lags most is repaired from the journal.
 const RING: usize = 1 << 20;
+
+/// Bytes that the ring of derived events holds, which nothing else does: as much as the slowest is behind.
+const DERIVED_RING: usize = 4 << 20;
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
@@ -66,7 +69,7 @@ fn run(arguments: headwater_supervisor::cli::RunArgs) -> Result<(), Failure> {
             bus: BusConfig {
                 capacity: BROADCAST,
                 ring_bytes: RING,
-                derived_ring_bytes: RING,
+                derived_ring_bytes: DERIVED_RING,
                 ..BusConfig::default()
             },
             wired: Box::new(move |bot| bot.register("slow", Slow(remote))),

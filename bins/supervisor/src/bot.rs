@@ -7,8 +7,7 @@
 //!                           ╠═► oracle ─── prices ·········► detectors                   ▲
 //!                           ╠═► state ──── market ·········► detectors                   ║
 //!                           ╠════════════ heads and reorgs ══════════════════════════════╣
-//!                           ╚═► backrun ──── findings behind pending transactions ───────╝
-//!  node ─► mempool ════════════►
+//!     mempool ══ droppable ═╩═► backrun ──── findings behind pending transactions ───────╝
 //! ```
 //!
 //! The supervisor owns what outlives the actors: the broadcast, the mailboxes, the watch cells. Nothing flows before the

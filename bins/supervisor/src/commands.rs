@@ -312,7 +312,7 @@ async fn live(config: Config, node: NodeConfig, arguments: &RunArgs, hooks: Hook
     bar.finish_and_clear();
     let (running, record) = live.follow(arguments.blocks);
     (hooks.running)(&running);
-    let unrecorded = record.writer.ended();
+    let unrecorded = record.writer.failed();
     let stop = async {
         tokio::select! {
             () = interrupted() => {}

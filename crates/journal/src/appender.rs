@@ -11,10 +11,10 @@ use crate::fail_points::{self, FailPoint, pass};
 use crate::format::{HEADER_BYTES, SegmentHeader, encode_record};
 use crate::recording::segment_name;
 
-/// Writes records into segments. Knows nothing of queues and threads.
 /// What is collected for one write, and kept from one to the next: what piled up while a disk was full is not kept for good.
 const WRITE_BYTES: usize = 256 << 10;
 
+/// Writes records into segments. Knows nothing of queues and threads.
 #[derive(Debug)]
 pub(crate) struct Appender {
     directory: PathBuf,

@@ -36,6 +36,8 @@ pub struct JournalStatus {
     pub segments: u32,
     /// Why it cannot write for the moment, or stopped accepting events, if it did.
     pub failure: Option<String>,
+    /// Whether it has ended in good order, with everything on the disk that it was handed.
+    pub complete: bool,
 }
 
 /// The thread that writes a journal.
@@ -132,11 +134,16 @@ impl JournalWriter {
         self.status.clone()
     }
 
-    /// Resolves when the writer has ended, as it does after a failure that does not pass. Then nothing more is recorded, and
-    /// [`JournalWriter::close`] says why.
-    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// Resolves when the writer has ended otherwise than in good order: after a failure that does not pass. Then nothing more is
+    /// recorded, and [`JournalWriter::close`] says why.
+    pub fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut status = self.status();
-        async move { while status.changed().await.is_ok() {} }
+        async move {
+            while status.changed().await.is_ok() {}
+            if status.borrow().complete {
+                std::future::pending().await
+            }
+        }
     }
 
     /// Writes what was accepted, forces it to the disk and ends the thread.
@@ -184,12 +191,15 @@ struct Task {
 impl Task {
     async fn run(mut self) -> Result<(), JournalError> {
         let result = self.write_all().await;
-        if let Err(error) = &result {
-            self.health.set_failing(true);
-            error!(%error, "the journal failed; nothing more is recorded");
-            // First of all, so that whoever sees the failure cannot hand in another event.
-            self.events.close();
-            self.status.send_modify(|status| status.failure = Some(error.to_string()));
+        match &result {
+            Ok(()) => self.status.send_modify(|status| status.complete = true),
+            Err(error) => {
+                self.health.set_failing(true);
+                error!(%error, "the journal failed; nothing more is recorded");
+                // First of all, so that whoever sees the failure cannot hand in another event.
+                self.events.close();
+                self.status.send_modify(|status| status.failure = Some(error.to_string()));
+            }
         }
         result
     }

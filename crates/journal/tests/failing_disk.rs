@@ -41,7 +41,7 @@ async fn writes_that_fail_are_tried_again_and_a_sync_that_fails_is_not() {
     }
     fail_at(RecordSync, 1);
     publish(&bus, 1).await;
-    timeout(Duration::from_secs(30), writer.ended()).await.expect("whoever waits for its end hears of it");
+    timeout(Duration::from_secs(30), writer.failed()).await.expect("whoever waits for a failure hears of it");
     assert!(writer.status().borrow().failure.is_some() && *bus.journal_stalled().borrow());
     let error = writer.close().await.expect_err("nobody knows what is on the disk");
     assert!(matches!(error, JournalError::Io { action: "sync", .. }), "{error}");

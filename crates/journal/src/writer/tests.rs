@@ -1,4 +1,5 @@
 use std::fs;
+use std::time::Duration;
 
 use headwater_bus::{Backlog, BacklogError, BusConfig, EventBus, Timeline, Topology};
 use headwater_events::{BusEvent, Reconnected, RunId};
@@ -46,6 +47,19 @@ async fn all_that_the_bus_published_is_in_the_journal_after_closing() {
     let info = verify(directory.path()).expect("it holds");
     assert_eq!((info.records, info.last_seq, info.bytes), (1_000, 1_000, status.bytes));
     assert_eq!(info.segments.len(), status.segments as usize);
+}
+
+#[tokio::test]
+async fn a_writer_that_ends_in_good_order_has_not_failed() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let (writer, bus) = start(&directory);
+    publish(&bus, 3).await;
+    let (failed, mut status) = (writer.failed(), writer.status());
+    // With the last recorder it ends by itself.
+    drop(bus);
+    status.wait_for(|status| status.complete).await.expect("it says so");
+    assert_eq!(writer.close().await.expect("it closes").recorded, 3);
+    assert!(tokio::time::timeout(Duration::ZERO, failed).await.is_err(), "it did not fail");
 }
 
 #[tokio::test]

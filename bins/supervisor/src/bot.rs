@@ -25,7 +25,8 @@ use headwater_bus::{
 };
 use headwater_decoder::{Decoder, DecoderActor, DecoderMessage, Registry};
 use headwater_detectors::{
-    Arbitrage, BackrunActor, BackrunMessage, BackrunWiring, Detector, DetectorActor, Pace, Standing, Wiring,
+    Arbitrage, BackrunActor, BackrunMessage, BackrunWiring, Detector, DetectorActor, Indices, Pace, Standing,
+    Wiring,
 };
 use headwater_events::{Origin, RunId};
 use headwater_executor::{Executor, ExecutorActor, ExecutorMessage, Reports};
@@ -267,6 +268,7 @@ impl Bot {
                     prices: prices.reader("backrun"),
                     findings,
                     standing,
+                    indices: Indices::default(),
                 };
                 let (config, contracts) = (config.clone(), Arc::clone(&contracts));
                 let backrun = system.spawn(mail, RestartPolicy::default(), move |_| {

@@ -13,7 +13,7 @@ use crate::Detector;
 mod actor;
 mod config;
 
-pub use actor::{BackrunActor, BackrunMessage, BackrunObserved, BackrunWiring, Standing};
+pub use actor::{BackrunActor, BackrunMessage, BackrunObserved, BackrunWiring, Indices, Standing};
 pub use config::MempoolConfig;
 
 /// Has a search of its own evaluate the state behind pending transactions.

@@ -11,7 +11,7 @@ mod liquidation;
 pub use actor::{DetectorActor, Observed, Pace, Wiring};
 pub use arbitrage::Arbitrage;
 pub use backrun::{
-    BackrunActor, BackrunMessage, BackrunObserved, BackrunWiring, Backruns, MempoolConfig, Standing,
+    BackrunActor, BackrunMessage, BackrunObserved, BackrunWiring, Backruns, Indices, MempoolConfig, Standing,
 };
 pub use config::{ArbitrageConfig, Config, LiquidationConfig, MaxHops};
 pub use detector::Detector;

@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alloy_primitives::TxHash;
@@ -69,6 +69,26 @@ pub struct BackrunWiring<M> {
     pub findings: Outlet<M, DropNewest>,
     /// Where it is said which of them stand.
     pub standing: watch::Sender<Standing>,
+    /// What names the findings of a block apart, whichever incarnation found them.
+    pub indices: Indices,
+}
+
+/// Gives out indices among all that is derived from a block. It outlives every incarnation: an index that was given before the
+/// actor was restarted would be taken for a repetition.
+#[derive(Clone, Debug, Default)]
+pub struct Indices(Arc<Mutex<(u64, u32)>>);
+
+impl Indices {
+    /// The first of `count` that nobody was given for the block of `seq`.
+    fn take(&self, seq: u64, count: u32) -> u32 {
+        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.0 != seq {
+            *given = (seq, 0);
+        }
+        let first = given.1;
+        given.1 += count;
+        first
+    }
 }
 
 impl<M> Clone for BackrunWiring<M> {
@@ -78,6 +98,7 @@ impl<M> Clone for BackrunWiring<M> {
             prices: self.prices.clone(),
             findings: self.findings.clone(),
             standing: self.standing.clone(),
+            indices: self.indices.clone(),
         }
     }
 }
@@ -96,8 +117,6 @@ pub struct BackrunActor<D, R, M> {
     last: Option<AsOf>,
     /// The greatest sequence number of a block or reorg that was heard of, handled or waiting.
     newest: u64,
-    /// Indices given to what was found behind this block.
-    given: u32,
     observed: BackrunObserved,
 }
 
@@ -141,7 +160,6 @@ impl<D: Detector, R: StateReader, M: Message + From<BackrunSet>> BackrunActor<D,
             started: clock::now(),
             last: None,
             newest: 0,
-            given: 0,
             observed: BackrunObserved::default(),
         }
     }
@@ -235,8 +253,7 @@ impl<D: Detector, R: StateReader, M: Message + From<BackrunSet>> BackrunActor<D,
             Arc::make_mut(standing).insert(hash);
         });
         // A finding and an outcome for each.
-        let (first, count) = (self.given, 2 * items.len() as u32);
-        self.given += count;
+        let first = self.wiring.indices.take(market.as_of.seq, 2 * items.len() as u32);
         let set = OpportunitySet { as_of: market.as_of, detector: NAME.into(), items };
         self.wiring.findings.offer(BackrunSet { set, first }.into())?;
         Ok(())
@@ -253,7 +270,6 @@ impl<D: Detector, R: StateReader, M: Message + From<BackrunSet>> BackrunActor<D,
 
     /// All findings are void.
     fn void(&mut self) {
-        self.given = 0;
         self.wiring.standing.send_replace(Standing::default());
     }
 
@@ -324,5 +340,19 @@ impl<D: Detector, R: StateReader, M: Message + From<BackrunSet>> Component for B
 
     fn observe(&self) -> BackrunObserved {
         BackrunObserved { pool: self.pool.counts(), ..self.observed.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_given_once_for_a_block_whoever_asks() {
+        let indices = Indices::default();
+        let of_the_next_incarnation = indices.clone();
+        assert_eq!(indices.take(7, 4), 0);
+        assert_eq!(of_the_next_incarnation.take(7, 2), 4);
+        assert_eq!(of_the_next_incarnation.take(8, 2), 0);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, U256};
 use headwater_events::{AsOf, DecodedBlock, Protocol};
 use headwater_market::{
-    Changes, Head, MarketSnapshot, PoolId, PoolMeta, PoolTable, PriceSnapshot, Reserves, Touched, WholeView,
+    Head, MarketSnapshot, PoolId, PoolMeta, PoolTable, PriceSnapshot, Reserves, Touched, WholeView,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -150,16 +150,7 @@ fn view(number: u64, table: &PoolTable, touched: Touched) -> WholeView {
         gas_used: 15_000_000,
         gas_limit: 30_000_000,
     };
-    let market = MarketSnapshot {
-        as_of,
-        parent: None,
-        head,
-        pools: table.clone(),
-        lending: Default::default(),
-        changes: Changes::All,
-        concentrated: Default::default(),
-        concentrated_changes: Changes::All,
-    };
+    let market = MarketSnapshot::of_pools(as_of, head, table.clone());
     let prices =
         PriceSnapshot { as_of, quote: token(0), prices: Default::default(), sources: Default::default() };
     let decoded = DecodedBlock {

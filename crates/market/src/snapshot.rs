@@ -29,6 +29,22 @@ pub struct MarketSnapshot {
     pub concentrated_changes: Changes<ConcentratedId>,
 }
 
+impl MarketSnapshot {
+    /// A market in which nothing but these pools is followed, and everything counts as changed.
+    pub fn of_pools(as_of: AsOf, head: Head, pools: PoolTable) -> Self {
+        Self {
+            as_of,
+            parent: None,
+            head,
+            pools,
+            lending: LendingTable::default(),
+            changes: Changes::All,
+            concentrated: ConcentratedTable::default(),
+            concentrated_changes: Changes::All,
+        }
+    }
+}
+
 /// What of a block's header the market needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Head {

@@ -119,16 +119,12 @@ mod tests {
     }
 
     fn snapshot(seq: u8, changes: Option<&[u32]>) -> Arc<MarketSnapshot> {
+        let head = Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 };
+        let of = |ids: &[u32]| Changes::Pools(ids.iter().copied().map(PoolId).collect());
         Arc::new(MarketSnapshot {
-            as_of: as_of(seq),
             parent: Some(as_of(seq - 1)),
-            head: Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 },
-            pools: PoolTable::default(),
-            lending: Default::default(),
-            changes: changes
-                .map_or(Changes::All, |ids| Changes::Pools(ids.iter().copied().map(PoolId).collect())),
-            concentrated: Default::default(),
-            concentrated_changes: Changes::All,
+            changes: changes.map_or(Changes::All, of),
+            ..MarketSnapshot::of_pools(as_of(seq), head, PoolTable::default())
         })
     }
 

@@ -13,8 +13,7 @@ use headwater_bench::seed::{
 use headwater_detectors::{Arbitrage, Detector};
 use headwater_events::{AsOf, BusEvent, DecodedBlock};
 use headwater_market::{
-    Changes, Head, MarketSnapshot, PoolMeta, PoolTable, PriceSnapshot, Reserves, ResolvedMarket, Touched,
-    WholeView,
+    Head, MarketSnapshot, PoolMeta, PoolTable, PriceSnapshot, Reserves, ResolvedMarket, Touched, WholeView,
 };
 use headwater_node::{Node, NodeConfig};
 use headwater_supervisor::Config;
@@ -141,16 +140,7 @@ impl Searcher {
         let as_of = AsOf { seq: self.seq, number, hash };
         let head =
             Head { timestamp: 0, base_fee_per_gas: Some(10_000_000_000), gas_used: 0, gas_limit: 30_000_000 };
-        let market = MarketSnapshot {
-            as_of,
-            parent: None,
-            head,
-            pools: self.pools.clone(),
-            lending: Default::default(),
-            changes: Changes::All,
-            concentrated: Default::default(),
-            concentrated_changes: Changes::All,
-        };
+        let market = MarketSnapshot::of_pools(as_of, head, self.pools.clone());
         let prices = PriceSnapshot {
             as_of,
             quote: self.quote,

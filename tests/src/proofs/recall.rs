@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use headwater_detectors::{Arbitrage, ArbitrageConfig, Detector};
 use headwater_events::{AsOf, DecodedBlock, Opportunity, Plan, Protocol};
 use headwater_market::{
-    Changes, Head, MarketSnapshot, PoolId, PoolMeta, PoolTable, PriceSnapshot, Reserves, Touched, WholeView,
+    Head, MarketSnapshot, PoolId, PoolMeta, PoolTable, PriceSnapshot, Reserves, Touched, WholeView,
 };
 use headwater_reference::arbitrage::{Best, Cycle, Market, Pool, Swap, best_input, search_sized_by};
 
@@ -178,16 +178,7 @@ fn table(pools: &[Pool]) -> PoolTable {
 fn view(number: u64, pools: &PoolTable, touched: Touched) -> anyhow::Result<WholeView> {
     let as_of = AsOf { seq: number, number, hash: U256::from(number).into() };
     let head = Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 };
-    let market = MarketSnapshot {
-        as_of,
-        parent: None,
-        head,
-        pools: pools.clone(),
-        lending: Default::default(),
-        changes: Changes::All,
-        concentrated: Default::default(),
-        concentrated_changes: Changes::All,
-    };
+    let market = MarketSnapshot::of_pools(as_of, head, pools.clone());
     let prices = PriceSnapshot {
         as_of,
         quote: Address::ZERO,

@@ -68,15 +68,11 @@ fn as_of(number: u64) -> AsOf {
 /// A block that touched as many pools as its number says, each block others.
 fn market(number: u64) -> Arc<MarketSnapshot> {
     let touched = (0..number as u32).map(|pool| PoolId(number as u32 * 100 + pool));
+    let head = Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 };
     Arc::new(MarketSnapshot {
-        as_of: as_of(number),
         parent: Some(as_of(number - 1)),
-        head: Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 },
-        pools: PoolTable::default(),
-        lending: Default::default(),
         changes: Changes::Pools(touched.collect()),
-        concentrated: Default::default(),
-        concentrated_changes: Changes::All,
+        ..MarketSnapshot::of_pools(as_of(number), head, PoolTable::default())
     })
 }
 

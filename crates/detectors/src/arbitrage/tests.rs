@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_events::{AsOf, DecodedBlock, Protocol};
-use headwater_market::{Changes, Head, MarketSnapshot, PoolMeta, PriceSnapshot, Reserves, TokenPrice};
+use headwater_market::{Head, MarketSnapshot, PoolMeta, PriceSnapshot, Reserves, TokenPrice};
 use headwater_reference::arbitrage as reference;
 use headwater_reference::arbitrage::{Market, Pool, Swap};
 use rand::{Rng, RngExt, SeedableRng};
@@ -54,16 +54,7 @@ fn view(
     let as_of = AsOf { seq: number, number, hash: U256::from(number + 1).into() };
     let quote = token(1);
     let head = Head { timestamp: 0, base_fee_per_gas: base_fee, gas_used: 15_000_000, gas_limit: 30_000_000 };
-    let market = MarketSnapshot {
-        as_of,
-        parent: None,
-        head,
-        pools: pools.clone(),
-        lending: Default::default(),
-        changes: Changes::All,
-        concentrated: Default::default(),
-        concentrated_changes: Changes::All,
-    };
+    let market = MarketSnapshot::of_pools(as_of, head, pools.clone());
     let mut snapshot =
         PriceSnapshot { as_of, quote, prices: Default::default(), sources: Default::default() };
     for (token, price) in prices {

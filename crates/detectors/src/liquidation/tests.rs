@@ -3,8 +3,7 @@ use std::sync::Arc;
 use headwater_events::{AsOf, DecodedBlock, Price, Protocol, SwapStep};
 use headwater_lending::{Holding, LendingEvent, Position, Reserve, Revision};
 use headwater_market::{
-    Changes, Head, LendingTable, MarketSnapshot, PoolMeta, PoolTable, PriceSnapshot, Reserves, TokenPrice,
-    Touched,
+    Head, LendingTable, MarketSnapshot, PoolMeta, PoolTable, PriceSnapshot, Reserves, TokenPrice, Touched,
 };
 
 use super::*;
@@ -108,17 +107,7 @@ fn view(market: Option<&Market>, pools: &PoolTable, later: u64, priced: &[u8]) -
         gas_used: 15_000_000,
         gas_limit: 30_000_000,
     };
-    let changes = Changes::All;
-    let market = MarketSnapshot {
-        as_of,
-        parent: None,
-        head,
-        pools: pools.clone(),
-        lending,
-        changes,
-        concentrated: Default::default(),
-        concentrated_changes: Changes::All,
-    };
+    let market = MarketSnapshot { lending, ..MarketSnapshot::of_pools(as_of, head, pools.clone()) };
     let quote = token(9);
     let mut prices = PriceSnapshot { as_of, quote, prices: Default::default(), sources: Default::default() };
     for token in priced.iter().copied().map(token) {

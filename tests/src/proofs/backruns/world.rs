@@ -7,7 +7,7 @@ use alloy_primitives::{Address, B256, BlockHash, Bytes, U256, keccak256};
 use alloy_sol_types::{SolCall, SolValue, sol};
 use anyhow::Context;
 use headwater_events::{AsOf, Protocol};
-use headwater_market::{Changes, Head, MarketSnapshot, PoolMeta, PoolTable, Reserves};
+use headwater_market::{Head, MarketSnapshot, PoolMeta, PoolTable, Reserves};
 use headwater_reference::evm::{Evm, Message, Parameters};
 use headwater_simulation::{AccountState, BlockFigures, SimulationError, StateReader};
 use rand::RngExt;
@@ -163,21 +163,14 @@ impl World {
         }
         let next = evm.block();
         let figures = figures(&evm);
-        MarketSnapshot {
-            as_of: AsOf { seq: next.number, number: next.number - 1, hash: hash(next.number - 1) },
-            parent: None,
-            head: Head {
-                timestamp: figures.timestamp,
-                base_fee_per_gas: figures.base_fee_per_gas,
-                gas_used: figures.gas_used,
-                gas_limit: figures.gas_limit,
-            },
-            pools: self.pools.clone(),
-            changes: Changes::All,
-            lending: Default::default(),
-            concentrated: Default::default(),
-            concentrated_changes: Changes::All,
-        }
+        let as_of = AsOf { seq: next.number, number: next.number - 1, hash: hash(next.number - 1) };
+        let head = Head {
+            timestamp: figures.timestamp,
+            base_fee_per_gas: figures.base_fee_per_gas,
+            gas_used: figures.gas_used,
+            gas_limit: figures.gas_limit,
+        };
+        MarketSnapshot::of_pools(as_of, head, self.pools.clone())
     }
 }
 

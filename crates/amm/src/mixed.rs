@@ -175,13 +175,11 @@ impl Best<'_> {
         self.offer(amount_in, out.unwrap_or(0));
     }
 
-    /// The least input that makes hop `level` yield `amount`, and what the later hops make of that.
+    /// The least input that makes hop `level` yield `amount` or more, which at its end the next pool may not take.
     fn consider(&mut self, level: usize, amount: u128) {
-        let (before, after) = self.hops.split_at(level + 1);
-        let amount_in = before.iter().rev().try_fold(amount, |amount, hop| hop.least_input(amount));
-        let out = after.iter().try_fold(amount, |amount, hop| hop.quote(amount));
-        if let (Some(amount_in), Some(out)) = (amount_in, out) {
-            self.offer(amount_in, out);
+        let before = self.hops[..=level].iter().rev();
+        if let Some(amount_in) = before.copied().try_fold(amount, |amount, hop| hop.least_input(amount)) {
+            self.consider_input(amount_in);
         }
     }
 
@@ -239,11 +237,13 @@ impl Best<'_> {
     fn into_sizing(self) -> Option<CycleSizing> {
         let found = self.found?;
         let target = found.amount_in + found.profit;
-        let amount_in = self.hops.iter().rev().try_fold(target, |amount, hop| hop.least_input(amount));
-        let amount_in = amount_in.unwrap_or(found.amount_in).min(found.amount_in);
-        let amounts = quote_mixed_cycle(self.hops, amount_in)?;
-        let amount_out = *amounts.last()?;
-        Some(CycleSizing { amount_in, amount_out, profit: amount_out.checked_sub(amount_in)?, amounts })
+        let least = self.hops.iter().rev().try_fold(target, |amount, hop| hop.least_input(amount));
+        let inputs = [least.unwrap_or(found.amount_in).min(found.amount_in), found.amount_in];
+        inputs.into_iter().find_map(|amount_in| {
+            let amounts = quote_mixed_cycle(self.hops, amount_in)?;
+            let amount_out = *amounts.last()?;
+            Some(CycleSizing { amount_in, amount_out, profit: amount_out.checked_sub(amount_in)?, amounts })
+        })
     }
 }
 

@@ -6,8 +6,9 @@
 //!
 //! So all hops are put down as they stand at one exact quote: virtual reserves, and the fraction that each rounding takes there. A
 //! small step away from it, everything that happens is the change of a constant product plus a known fraction, rounded: floating
-//! point follows that to 10⁻⁹ of a unit. Whole amounts of the token with the dearest unit are gone through, from the optimum
-//! outwards, until no farther one can be better, one is good enough, or patience ends. Exact quotes judge what is proposed.
+//! point follows that to 10⁻⁹ of a unit. Whole amounts of one token with a dear unit are gone through, from the optimum outwards,
+//! until no farther one can be better, one is good enough, or patience ends; those of which a fee's rounding takes too much are passed
+//! over. Exact quotes judge what is proposed.
 
 use arrayvec::ArrayVec;
 
@@ -16,8 +17,12 @@ use super::{MixedHop, quote_mixed_cycle};
 use crate::concentrated::LastStep;
 use crate::{Hop, MAX_HOPS};
 
-/// Amounts on each side that are gone through at most: what a fee of a hundredth of a percent leaves is whole at every ten thousandth.
-const PATIENCE: i32 = 10_240;
+/// Amounts that are looked at at most: what a fee of a hundredth of a percent leaves is whole at every ten thousandth.
+const PATIENCE: u32 = 20_480;
+/// How far from the optimum, in units: floating point follows the change of an amount no farther.
+const FAR: f64 = 4_194_304.0;
+/// A token whose fee is rounded is gone through before a dearer one up to this factor: most of its amounts are passed over.
+const PREFERENCE: f64 = 16.0;
 /// How many of them are quoted.
 const QUOTED: usize = 6;
 /// The part of the gain that is not worth looking for.
@@ -151,7 +156,8 @@ impl Stairs {
             })
             .collect();
         prices.reverse();
-        let level = (0..prices.len()).max_by(|a, b| prices[*a].total_cmp(&prices[*b])).unwrap_or(0);
+        let weight = |hop: usize| prices[hop] * if treads[hop].is_fee_rounded { PREFERENCE } else { 1.0 };
+        let level = (0..prices.len()).max_by(|a, b| weight(*a).total_cmp(&weight(*b))).unwrap_or(0);
         let compose = |part: &[Tread]| part.iter().fold(Map::IDENTITY, |map, tread| map.then(&tread.curve));
         let (before, after) = treads.split_at(level);
         let (before, after) = (compose(before), compose(after));
@@ -180,22 +186,49 @@ impl Stairs {
     /// Offsets and what they gain against the quote, the best first.
     fn search(&self, enough: f64) -> ArrayVec<(f64, f64), QUOTED> {
         let middle = (self.linear / (2.0 * self.bend)).round();
-        let middle = if middle.abs() < f64::from(PATIENCE) { middle } else { 0.0 };
+        // At the end of a segment, the optimum of its curve lies beyond.
+        let middle = if middle.abs() < FAR && self.gain(middle).is_some() { middle } else { 0.0 };
         let ceiling = self.taken() + self.linear * self.linear / (4.0 * self.bend);
+        let mut missing = f64::INFINITY;
         let mut found = ArrayVec::new();
-        for distance in (0..=PATIENCE).map(f64::from) {
-            for offset in [middle + distance, middle - distance] {
-                if let Some(gain) = self.gain(offset) {
-                    insert(&mut found, offset, gain);
-                }
-            }
-            let missing = ceiling - found.first().map_or(f64::NEG_INFINITY, |(_, gain)| *gain);
+        let (mut above, mut below) = (middle, middle - 1.0);
+        for _ in 0..PATIENCE {
+            let is_above = above - middle <= middle - below;
+            let offset = if is_above { above } else { below };
+            let distance = offset - middle;
             // The next unit away costs more than can be gained.
-            if missing <= enough || self.bend * distance * distance > missing {
+            if missing <= enough || self.bend * distance * distance > missing || distance.abs() > FAR {
                 break;
+            }
+            if let Some(gain) = self.gain(offset) {
+                insert(&mut found, offset, gain);
+                missing = found.first().map_or(missing, |(_, gain)| ceiling - gain);
+            }
+            if is_above {
+                above = self.next_worthy(above + 1.0, 1.0, missing);
+            } else {
+                below = self.next_worthy(below - 1.0, -1.0, missing);
             }
         }
         found
+    }
+
+    /// From an offset on in a direction, the first one of which the fee's rounding does not take all that is still missing: one more
+    /// unit of input moves what is rounded away by the fee of a unit, so the others need not be looked at.
+    fn next_worthy(&self, offset: f64, direction: f64, missing: f64) -> f64 {
+        let tread = &self.treads[self.level];
+        let fee = 1.0 - tread.curve.keep;
+        // In units of what the fee leaves.
+        let bearable = missing * tread.curve.keep / self.prices[self.level];
+        if !tread.is_fee_rounded || fee <= 0.0 || bearable >= 1.0 {
+            return offset;
+        }
+        let lost = (tread.fee_rest + tread.curve.keep * offset + BLUR).rem_euclid(1.0);
+        if lost <= bearable {
+            return offset;
+        }
+        let to_go = if direction > 0.0 { lost - bearable } else { 1.0 - lost };
+        offset + direction * (to_go / fee).floor().max(0.0)
     }
 
     fn gain(&self, offset: f64) -> Option<f64> {

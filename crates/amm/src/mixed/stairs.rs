@@ -18,7 +18,7 @@ use crate::concentrated::LastStep;
 use crate::{Hop, MAX_HOPS};
 
 /// Amounts that are looked at at most: what a fee of a hundredth of a percent leaves is whole at every ten thousandth.
-const PATIENCE: u32 = 20_480;
+pub(super) const PATIENCE: u32 = 40_960;
 /// How far from the optimum, in units: floating point follows the change of an amount no farther.
 const FAR: f64 = 4_194_304.0;
 /// A token whose fee is rounded is gone through before a dearer one up to this factor: most of its amounts are passed over.
@@ -37,23 +37,38 @@ pub(super) struct Proposals {
     /// The hop that they come out of; `None` for inputs of the cycle.
     pub(super) level: Option<usize>,
     pub(super) amounts: ArrayVec<u128, QUOTED>,
+    /// Where the segments end, one unit beyond, if that is near enough to matter: below and above.
+    pub(super) beyond: [Option<u128>; 2],
 }
 
-/// For an input near the optimum, and what it gains. `None` where no rounding is worth it.
-pub(super) fn proposals(hops: &[MixedHop<'_>], amount_in: u128, profit: u128) -> Option<Proposals> {
+/// For an input near the optimum, where `best` is the gain known so far. `None` where no rounding is worth it, or nothing in these
+/// segments can be better. `patience` is what is left of [`PATIENCE`].
+pub(super) fn proposals(
+    hops: &[MixedHop<'_>],
+    amount_in: u128,
+    best: u128,
+    patience: &mut u32,
+) -> Option<Proposals> {
     let outputs = quote_mixed_cycle(hops, amount_in)?;
     let inputs = std::iter::once(amount_in).chain(outputs.iter().copied());
     let treads: ArrayVec<Tread, MAX_HOPS> =
         hops.iter().zip(inputs.clone()).map(|(hop, amount)| Tread::at(hop, amount)).collect::<Option<_>>()?;
     let stairs = Stairs::new(treads);
-    let enough = NEGLIGIBLE_UNITS.max(NEGLIGIBLE * profit as f64);
+    let enough = NEGLIGIBLE_UNITS.max(NEGLIGIBLE * best as f64);
     if !stairs.at_stake().is_finite() || stairs.at_stake() <= enough {
         return None;
     }
     let at = inputs.clone().nth(stairs.level)?;
-    let found = stairs.search(enough);
-    let amounts = found.iter().filter_map(|(offset, _)| at.checked_add_signed(*offset as i128)).collect();
-    Some(Proposals { level: stairs.level.checked_sub(1), amounts })
+    // What is here, as the offsets' gains are counted from it.
+    let here = outputs.last()?.wrapping_sub(amount_in).cast_signed();
+    let known = best.cast_signed().wrapping_sub(here) as f64;
+    let found = stairs.search(known, enough, patience);
+    let amount = |offset: f64| at.checked_add_signed(offset as i128);
+    Some(Proposals {
+        level: stairs.level.checked_sub(1),
+        amounts: found.offsets.iter().filter_map(|(offset, _)| amount(*offset)).collect(),
+        beyond: found.beyond.map(|offset| offset.and_then(amount)),
+    })
 }
 
 /// A hop as it stands at an exact quote.
@@ -183,34 +198,54 @@ impl Stairs {
         treads.map(|(hop, tread)| (tread.rest + tread.fee_rest * tread.slope()) * self.price_after(hop)).sum()
     }
 
-    /// Offsets and what they gain against the quote, the best first.
-    fn search(&self, enough: f64) -> ArrayVec<(f64, f64), QUOTED> {
-        let middle = (self.linear / (2.0 * self.bend)).round();
-        // At the end of a segment, the optimum of its curve lies beyond.
-        let middle = if middle.abs() < FAR && self.gain(middle).is_some() { middle } else { 0.0 };
-        let ceiling = self.taken() + self.linear * self.linear / (4.0 * self.bend);
-        let mut missing = f64::INFINITY;
-        let mut found = ArrayVec::new();
-        let (mut above, mut below) = (middle, middle - 1.0);
-        for _ in 0..PATIENCE {
-            let is_above = above - middle <= middle - below;
-            let offset = if is_above { above } else { below };
-            let distance = offset - middle;
-            // The next unit away costs more than can be gained.
-            if missing <= enough || self.bend * distance * distance > missing || distance.abs() > FAR {
-                break;
-            }
-            if let Some(gain) = self.gain(offset) {
-                insert(&mut found, offset, gain);
-                missing = found.first().map_or(missing, |(_, gain)| ceiling - gain);
-            }
-            if is_above {
-                above = self.next_worthy(above + 1.0, 1.0, missing);
-            } else {
-                below = self.next_worthy(below - 1.0, -1.0, missing);
-            }
+    /// The gain of real numbers, against the quote.
+    fn smooth(&self, offset: f64) -> f64 {
+        (self.linear - self.bend * offset) * offset
+    }
+
+    /// The offset nearest to the optimum of real numbers that the segments reach.
+    fn middle(&self) -> f64 {
+        let middle = (self.linear / (2.0 * self.bend)).round().clamp(-FAR, FAR);
+        if self.gain(middle).is_some() {
+            return middle;
         }
-        found
+        let (mut inside, mut outside) = (0.0, middle);
+        while (outside - inside).abs() > 1.0 {
+            let between = ((inside + outside) / 2.0).trunc();
+            *(if self.gain(between).is_some() { &mut inside } else { &mut outside }) = between;
+        }
+        inside
+    }
+
+    /// What is better than `known`, going outwards from the middle.
+    fn search(&self, known: f64, enough: f64, patience: &mut u32) -> Search {
+        let middle = self.middle();
+        let top = self.smooth(middle);
+        let ceiling = self.taken() + top;
+        let mut missing = ceiling - known;
+        let mut search = Search::default();
+        let mut sides = [Some(middle - 1.0), Some(middle)];
+        while *patience > 0 && missing > enough {
+            let distance =
+                |side: usize| sides[side].map_or(f64::INFINITY, |offset: f64| (offset - middle).abs());
+            let side = usize::from(distance(1) <= distance(0));
+            let Some(offset) = sides[side] else { break };
+            *patience -= 1;
+            // The next unit away costs more than can be gained.
+            if top - self.smooth(offset) > missing || (offset - middle).abs() > FAR {
+                sides[side] = None;
+                continue;
+            }
+            let Some(gain) = self.gain(offset) else {
+                (search.beyond[side], sides[side]) = (Some(offset), None);
+                continue;
+            };
+            search.insert(offset, gain);
+            missing = missing.min(ceiling - gain);
+            let direction = if side == 1 { 1.0 } else { -1.0 };
+            sides[side] = Some(self.next_worthy(offset + direction, direction, missing));
+        }
+        search
     }
 
     /// From an offset on in a direction, the first one of which the fee's rounding does not take all that is still missing: one more
@@ -239,13 +274,22 @@ impl Stairs {
     }
 }
 
-fn insert(found: &mut ArrayVec<(f64, f64), QUOTED>, offset: f64, gain: f64) {
-    let position = found.iter().position(|(_, known)| gain > *known).unwrap_or(found.len());
-    if position == QUOTED {
-        return;
+#[derive(Default)]
+struct Search {
+    /// And what they gain against the quote, the best first.
+    offsets: ArrayVec<(f64, f64), QUOTED>,
+    beyond: [Option<f64>; 2],
+}
+
+impl Search {
+    fn insert(&mut self, offset: f64, gain: f64) {
+        let position = self.offsets.iter().position(|(_, known)| gain > *known).unwrap_or(self.offsets.len());
+        if position == QUOTED {
+            return;
+        }
+        if self.offsets.is_full() {
+            self.offsets.pop();
+        }
+        self.offsets.insert(position, (offset, gain));
     }
-    if found.is_full() {
-        found.pop();
-    }
-    found.insert(position, (offset, gain));
 }

@@ -106,7 +106,7 @@ fn fine_search(hops: &[MixedHop<'_>]) -> i128 {
 fn units_between(hops: &[MixedHop<'_>], amounts: &[u128]) -> i128 {
     let worth = |(index, amount): (usize, &u128)| {
         let carried = |amount| hops[index + 1..].iter().try_fold(amount, |amount, hop| hop.quote(amount));
-        let (more, less) = (carried(amount + 2), carried(amount - 2));
+        let (more, less) = (carried(amount + 2), amount.checked_sub(2).and_then(carried));
         // At the end of a pool there is no more.
         more.and_then(|more| more.checked_sub(carried(*amount)?))
             .max(carried(*amount).and_then(|at| at.checked_sub(less?)))

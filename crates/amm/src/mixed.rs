@@ -200,14 +200,16 @@ impl Best<'_> {
         }
     }
 
-    /// Both ends of the step that the best so far falls on, for every token on the way.
+    /// Both ends of the step that the best so far falls on, for every token on the way, and one unit less: the unit that ends a
+    /// segment may buy next to nothing.
     fn consider_around(&mut self) {
         let Some(at) = self.found.as_ref().map(|best| best.amount_in) else { return };
         self.consider_input(at - 1);
         self.consider_input(at + 1);
         for (level, amount) in quote_mixed_cycle(self.hops, at).into_iter().flatten().enumerate() {
-            self.consider(level, amount);
-            self.consider(level, amount + 1);
+            for near in amount.saturating_sub(1)..=amount + 1 {
+                self.consider(level, near);
+            }
         }
     }
 

@@ -21,6 +21,8 @@ use crate::{Hop, MAX_HOPS};
 pub(super) const PATIENCE: u32 = 40_960;
 /// How far from the optimum, in units: floating point follows the change of an amount no farther.
 const FAR: f64 = 4_194_304.0;
+/// What a crossing may take, in all that the roundings of a step may.
+const CROSSINGS: f64 = 2.0;
 /// A token whose fee is rounded is gone through before a dearer one up to this factor: most of its amounts are passed over.
 const PREFERENCE: f64 = 16.0;
 /// How many of them are quoted.
@@ -205,16 +207,28 @@ impl Stairs {
 
     /// The offset nearest to the optimum of real numbers that the segments reach.
     fn middle(&self) -> f64 {
-        let middle = (self.linear / (2.0 * self.bend)).round().clamp(-FAR, FAR);
-        if self.gain(middle).is_some() {
-            return middle;
+        self.nearest_within(0.0, (self.linear / (2.0 * self.bend)).round().clamp(-FAR, FAR))
+    }
+
+    /// The farthest offset on the way from one that the segments reach to another.
+    fn nearest_within(&self, from: f64, to: f64) -> f64 {
+        if self.gain(to).is_some() {
+            return to;
         }
-        let (mut inside, mut outside) = (0.0, middle);
+        let (mut inside, mut outside) = (from, to);
         while (outside - inside).abs() > 1.0 {
             let between = ((inside + outside) / 2.0).trunc();
             *(if self.gain(between).is_some() { &mut inside } else { &mut outside }) = between;
         }
         inside
+    }
+
+    /// The first offset beyond the segments, if it may be better than what lacks `missing`: each crossing less rounds less.
+    fn beyond(&self, middle: f64, direction: f64, missing: f64) -> Option<f64> {
+        let limit = missing + CROSSINGS * self.at_stake();
+        let to = middle + direction * (limit / self.bend).sqrt().ceil().min(FAR);
+        let end = self.nearest_within(middle, to);
+        (end != to).then_some(end + direction)
     }
 
     /// What is better than `known`, going outwards from the middle.
@@ -223,7 +237,7 @@ impl Stairs {
         let top = self.smooth(middle);
         let ceiling = self.taken() + top;
         let mut missing = ceiling - known;
-        let mut search = Search::default();
+        let mut search = Search { offsets: ArrayVec::new(), beyond: [None; 2] };
         let mut sides = [Some(middle - 1.0), Some(middle)];
         while *patience > 0 && missing > enough {
             let distance =
@@ -237,7 +251,7 @@ impl Stairs {
                 continue;
             }
             let Some(gain) = self.gain(offset) else {
-                (search.beyond[side], sides[side]) = (Some(offset), None);
+                sides[side] = None;
                 continue;
             };
             search.insert(offset, gain);
@@ -245,6 +259,7 @@ impl Stairs {
             let direction = if side == 1 { 1.0 } else { -1.0 };
             sides[side] = Some(self.next_worthy(offset + direction, direction, missing));
         }
+        search.beyond = [-1.0, 1.0].map(|direction| self.beyond(middle, direction, missing.max(0.0)));
         search
     }
 
@@ -274,7 +289,6 @@ impl Stairs {
     }
 }
 
-#[derive(Default)]
 struct Search {
     /// And what they gain against the quote, the best first.
     offsets: ArrayVec<(f64, f64), QUOTED>,

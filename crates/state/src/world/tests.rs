@@ -331,8 +331,8 @@ fn a_verdict_about_a_token_holds_for_pools_with_concentrated_liquidity() {
     assert!(block.snapshot.quoted_concentrated(id).is_some());
     let mut history = History::new();
     history.block(vec![]).block(vec![]);
-    let mut check = |token: u8, is_accepted: bool, is_left_out: bool, expected: Option<&[_]>| {
-        history.add(BusEvent::TokenJudged(judged(token, is_accepted))).block(vec![]);
+    let mut check = |token: u8, is_refused: bool, is_left_out: bool, expected: Option<&[_]>| {
+        history.add(BusEvent::TokenJudged(judged(token, is_refused))).block(vec![]);
         let [.., verdict, next] = &history.events[..] else { panic!("there are two more") };
         if is_left_out {
             world.leave_out(verdict);
@@ -344,11 +344,11 @@ fn a_verdict_about_a_token_holds_for_pools_with_concentrated_liquidity() {
         assert_eq!(snapshot.concentrated_changes, headwater_market::Changes::Pools(changed.into()));
         snapshot.quoted_concentrated(id).is_some()
     };
-    assert!(!check(1, false, false, Some(&[id])));
-    assert!(check(1, true, false, Some(&[id])));
-    assert!(check(2, true, false, None));
-    assert!(check(9, false, false, None));
-    assert!(!check(2, true, true, Some(&[id])));
+    assert!(!check(1, true, false, Some(&[id])));
+    assert!(check(1, false, false, Some(&[id])));
+    assert!(check(2, false, false, None));
+    assert!(check(9, true, false, None));
+    assert!(!check(2, false, true, Some(&[id])));
     let judged: Vec<_> = world.requests(&block);
     assert!(judged.is_empty(), "{judged:?}");
 }

@@ -121,7 +121,7 @@ impl Graph {
         // Without a fee it is never quoted: what these pools compute is not known here.
         let fee = match meta.protocol {
             Protocol::UniswapV2 => Fee::from_ppm(meta.fee_ppm).ok(),
-            Protocol::UniswapV3 => None,
+            Protocol::UniswapV3 | Protocol::UniswapV4 => None,
         };
         self.pools.push(Pool { pair, hop: None, fee, in_order: token0 < token1 });
         Some(id)

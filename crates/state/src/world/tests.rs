@@ -1,5 +1,5 @@
 use alloy_primitives::{B256, Bytes};
-use headwater_market::{BookError, Changes, PoolId};
+use headwater_market::{BookError, Changes, ConcentratedKey, PoolId};
 use headwater_reference::rebuild::Rebuild;
 use proptest::prelude::*;
 
@@ -294,7 +294,7 @@ fn created_v3(pool: Address) -> Vec<Log> {
 fn an_unknown_emitter_of_v3_events_is_asked_about_and_a_created_pool_is_not() {
     let (world, block) = play_v3(vec![[created_v3(address(7)), vec![swap_v3(address(9), &[1; 5])]].concat()]);
     let as_of = block.snapshot.as_of;
-    let subject = Subject::Concentrated(address(9));
+    let subject = Subject::Concentrated(ConcentratedKey::V3(address(9)));
     assert_eq!(world.requests(&block), [LoadRequest { subject, as_of }]);
     let id = world.concentrated().proven(&address(7)).expect("its factory created it");
     assert!(world.concentrated().table().pool(id).is_some_and(|pool| pool.price().is_some()));
@@ -313,6 +313,6 @@ fn a_pool_whose_log_cannot_be_read_is_asked_about_when_it_next_trades() {
     let price = vec![swap_v3(address(7), &[1, 1, 1 << 40, 0, 0])];
     let (world, block) = play_v3(vec![created_v3(address(7)), unreadable, price]);
     let as_of = block.snapshot.as_of;
-    let subject = Subject::Concentrated(address(7));
+    let subject = Subject::Concentrated(ConcentratedKey::V3(address(7)));
     assert_eq!(world.requests(&block), [LoadRequest { subject, as_of }]);
 }

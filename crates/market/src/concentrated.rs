@@ -748,3 +748,6 @@ fn pool_at(
     let ticks = state.ticks.iter().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross));
     ConcentratedPool::from_parts(meta.version(), fee, meta.tick_spacing, price, state.liquidity, ticks)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use crate::feeds::{Feed, FeedQuote};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// Ethereum mainnet, chain 1: Uniswap V2 and SushiSwap.
+    /// Ethereum mainnet, chain 1: Uniswap V2, V3 and V4, and SushiSwap.
     Mainnet,
     /// The development chain of `cargo xtask devnet`, chain 31337.
     Devnet,

@@ -12,9 +12,7 @@ use headwater_actor::Component as _;
 use headwater_bus::{BusConfig, EventBus, EventHandler, SourcePublisher, Timeline, Topology};
 use headwater_events::{BusEvent, Envelope, Grade, ReorgEvent};
 use headwater_ingest::{Fetcher, Link};
-use headwater_market::{
-    ConcentratedKey, ConcentratedKind, MarketConfig, MarketSnapshot, Preset, Reserves, ResolvedMarket,
-};
+use headwater_market::{ConcentratedKey, MarketConfig, MarketSnapshot, Preset, Reserves, ResolvedMarket};
 use headwater_node::{Node, NodeConfig};
 use headwater_state::{LoadRequest, Loader, StateConfig, Subject, World, bulk_load};
 use rand::RngExt;
@@ -174,8 +172,6 @@ pub(super) async fn follow(size: Size, random: &mut ChaCha8Rng) -> anyhow::Resul
     let table = follower.world.concentrated().table();
     let known = |place: &_| table.find_key(&Place::V4(*place).key()).is_some();
     ensure!(!exchange.managed.refused.iter().any(known), "a pool that has to be refused got in");
-    tally.v4_loaded +=
-        table.iter().filter(|(_, meta, _)| matches!(meta.kind, ConcentratedKind::V4 { .. })).count() as u64;
     tally.state_calls = before as u64;
     tally.undone_loads = counts.foreign_loads + follower.loader.observe().block_gone;
     tally.sent = exchange.sent;
@@ -253,6 +249,8 @@ impl Follower {
         let head = head(devnet)?;
         let load = bulk_load(&node, &market, head.hash, |_, _| {}).await?;
         tally.loaded_at_start = load.report.concentrated_pools;
+        let is_of_v4 = |event: &&BusEvent| matches!(event, BusEvent::V4Loaded(_));
+        tally.v4_loaded = load.events.iter().filter(is_of_v4).count() as u64;
         let config = StateConfig { first_retry_ms: NonZeroU64::MIN, ..StateConfig::default() };
         let judged: Vec<_> = load.judged_tokens().collect();
         let loader = Loader::new(Arc::clone(&market), config, node_config, bus.publisher(), judged);
@@ -338,8 +336,10 @@ impl Follower {
                 let envelope = self.told.recv().await.context("the bus has ended")?;
                 self.world.apply(&envelope)?;
             }
-            if let Subject::Concentrated(_) = request.subject {
-                tally.loaded_late += after.pools - before.pools;
+            if let Subject::Concentrated(key) = request.subject {
+                let loaded = after.pools - before.pools;
+                tally.loaded_late += loaded;
+                tally.v4_loaded += if matches!(key, ConcentratedKey::V4 { .. }) { loaded } else { 0 };
             }
             ensure!(after.failed == before.failed, "the node failed");
         }

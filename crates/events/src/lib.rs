@@ -36,6 +36,7 @@ pub use finding::{
 pub use learnt::{
     ConcentratedLoaded, ConcentratedState, FeedRequest, FeedResolved, FeedRound, FeedVerdict, LoadedTick,
     MarketLoaded, MarketResynced, PoolLoaded, PoolProof, Protocol, ResyncRequest, TokenJudged, TokenVerdict,
+    V4Loaded,
 };
 pub use lending::{
     LendingAccount, LendingCategory, LendingContracts, LendingHolding, LendingLoaded, LendingLog,

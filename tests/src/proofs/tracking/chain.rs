@@ -195,7 +195,7 @@ impl Chain {
             // What a stranger does, nobody counts.
             let (mut strangers, evm) = (Sent::default(), self.exchange.evm());
             let sent = if whose == 0 { &mut self.counts.v4 } else { &mut strangers };
-            if managed.places.len() < 2 || random.random_range(0..15) == 0 {
+            if managed.places.len() < 2 || managed.lacking().is_some() || random.random_range(0..15) == 0 {
                 let Some((place, act)) = managed.choose(random, &currencies) else { continue };
                 logs.extend(routers.act(evm, &place, &act)?);
                 managed.add(place, sent);

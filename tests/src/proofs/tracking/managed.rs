@@ -12,6 +12,10 @@ const FEES: [(u32, i32); 4] = [(500, 10), (3_000, 60), (10_000, 200), (77, 25)];
 /// `LPFeeLibrary.DYNAMIC_FEE_FLAG`.
 const DYNAMIC_FEE: u32 = 0x80_0000;
 
+/// Faces of the dice on which a pool is one that has to be refused.
+const HOOKED: u32 = 0;
+const DYNAMIC: u32 = 1;
+
 /// The highest fee that the protocol may take, in one direction (`ProtocolFeeLibrary.MAX_PROTOCOL_FEE`).
 const MOST_PROTOCOL_FEE: u32 = 1_000;
 
@@ -52,15 +56,24 @@ impl Managed {
         let mut pair = [pick(), pick()];
         pair.sort_unstable();
         let (fee, spacing) = FEES[random.random_range(0..FEES.len())];
-        let (fee, hooks) = match random.random_range(0..8) {
-            0 => (fee, hook(0x11, 1 << 4)),
-            1 => (DYNAMIC_FEE, hook(0x22, 0)),
+        let dice = random.random_range(0..8);
+        let kind = if self.places.len() < 2 { dice } else { self.lacking().unwrap_or(dice) };
+        let (fee, hooks) = match kind {
+            HOOKED => (fee, hook(0x11, 1 << 4)),
+            DYNAMIC => (DYNAMIC_FEE, hook(0x22, 0)),
             _ => (fee, Address::ZERO),
         };
         let place = PlaceV4 { manager: self.routers.manager, currencies: pair, fee, spacing, hooks };
         let is_there = self.places.contains(&place) || self.refused.contains(&place);
         let price = sqrt_price_at_tick(random.random_range(-20_000..20_000))?;
         (pair[0] != pair[1] && !is_there).then_some((place, ActV4::Initialize(price)))
+    }
+
+    /// Which kind of a pool that is refused there is none of.
+    pub(super) fn lacking(&self) -> Option<u32> {
+        let has =
+            |is_dynamic: bool| self.refused.iter().any(|place| (place.fee == DYNAMIC_FEE) == is_dynamic);
+        [(HOOKED, false), (DYNAMIC, true)].into_iter().find(|(_, kind)| !has(*kind)).map(|(kind, _)| kind)
     }
 
     pub(super) fn add(&mut self, place: PlaceV4, sent: &mut Sent) {

@@ -116,7 +116,8 @@ impl Tread {
         let sound = |value: f64| value.is_finite() && value > 0.0;
         (sound(curve.into) && sound(curve.out) && sound(curve.keep)).then_some(Self {
             curve,
-            is_fee_rounded: true,
+            // Without a fee there is nothing to round: pools of V4 may have none.
+            is_fee_rounded: step.keep < 1.0,
             fee_rest: step.fee_rest,
             rest: step.rest,
             reach: step.reach,

@@ -12,7 +12,7 @@ mod walk;
 const THIN: f64 = 1e-8;
 
 /// How many segments to either side of the best are gone through, where they are near enough to matter.
-const NEIGHBOURS: usize = 2;
+const NEIGHBOURS: usize = 8;
 
 /// One direction through a pool of any kind.
 #[derive(Clone, Copy, Debug)]

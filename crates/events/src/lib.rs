@@ -34,8 +34,8 @@ pub use finding::{
     Plan, Refusal, Simulated, SwapStep, Verdict,
 };
 pub use learnt::{
-    ConcentratedLoaded, ConcentratedState, FeedRequest, FeedResolved, FeedRound, FeedVerdict, LoadedTick,
-    MarketLoaded, MarketResynced, PoolLoaded, PoolProof, Protocol, ResyncRequest, TokenJudged, TokenVerdict,
+    ConcentratedLoaded, ConcentratedState, Difference, FeedRequest, FeedResolved, FeedRound, FeedVerdict, LoadedTick,
+    MarketLoaded, MarketResynced, PoolLoaded, PoolProof, PoolQuarantined, Protocol, ResyncRequest, TokenJudged, TokenVerdict,
 };
 pub use lending::{
     LendingAccount, LendingCategory, LendingContracts, LendingHolding, LendingLoaded, LendingLog,

@@ -58,6 +58,8 @@ enum Standing {
     Created,
     /// Read from the node.
     Loaded,
+    /// Proven, and not what the node says that it is: nothing is followed or known of it any longer.
+    Quarantined,
 }
 
 /// What a block changed, so that it can be undone, and what it said of pools that were not known.
@@ -156,6 +158,8 @@ pub struct ConcentratedCounts {
     pub impossible_loads: u64,
     /// Readings of pools that are known.
     pub repeated_loads: u64,
+    /// Pools that are quarantined.
+    pub quarantined: u64,
 }
 
 /// Why a reading is not taken.
@@ -313,6 +317,19 @@ impl ConcentratedBook {
         self.counts.losses += 1;
     }
 
+    /// Knows nothing of a pool any longer, and asks nobody about it. No reorganisation undoes it.
+    pub fn quarantine(&mut self, pool: &Address) {
+        let Some(id) = self.proven(pool).filter(|id| !self.is_quarantined(*id)) else { return };
+        self.standing[id.index()] = Standing::Quarantined;
+        self.table.set(id, None);
+        self.note_changes(&[id]);
+        self.counts.quarantined += 1;
+    }
+
+    fn is_quarantined(&self, id: ConcentratedId) -> bool {
+        self.standing[id.index()] == Standing::Quarantined
+    }
+
     /// Takes note of the block that the initial load is true for: the first block stands on it.
     pub fn market_loaded(&mut self, loaded: &MarketLoaded) {
         if self.is_active() {
@@ -343,7 +360,8 @@ impl ConcentratedBook {
             return Err(NotTaken::Unproven);
         }
         let pool = pool_of(loaded).map_err(|_| NotTaken::Impossible)?;
-        if self.proven(&address).is_some_and(|id| self.table.pool(id).is_some()) {
+        let is_known = |id: ConcentratedId| self.table.pool(id).is_some() || self.is_quarantined(id);
+        if self.proven(&address).is_some_and(is_known) {
             return Err(NotTaken::Repeated);
         }
         let above = self.first_above(loaded.hash).ok_or(NotTaken::Foreign)?;
@@ -404,6 +422,9 @@ impl ConcentratedBook {
     /// Follows a log of a pool that is known; `false` where it is not, or no longer. Without an event the log cannot be read.
     fn follow(&mut self, emitter: &Address, event: Option<&PoolEvent>, working: &mut Vec<Working>) -> bool {
         let Some(id) = self.proven(emitter) else { return false };
+        if self.is_quarantined(id) {
+            return true;
+        }
         let place = working.iter().position(|working| working.id == id);
         let place = place.or_else(|| {
             let before = self.table.pool(id).cloned()?;
@@ -439,7 +460,7 @@ impl ConcentratedBook {
         }
         let known = self
             .proven(&meta.address)
-            .filter(|id| self.table.pool(*id).is_some() || working.iter().any(|working| working.id == *id));
+            .filter(|id| self.table.pool(*id).is_some() || self.is_quarantined(*id) || working.iter().any(|working| working.id == *id));
         let pool = ConcentratedPool::new(Version::V3, SwapFee::of_lp(meta.fee), meta.tick_spacing);
         let (None, Ok(pool), Some(id)) = (known, pool, self.admit(meta)) else {
             self.counts.conflicting_proofs += 1;
@@ -478,7 +499,9 @@ impl ConcentratedBook {
         if touch.created && *standing == Standing::Created {
             *standing = Standing::Unproven;
         }
-        self.table.set(touch.id, touch.before.clone());
+        if *standing != Standing::Quarantined {
+            self.table.set(touch.id, touch.before.clone());
+        }
     }
 
     fn remember(&mut self, record: Record) {

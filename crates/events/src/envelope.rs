@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BlockEvent, ConcentratedLoaded, FeedResolved, HealthEvent, LendingLoaded, LiquidityEvent, MarketLoaded,
-    MarketResynced, Opportunity, Outcome, PendingTxEvent, PoolLoaded, PoolQuarantined, PriceEvent, Reconnected, ReorgEvent,
-    SourceGap, TokenJudged,
+    MarketResynced, Opportunity, Outcome, PendingTxEvent, PoolLoaded, PoolQuarantined, PriceEvent,
+    Reconnected, ReorgEvent, SourceGap, TokenJudged,
 };
 
 /// Everything that can be said on the bus. Matched exhaustively, so that a new variant is considered everywhere.

@@ -34,8 +34,9 @@ pub use finding::{
     Plan, Refusal, Simulated, SwapStep, Verdict,
 };
 pub use learnt::{
-    ConcentratedLoaded, ConcentratedState, Difference, FeedRequest, FeedResolved, FeedRound, FeedVerdict, LoadedTick,
-    MarketLoaded, MarketResynced, PoolLoaded, PoolProof, PoolQuarantined, Protocol, ResyncRequest, TokenJudged, TokenVerdict,
+    ConcentratedLoaded, ConcentratedState, Difference, FeedRequest, FeedResolved, FeedRound, FeedVerdict,
+    LoadedTick, MarketLoaded, MarketResynced, PoolLoaded, PoolProof, PoolQuarantined, Protocol,
+    ResyncRequest, TokenJudged, TokenVerdict,
 };
 pub use lending::{
     LendingAccount, LendingCategory, LendingContracts, LendingHolding, LendingLoaded, LendingLog,

@@ -458,9 +458,11 @@ impl ConcentratedBook {
             self.counts.foreign_factories += 1;
             return;
         }
-        let known = self
-            .proven(&meta.address)
-            .filter(|id| self.table.pool(*id).is_some() || self.is_quarantined(*id) || working.iter().any(|working| working.id == *id));
+        let known = self.proven(&meta.address).filter(|id| {
+            self.table.pool(*id).is_some()
+                || self.is_quarantined(*id)
+                || working.iter().any(|working| working.id == *id)
+        });
         let pool = ConcentratedPool::new(Version::V3, SwapFee::of_lp(meta.fee), meta.tick_spacing);
         let (None, Ok(pool), Some(id)) = (known, pool, self.admit(meta)) else {
             self.counts.conflicting_proofs += 1;

@@ -34,7 +34,7 @@ pub use feeds::{
 };
 pub use fees::next_base_fee;
 /// What the state of a pool with concentrated liquidity is made of: its mathematics is another crate's.
-pub use headwater_amm::{PoolEvent as ConcentratedEvent, PoolPrice as ConcentratedPrice};
+pub use headwater_amm::{ConcentratedPool, PoolEvent as ConcentratedEvent, PoolPrice as ConcentratedPrice};
 pub use headwater_lending::{LendingError, Revision};
 pub use lending::{LendingBook, LendingCheck, LendingCounts, LendingMarket, LendingTable};
 pub use pages::Pages;

@@ -68,6 +68,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::cycles::CYCLES,
     crate::proofs::oracle::ORACLE,
     crate::proofs::tracking::TRACKING,
+    crate::proofs::tripwire::TRIPWIRE,
     crate::proofs::backruns::BACKRUNS,
 ];
 

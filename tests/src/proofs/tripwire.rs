@@ -28,7 +28,7 @@ pub const TRIPWIRE: Proof = Proof {
 };
 
 /// Pools of V3 that there are.
-const V3_POOLS: usize = 10;
+const V3_POOLS: usize = 14;
 
 /// Blocks with trade before anything is done, and behind each deed.
 const QUIET: u64 = 12;
@@ -268,12 +268,16 @@ impl Stage {
         ensure!(known.len() as u64 <= MOST_QUARANTINED, "too many before");
         let mut injuries = Vec::new();
         let mut seen = BTreeSet::new();
-        while (known.len() + injuries.len()) as u64 <= MOST_QUARANTINED + POOLS {
+        for _ in 0..10_000 {
+            if (known.len() + injuries.len()) as u64 > MOST_QUARANTINED + POOLS {
+                break;
+            }
             let victim = bot.victim(Kind::Reserves, random)?;
             if seen.insert(victim.pool) {
                 injuries.push(Injury::inflict(&self.devnet, Kind::Reserves, &victim, random)?);
             }
         }
+        ensure!((known.len() + injuries.len()) as u64 > MOST_QUARANTINED + POOLS, "there are too few pairs");
         // Up to the limit each is believed; beyond it, none.
         for _ in 0..2 * bot.lap() {
             self.pass(bot, None, tally).await?;

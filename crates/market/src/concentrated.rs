@@ -227,6 +227,14 @@ impl ConcentratedBook {
         self.counts
     }
 
+    /// Whether its token may be quoted has changed, and so have all pools of it: the verdicts themselves are the
+    /// [`PoolBook`](crate::PoolBook)'s.
+    pub fn note_token(&mut self, token: &Address) {
+        let pools = self.table.iter().filter(|(_, meta, _)| meta.token0 == *token || meta.token1 == *token);
+        let pools: Vec<_> = pools.map(|(id, ..)| id).collect();
+        self.note_changes(&pools);
+    }
+
     /// What changed since this was last asked: everything at first and after a rollback.
     pub fn take_changes(&mut self) -> Changes<ConcentratedId> {
         let mut changed = mem::take(&mut self.changed);

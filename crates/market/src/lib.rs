@@ -17,7 +17,8 @@ mod view;
 mod window;
 
 pub use book::{
-    Applied, BadImage, BlockRef, BookCounts, BookError, BookImage, HORIZON, PoolBook, PoolUpdate, RolledBack,
+    Applied, BadImage, BlockRef, BookCounts, BookError, BookImage, HORIZON, PoolBook, PoolUpdate, Refused,
+    RolledBack,
 };
 pub use concentrated::{
     ConcentratedApplied, ConcentratedBook, ConcentratedCounts, ConcentratedId, ConcentratedImage,

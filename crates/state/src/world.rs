@@ -213,7 +213,7 @@ impl World {
                 self.concentrated.quarantine(&pool.pool);
             }
             BusEvent::PoolLoaded(loaded) => self.book.pool_loaded(loaded),
-            BusEvent::TokenJudged(judged) => self.book.token_judged(judged),
+            BusEvent::TokenJudged(judged) => self.judge(judged.token, |book| book.token_judged(judged)),
             BusEvent::MarketLoaded(loaded) => {
                 self.book.market_loaded(loaded);
                 self.concentrated.market_loaded(loaded);
@@ -235,12 +235,21 @@ impl World {
                 self.lose(Some(AsOf { seq: envelope.seq, number: header.number, hash: header.hash }));
             }
             BusEvent::Reorg(reorg) => self.lose(Some(ancestor_of(envelope.seq, reorg))),
-            BusEvent::TokenJudged(judged) => self.book.refuse_token(judged.token),
+            BusEvent::TokenJudged(judged) => self.judge(judged.token, |book| book.refuse_token(judged.token)),
             BusEvent::PoolQuarantined(pool) => {
                 self.book.quarantine(&pool.pool);
                 self.concentrated.quarantine(&pool.pool);
             }
             _ => {}
+        }
+    }
+
+    /// Has the book take a verdict, which holds for pools of either sort.
+    fn judge(&mut self, token: Address, take: impl FnOnce(&mut PoolBook)) {
+        let before = self.book.refused().contains(&token);
+        take(&mut self.book);
+        if self.book.refused().contains(&token) != before {
+            self.concentrated.note_token(&token);
         }
     }
 
@@ -268,6 +277,7 @@ impl World {
     pub fn requests(&self, block: &AppliedBlock) -> Vec<LoadRequest> {
         let Applied { touched, created, unproven } = &block.applied;
         let tokens = touched.iter().chain(created).flat_map(|id| self.book.unjudged_tokens(*id));
+        let tokens = tokens.chain(self.unjudged_of_concentrated(block));
         let concentrated = block.concentrated.unknown.iter().copied().map(Subject::Concentrated);
         let pools = unproven.iter().copied().map(Subject::Pool).chain(concentrated);
         let mut subjects: Vec<_> = pools.chain(tokens.map(Subject::Token)).collect();
@@ -275,6 +285,13 @@ impl World {
         subjects.dedup();
         let as_of = block.snapshot.as_of;
         subjects.into_iter().map(|subject| LoadRequest { subject, as_of }).collect()
+    }
+
+    /// A pool that was read came with the verdicts about its tokens; one that was created in a block did not.
+    fn unjudged_of_concentrated(&self, block: &AppliedBlock) -> impl Iterator<Item = Address> {
+        let metas = block.concentrated.touched.iter().filter_map(|id| self.concentrated.table().meta(*id));
+        let tokens = metas.flat_map(|meta| [meta.token0, meta.token1]);
+        tokens.filter(|token| !self.book.is_judged(token))
     }
 
     /// The lending pools that have to be loaded, as of a block.
@@ -378,6 +395,7 @@ impl World {
             changes: self.book.take_changes(),
             concentrated: self.concentrated.table().clone(),
             concentrated_changes: self.concentrated.take_changes(),
+            refused: self.book.refused(),
         };
         Ok(Some(AppliedBlock { snapshot: Arc::new(snapshot), applied, concentrated }))
     }

@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 
-use alloy_primitives::{Address, I256, U256, U512};
+use alloy_primitives::{Address, B256, I256, U256, U512};
 use headwater_events::{Kind, MixedStep, Opportunity, Plan, Price, Protocol, SwapStep};
-use headwater_market::{MarketSnapshot, PoolId, Touched, WholeView};
+use headwater_market::{ConcentratedKind, ConcentratedMeta, MarketSnapshot, PoolId, Touched, WholeView};
 
 use crate::{ArbitrageConfig, Detector};
 
@@ -73,7 +73,8 @@ impl Arbitrage {
         let mut found: Vec<_> = found.collect();
         found.sort_by(|a, b| {
             let key = |found: &Opportunity| (Reverse(found.net_profit_wei), Reverse(found.profit));
-            key(a).cmp(&key(b)).then_with(|| (&a.path, &a.tokens).cmp(&(&b.path, &b.tokens)))
+            let way = |found: &Opportunity| (found.path.clone(), found.tokens.clone(), pool_ids(found));
+            key(a).cmp(&key(b)).then_with(|| way(a).cmp(&way(b)))
         });
         found
     }
@@ -103,17 +104,32 @@ impl Arbitrage {
         let mut steps = Vec::with_capacity(cycle.hops.len());
         for (hop, amount_out) in cycle.hops.iter().zip(&cycle.sizing.amounts) {
             let (id, protocol, zero_for_one) = self.graph.pool_of(hop);
-            let pool = match id {
-                AnyPool::Plain(id) => market.pools.meta(id)?.address,
-                AnyPool::Concentrated(id) => market.concentrated.meta(id)?.address,
+            let (pool, pool_id) = match id {
+                AnyPool::Plain(id) => (market.pools.meta(id)?.address, None),
+                AnyPool::Concentrated(id) => address_of(market.concentrated.meta(id)?),
             };
             let (token_in, token_out) = self.graph.tokens_of(hop);
             let amount_out = U256::from(*amount_out);
             let swap = SwapStep { pool, token_in, token_out, amount_in, amount_out };
-            steps.push(MixedStep { protocol, zero_for_one, swap });
+            steps.push(MixedStep { protocol, pool_id, zero_for_one, swap });
             amount_in = amount_out;
         }
         Some(steps)
+    }
+}
+
+fn address_of(meta: &ConcentratedMeta) -> (Address, Option<B256>) {
+    match meta.kind {
+        ConcentratedKind::V3 => (meta.address, None),
+        ConcentratedKind::V4 { id } => (meta.address, Some(id)),
+    }
+}
+
+/// What tells pools apart that share an address.
+fn pool_ids(found: &Opportunity) -> Vec<Option<B256>> {
+    match &found.plan {
+        Plan::Mixed(steps) => steps.iter().map(|step| step.pool_id).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -32,7 +32,7 @@ pub struct ArbitrageConfig {
     /// Gas of one swap through a constant-product pool with its two token transfers. Default 70,000; tokens with
     /// logic of their own take more.
     pub gas_per_hop: u64,
-    /// Gas of one swap through a pool of Uniswap V3 with its callback, over a tick or two. Default 120,000.
+    /// Gas of one swap through a pool of Uniswap V3 or V4 with its callback, over a tick or two. Default 120,000.
     pub gas_per_v3_hop: u64,
 }
 
@@ -54,7 +54,7 @@ impl ArbitrageConfig {
     pub fn gas(&self, hops: impl IntoIterator<Item = Protocol>) -> u64 {
         let of_hop = |protocol| match protocol {
             Protocol::UniswapV2 => self.gas_per_hop,
-            Protocol::UniswapV3 => self.gas_per_v3_hop,
+            Protocol::UniswapV3 | Protocol::UniswapV4 => self.gas_per_v3_hop,
         };
         hops.into_iter().map(of_hop).fold(self.gas_base, u64::saturating_add)
     }

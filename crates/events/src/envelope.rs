@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BlockEvent, ConcentratedLoaded, FeedResolved, HealthEvent, LendingLoaded, LiquidityEvent, MarketLoaded,
     MarketResynced, Opportunity, Outcome, PendingTxEvent, PoolLoaded, PoolQuarantined, PriceEvent,
-    Reconnected, ReorgEvent, SourceGap, TokenJudged,
+    Reconnected, ReorgEvent, SourceGap, TokenJudged, V4Loaded,
 };
 
 /// Everything that can be said on the bus. Matched exhaustively, so that a new variant is considered everywhere.
@@ -51,6 +51,8 @@ pub enum BusEvent {
     ConcentratedLoaded(ConcentratedLoaded),
     /// A lending pool was asked for all that it is. Boxed, because it is rare and large.
     LendingLoaded(Box<LendingLoaded>),
+    /// A pool of Uniswap V4 was read.
+    V4Loaded(V4Loaded),
     /// A followed pool is not what the node says that it is. Boxed, because it is rare and large.
     PoolQuarantined(Box<PoolQuarantined>),
 }
@@ -70,6 +72,7 @@ impl BusEvent {
             | Self::FeedResolved(_)
             | Self::ConcentratedLoaded(_)
             | Self::LendingLoaded(_)
+            | Self::V4Loaded(_)
             | Self::PoolQuarantined(_) => true,
             Self::NewPendingTx(_)
             | Self::PriceUpdate(_)
@@ -102,6 +105,7 @@ impl BusEvent {
             Self::FeedResolved(_) => "feed_resolved",
             Self::ConcentratedLoaded(_) => "concentrated_loaded",
             Self::LendingLoaded(_) => "lending_loaded",
+            Self::V4Loaded(_) => "v4_loaded",
             Self::PoolQuarantined(_) => "pool_quarantined",
         }
     }
@@ -122,6 +126,7 @@ impl BusEvent {
             Self::FeedResolved(resolved) => resolved.verdict.on_heap(),
             Self::ConcentratedLoaded(loaded) => loaded.on_heap(),
             Self::LendingLoaded(loaded) => size_of::<LendingLoaded>() + loaded.on_heap(),
+            Self::V4Loaded(loaded) => loaded.on_heap(),
             Self::PoolQuarantined(pool) => {
                 size_of::<PoolQuarantined>() + pool.ours.capacity() + pool.theirs.capacity()
             }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use alloy_primitives::{Address, BlockNumber, I256, TxHash, U256};
+use alloy_primitives::{Address, B256, BlockNumber, I256, TxHash, U256};
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::{of_origin, of_vec};
@@ -182,6 +182,8 @@ pub struct SwapStep {
 pub struct MixedStep {
     /// What the pool computes.
     pub protocol: Protocol,
+    /// Which of the pools at the address it is: the `PoolId` of Uniswap V4; none where each has an address of its own.
+    pub pool_id: Option<B256>,
     /// Whether its token 0, the one with the lower address, goes in.
     pub zero_for_one: bool,
     /// Where, and how much.

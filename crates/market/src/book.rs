@@ -631,7 +631,7 @@ impl PoolBook {
         let refused = |token| self.refused.get(token).copied().unwrap_or(false);
         self.table.meta(id).is_some_and(|meta| match meta.protocol {
             Protocol::UniswapV2 => !refused(&meta.token0) && !refused(&meta.token1),
-            Protocol::UniswapV3 => false,
+            Protocol::UniswapV3 | Protocol::UniswapV4 => false,
         })
     }
 

@@ -11,7 +11,7 @@ use headwater_abi::logs;
 use headwater_actor::Component;
 use headwater_bus::{Message, SourcePublisher};
 use headwater_events::{AsOf, BusEvent, Difference, Log, PoolQuarantined, Topics, V2Action, V3Action};
-use headwater_market::{ConcentratedId, MarketSnapshot, PoolId, ResolvedMarket};
+use headwater_market::{ConcentratedId, ConcentratedKind, MarketSnapshot, PoolId, ResolvedMarket};
 use headwater_node::{Answer, Node, NodeConfig, NodeError, ask, ensure_canonical};
 use serde::{Deserialize, Serialize};
 use tracing::{debug, error, warn};
@@ -158,7 +158,8 @@ impl Tripwire {
         match place {
             Place::Pair(id) => Some(Probe::pair(snapshot.pools.meta(id)?, snapshot.pools.quoted(id)?)),
             Place::Concentrated(id) => {
-                let (meta, pool) = snapshot.concentrated.meta(id).zip(snapshot.concentrated.pool(id))?;
+                let meta = snapshot.concentrated.meta(id).filter(|meta| meta.kind == ConcentratedKind::V3)?;
+                let pool = snapshot.quoted_concentrated(id)?;
                 let most = (self.config.budget() - CANONICAL - 1) / 2 - BESIDE_TICKS;
                 Some(Probe::concentrated(meta, pool, laps, self.config.ticks.min(most)))
             }

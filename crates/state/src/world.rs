@@ -5,13 +5,13 @@ use headwater_abi::{aave, logs};
 use headwater_bus::Message;
 use headwater_events::{
     AsOf, BlockEvent, BusEvent, Envelope, LendingLog, LiquidityEvent, Log, ReorgEvent, ResyncRequest,
-    V2Action, V3Action,
+    V2Action, V3Action, V4Action,
 };
 use headwater_market::{
     Applied, BadImage, BlockRef, BookCounts, BookImage, ConcentratedApplied, ConcentratedBook,
-    ConcentratedCounts, ConcentratedEvent, ConcentratedImage, ConcentratedPrice, ConcentratedUpdate, Head,
-    LendingBook, LendingCounts, LendingTable, MarketSnapshot, PoolBook, PoolUpdate, Reserves, ResolvedMarket,
-    RolledBack,
+    ConcentratedCounts, ConcentratedEvent, ConcentratedImage, ConcentratedKey, ConcentratedPrice,
+    ConcentratedUpdate, Head, LendingBook, LendingCounts, LendingTable, MarketSnapshot, PoolBook, PoolUpdate,
+    Reserves, ResolvedMarket, RolledBack, V4Key,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,8 @@ pub struct World {
     book: PoolBook,
     concentrated: ConcentratedBook,
     lending: LendingBook,
+    /// The managers of V4's pools, for a glance at each log.
+    managers: Vec<Address>,
     /// The block of the last snapshot: what the next one's changes are relative to.
     last: Option<AsOf>,
     /// The last block, whether it gave a snapshot or not.
@@ -47,7 +49,7 @@ pub struct WorldImage {
 
 impl WorldImage {
     /// Version of what is saved: it changes when this or anything within it does.
-    pub const VERSION: u16 = 3;
+    pub const VERSION: u16 = 4;
 }
 
 /// What a block did to the world.
@@ -77,9 +79,9 @@ pub enum Subject {
     Pool(Address),
     /// A token of a pool of ours: may it be quoted?
     Token(Address),
-    /// A contract that emits what a pool of Uniswap V3 emits, and of which nothing is known, or no longer: is it ours, and where does
-    /// it stand?
-    Concentrated(Address),
+    /// What emits as a pool of Uniswap V3 does, or a pool of a configured manager of V4, of which nothing is known, or no longer: is it
+    /// ours, and where does it stand?
+    Concentrated(ConcentratedKey),
 }
 
 impl Message for LoadRequest {
@@ -136,7 +138,8 @@ impl World {
     pub fn new(market: &ResolvedMarket) -> Self {
         let (book, concentrated) = (PoolBook::new(market), ConcentratedBook::new(market));
         let lending = LendingBook::new(&market.lending_pools());
-        Self { book, concentrated, lending, last: None, seen: None, blocks: 0, malformed: 0 }
+        let managers = managers_of(market);
+        Self { book, concentrated, lending, managers, last: None, seen: None, blocks: 0, malformed: 0 }
     }
 
     /// The world as it is now, to be saved.
@@ -159,7 +162,8 @@ impl World {
         }
         let book = PoolBook::of_image(market, book)?;
         let concentrated = ConcentratedBook::of_image(market, concentrated)?;
-        Ok(Self { book, concentrated, lending, last, seen: last, blocks, malformed })
+        let managers = managers_of(market);
+        Ok(Self { book, concentrated, lending, managers, last, seen: last, blocks, malformed })
     }
 
     /// Whether an event changes the world.
@@ -173,7 +177,8 @@ impl World {
             | BusEvent::MarketResynced(_)
             | BusEvent::PoolQuarantined(_)
             | BusEvent::ConcentratedLoaded(_)
-            | BusEvent::LendingLoaded(_) => true,
+            | BusEvent::LendingLoaded(_)
+            | BusEvent::V4Loaded(_) => true,
             BusEvent::NewPendingTx(_)
             | BusEvent::SourceGap(_)
             | BusEvent::Reconnected(_)
@@ -220,6 +225,7 @@ impl World {
                 self.lending.stand_on(loaded.hash);
             }
             BusEvent::ConcentratedLoaded(loaded) => self.concentrated.pool_loaded(loaded),
+            BusEvent::V4Loaded(loaded) => self.concentrated.v4_loaded(loaded),
             // What is of no use is counted; the loader has told why.
             BusEvent::LendingLoaded(loaded) => drop(self.lending.load(loaded)),
             other => debug_assert!(!Self::concerns(other), "{} is forgotten here", other.name()),
@@ -406,9 +412,15 @@ impl World {
         }
         let mut malformed = 0;
         let updates = logs.iter().filter_map(|log| {
-            concentrated_update(log).unwrap_or_else(|_| {
+            let is_of_v4 = self.managers.contains(&log.address);
+            let read = if is_of_v4 { v4_update(log) } else { concentrated_update(log) };
+            read.unwrap_or_else(|_| {
                 malformed += 1;
-                Some(ConcentratedUpdate::Unreadable { emitter: log.address })
+                let (emitter, id) = (log.address, log.topics.get(1).copied());
+                match id.filter(|_| is_of_v4) {
+                    Some(id) => Some(ConcentratedUpdate::V4Unreadable { manager: emitter, id }),
+                    None => Some(ConcentratedUpdate::Unreadable { emitter }),
+                }
             })
         });
         let applied = self.concentrated.apply_block(block, updates);
@@ -476,6 +488,45 @@ fn concentrated_update(log: &Log) -> Result<Option<ConcentratedUpdate>, headwate
         _ => return Ok(None),
     };
     Ok(Some(ConcentratedUpdate::Pool { emitter, event }))
+}
+
+fn v4_update(log: &Log) -> Result<Option<ConcentratedUpdate>, headwater_abi::Malformed> {
+    let manager = log.address;
+    let (id, event, charged) = match logs::v4_change(log)? {
+        Some(V4Action::Initialize {
+            id,
+            currency0,
+            currency1,
+            fee,
+            tick_spacing,
+            hooks,
+            sqrt_price_x96,
+            tick,
+        }) => {
+            let key = V4Key { currency0, currency1, fee, tick_spacing, hooks };
+            let price = ConcentratedPrice { sqrt_price: U256::from(sqrt_price_x96), tick };
+            return Ok(Some(ConcentratedUpdate::V4Initialized { manager, id, key, price }));
+        }
+        Some(V4Action::Swap { id, sqrt_price_x96, liquidity, tick, fee, .. }) => {
+            let price = ConcentratedPrice { sqrt_price: U256::from(sqrt_price_x96), tick };
+            (id, ConcentratedEvent::Swapped { price, liquidity }, Some(fee))
+        }
+        Some(V4Action::ModifyLiquidity {
+            id, tick_lower: lower, tick_upper: upper, liquidity_delta, ..
+        }) => {
+            let delta = i128::try_from(liquidity_delta).unwrap_or(i128::MIN);
+            (id, ConcentratedEvent::LiquidityChanged { lower, upper, delta }, None)
+        }
+        Some(V4Action::ProtocolFeeUpdated { id, protocol_fee }) => {
+            (id, ConcentratedEvent::ProtocolFeeChanged(protocol_fee), None)
+        }
+        Some(V4Action::Donate { .. }) | None => return Ok(None),
+    };
+    Ok(Some(ConcentratedUpdate::V4 { manager, id, event, charged }))
+}
+
+fn managers_of(market: &ResolvedMarket) -> Vec<Address> {
+    market.concentrated_managers.iter().map(|manager| manager.address).collect()
 }
 
 /// More than the contract's integers hold contradicts every pool.

@@ -239,6 +239,7 @@ fn steps_of(found: &Opportunity) -> anyhow::Result<Vec<MixedStep>> {
         }
         Plan::Swaps(swaps) => {
             let step = |swap: &SwapStep| MixedStep {
+                pool_id: None,
                 protocol: Protocol::UniswapV2,
                 zero_for_one: swap.token_in < swap.token_out,
                 swap: swap.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use headwater_amm::{ConcentratedPool, Direction, Fee, Hop, MAX_HOPS, MixedHop};
 use headwater_events::Protocol;
-use headwater_market::{ConcentratedId, ConcentratedMeta, MarketSnapshot, PoolId};
+use headwater_market::{ConcentratedId, ConcentratedKind, ConcentratedMeta, MarketSnapshot, PoolId};
 use rustc_hash::FxHashMap;
 
 use crate::ArbitrageConfig;
@@ -142,7 +142,7 @@ impl Graph {
             // Without a fee it is never quoted: what these pools compute is not known here.
             let fee = match meta.protocol {
                 Protocol::UniswapV2 => Fee::from_ppm(meta.fee_ppm).ok(),
-                Protocol::UniswapV3 => None,
+                Protocol::UniswapV3 | Protocol::UniswapV4 => None,
             };
             let place = (AnyPool::Plain(id), meta.protocol, fee);
             let number = self.insert(place, [meta.token0, meta.token1]);
@@ -406,8 +406,11 @@ impl Pool {
 }
 
 /// What a pool with concentrated liquidity computes.
-fn protocol_of(_meta: &ConcentratedMeta) -> Protocol {
-    Protocol::UniswapV3
+fn protocol_of(meta: &ConcentratedMeta) -> Protocol {
+    match meta.kind {
+        ConcentratedKind::V3 => Protocol::UniswapV3,
+        ConcentratedKind::V4 { .. } => Protocol::UniswapV4,
+    }
 }
 
 /// The way `a → b → c → d → a` from its lowest token on; `pairs` are `ab`, `bc`, `cd`, `da`.

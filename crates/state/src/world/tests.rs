@@ -1,5 +1,5 @@
 use alloy_primitives::{B256, Bytes};
-use headwater_market::{BookError, Changes, PoolId};
+use headwater_market::{BookError, Changes, ConcentratedKey, PoolId};
 use headwater_reference::rebuild::Rebuild;
 use proptest::prelude::*;
 
@@ -298,7 +298,7 @@ fn created_v3(pool: Address) -> Vec<Log> {
 #[test]
 fn an_unknown_emitter_of_v3_events_is_asked_about_and_a_created_pool_is_not() {
     let (world, block) = play_v3(vec![[created_v3(address(7)), vec![swap_v3(address(9), &[1; 5])]].concat()]);
-    assert_eq!(asked(&world, &block), [Subject::Concentrated(address(9))]);
+    assert_eq!(asked(&world, &block), [Subject::Concentrated(ConcentratedKey::V3(address(9)))]);
     let tokens = [1, 2].map(|token| Subject::Token(address(token)));
     let all: Vec<_> = world.requests(&block).iter().map(|request| request.subject).collect();
     assert_eq!(all[..2], tokens, "nobody has judged its tokens");
@@ -361,7 +361,7 @@ fn a_pool_whose_log_cannot_be_read_is_asked_about_when_it_next_trades() {
 
     let price = vec![swap_v3(address(7), &[1, 1, 1 << 40, 0, 0])];
     let (world, block) = play_v3(vec![created_v3(address(7)), unreadable, price]);
-    assert_eq!(asked(&world, &block), [Subject::Concentrated(address(7))]);
+    assert_eq!(asked(&world, &block), [Subject::Concentrated(ConcentratedKey::V3(address(7)))]);
 }
 
 /// What is asked about other than tokens.

@@ -125,6 +125,7 @@ async fn a_backrun_names_the_transaction_that_it_follows() {
 async fn a_line_of_mixed_pools_says_what_each_of_them_computes_and_does() {
     let step = |protocol, zero_for_one, amount_in, amount_out| MixedStep {
         protocol,
+        pool_id: (protocol == Protocol::UniswapV4).then_some(B256::repeat_byte(0x1D)),
         zero_for_one,
         swap: SwapStep {
             pool: Address::repeat_byte(0xAB),
@@ -134,12 +135,19 @@ async fn a_line_of_mixed_pools_says_what_each_of_them_computes_and_does() {
             amount_out: U256::from(amount_out),
         },
     };
-    let plan =
-        Plan::Mixed(vec![step(Protocol::UniswapV3, true, 7, 8), step(Protocol::UniswapV2, false, 8, 12)]);
+    let plan = Plan::Mixed(vec![
+        step(Protocol::UniswapV3, true, 7, 8),
+        step(Protocol::UniswapV2, false, 8, 12),
+        step(Protocol::UniswapV4, false, 12, 13),
+    ]);
     let found = lines(BusEvent::OpportunityFound(Opportunity { plan, ..opportunity(2) })).await;
-    let hops = "\"hops\":[{\"protocol\":\"uniswap-v3\",\"zero_for_one\":true,\"amount_in\":\"7\",\"amount_out\":\"8\"},\
-                {\"protocol\":\"uniswap-v2\",\"zero_for_one\":false,\"amount_in\":\"8\",\"amount_out\":\"12\"}]}";
-    assert!(found[0].ends_with(hops), "{found:?}");
+    let id = hex("1d", 32);
+    let hops = format!(
+        "\"hops\":[{{\"protocol\":\"uniswap-v3\",\"zero_for_one\":true,\"amount_in\":\"7\",\"amount_out\":\"8\"}},\
+         {{\"protocol\":\"uniswap-v2\",\"zero_for_one\":false,\"amount_in\":\"8\",\"amount_out\":\"12\"}},\
+         {{\"protocol\":\"uniswap-v4\",\"pool_id\":\"{id}\",\"zero_for_one\":false,\"amount_in\":\"12\",\"amount_out\":\"13\"}}]}}"
+    );
+    assert!(found[0].ends_with(&hops), "{found:?}");
 }
 
 #[tokio::test]

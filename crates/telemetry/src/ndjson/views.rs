@@ -128,6 +128,8 @@ pub(super) struct OpportunityView<'a> {
 #[derive(Debug, Serialize)]
 struct HopView {
     protocol: Protocol,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool_id: Option<B256>,
     zero_for_one: bool,
     amount_in: String,
     amount_out: String,
@@ -177,6 +179,7 @@ impl HopView {
     fn new(step: &MixedStep) -> Self {
         Self {
             protocol: step.protocol,
+            pool_id: step.pool_id,
             zero_for_one: step.zero_for_one,
             amount_in: step.swap.amount_in.to_string(),
             amount_out: step.swap.amount_out.to_string(),

@@ -260,7 +260,7 @@ impl Bot {
         let Some(snapshot) = &self.snapshots[0] else { return false };
         let (pools, concentrated) = (&snapshot.pools, &snapshot.concentrated);
         pools.find(pool).is_some_and(|id| pools.quoted(id).is_some())
-            || concentrated.find(pool).is_some_and(|id| concentrated.pool(id).is_some())
+            || concentrated.find(pool).is_some_and(|id| snapshot.quoted_concentrated(id).is_some())
     }
 
     /// Any pool of the kind that is quoted.

@@ -212,7 +212,9 @@ impl Bot {
         self.follow(devnet, None).await?;
         devnet.roll_back(1)?;
         devnet.mine_another()?;
+        let compared = self.observed().compared;
         self.sample().await?;
+        ensure!(self.observed().compared == compared, "it was compared");
         let old_head = self.head.hash;
         let reorg = ReorgEvent {
             ancestor_number: below.number,

@@ -66,6 +66,8 @@ enum Standing {
     Created,
     /// Learnt from the node.
     Loaded,
+    /// Proven, and not what the node says that it is: followed, and never quoted.
+    Quarantined,
 }
 
 /// The latest `Sync` of a candidate.
@@ -154,6 +156,8 @@ pub struct BookCounts {
     pub losses: u64,
     /// Answers to that which could not be used: of a block that is none of the known ones, or not about all pools.
     pub foreign_resyncs: u64,
+    /// Pools that are quarantined.
+    pub quarantined: u64,
 }
 
 /// What became of the blocks above an ancestor.
@@ -490,6 +494,9 @@ impl PoolBook {
             fee_ppm: loaded.fee_ppm,
         };
         let Some(id) = self.admit(meta) else { return };
+        if self.standing(id) == Standing::Quarantined {
+            return;
+        }
         self.set_standing(id, Standing::Loaded);
         if let Some(sighting) = self.candidates.remove(&loaded.pool) {
             self.table.set_reserves(id, Some(sighting.reserves));
@@ -498,6 +505,18 @@ impl PoolBook {
             self.take_loaded_reserves(id, loaded, Reserves { reserve0, reserve1 });
         }
         self.note_changes(&[id]);
+    }
+
+    /// Quotes a pool no longer, whatever is learnt of it; of one that is not proven nothing is quoted anyway. No reorganisation
+    /// undoes it.
+    pub fn quarantine(&mut self, pool: &Address) {
+        let Some(id) = self.proven(pool).filter(|id| self.standing(*id) != Standing::Quarantined) else {
+            return;
+        };
+        self.set_standing(id, Standing::Quarantined);
+        self.table.set_admitted(id, false);
+        self.note_changes(&[id]);
+        self.counts.quarantined += 1;
     }
 
     /// Takes a verdict: the pools of a refused token are not quoted.
@@ -606,6 +625,9 @@ impl PoolBook {
 
     /// A protocol that is not quoted here, or a refused token, keeps a pool out.
     fn is_admissible(&self, id: PoolId) -> bool {
+        if self.standing(id) == Standing::Quarantined {
+            return false;
+        }
         let refused = |token| self.refused.get(token).copied().unwrap_or(false);
         self.table.meta(id).is_some_and(|meta| match meta.protocol {
             Protocol::UniswapV2 => !refused(&meta.token0) && !refused(&meta.token1),

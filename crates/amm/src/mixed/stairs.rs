@@ -271,7 +271,7 @@ impl Stairs {
         let fee = 1.0 - tread.curve.keep;
         // In units of what the fee leaves.
         let bearable = missing * tread.curve.keep / self.prices[self.level];
-        if !tread.is_fee_rounded || fee <= 0.0 || bearable >= 1.0 {
+        if !tread.is_fee_rounded || bearable >= 1.0 {
             return offset;
         }
         let lost = (tread.fee_rest + tread.curve.keep * offset + BLUR).rem_euclid(1.0);

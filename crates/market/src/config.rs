@@ -42,6 +42,33 @@ pub struct MarketConfig {
     /// Lending pools whose positions are followed. No preset has any: a pool whose revision is not proven is refused, and
     /// who has something in it stands in its logs since it was made, which not every node gives. Default: none.
     pub lending: Vec<LendingConfig>,
+    /// Factories of Uniswap V3 and managers of V4 whose logs are searched for pools, as nobody lists them. Default: none, and only
+    /// pools of two listed (else base) tokens with a usual fee are loaded at start.
+    pub history: Vec<HistoryConfig>,
+}
+
+/// One `[[market.history]]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryConfig {
+    /// A factory of `"uniswap-v3"` or `"uniswap-v4"`, the preset's or a configured one.
+    pub factory: String,
+    /// The block from which on its logs are searched: that in which it was made, or an earlier one.
+    pub from_block: u64,
+    /// Blocks whose logs are asked for at once at most; fewer where the node refuses. Default: 10,000.
+    #[serde(default = "default_log_range")]
+    pub log_range: std::num::NonZeroU64,
+}
+
+/// Where the pools of a factory are searched for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct History {
+    /// The factory of V3, or the manager of V4.
+    pub factory: Address,
+    /// From here on its logs are searched.
+    pub from_block: u64,
+    /// Blocks whose logs are asked for at once at most.
+    pub log_range: std::num::NonZeroU64,
 }
 
 /// One `[[market.feeds]]` table.
@@ -240,6 +267,10 @@ pub struct ResolvedMarket {
     /// same market.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lending: Vec<LendingPool>,
+    /// Whose logs are searched for pools with concentrated liquidity; none twice. Not written where there is none, so that a market
+    /// of before is the same market.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<History>,
 }
 
 /// Which pools are loaded at start. A pool that is left out is loaded when it trades.
@@ -355,6 +386,12 @@ impl ResolvedMarket {
         };
         let max_candidates = config.max_candidates.unwrap_or(DEFAULT_MAX_CANDIDATES);
         let lending = reader.lending(&config.lending);
+        let searchable: Vec<Address> = concentrated_factories
+            .iter()
+            .map(|factory| factory.address)
+            .chain(concentrated_managers.iter().map(|manager| manager.address))
+            .collect();
+        let history = reader.history(&config.history, &searchable);
 
         match wrapped_native {
             Some(wrapped_native) if reader.errors.is_empty() => Ok(Self {
@@ -370,6 +407,7 @@ impl ResolvedMarket {
                 max_candidates,
                 feeds,
                 lending,
+                history,
             }),
             _ => Err(ConfigErrors(reader.errors)),
         }
@@ -588,6 +626,21 @@ impl Reader {
             });
         }
         pools
+    }
+
+    fn history(&mut self, configured: &[HistoryConfig], searchable: &[Address]) -> Vec<History> {
+        let mut histories = Vec::<History>::new();
+        for (index, config) in configured.iter().enumerate() {
+            let place = format!("market.history[{index}].factory");
+            let Some(factory) = self.address(&place, &config.factory) else { continue };
+            if !searchable.contains(&factory) {
+                self.refuse(place, "is no configured factory of uniswap-v3 or uniswap-v4");
+            } else if histories.iter().any(|known| known.factory == factory) {
+                self.refuse(place, "stands here twice");
+            }
+            histories.push(History { factory, from_block: config.from_block, log_range: config.log_range });
+        }
+        histories
     }
 
     fn feed(&mut self, place: &str, config: &FeedConfig) -> Option<Feed> {
@@ -860,6 +913,18 @@ mod tests {
         ] {
             assert!(toml::from_str::<MarketConfig>(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn only_factories_that_list_nothing_have_a_history() {
+        let preset = Preset::Mainnet.tables().expect("a chain");
+        let (v2, v3) = (preset.factories[0].address, preset.concentrated_factories[0].address);
+        let table = |factory| format!("[[history]]\nfactory = '{factory}'\nfrom_block = 7\n");
+        let market = resolve(1, &table(v3)).expect("right");
+        let range = market.history[0].log_range.get();
+        assert_eq!((market.history[0].factory, market.history[0].from_block, range), (v3, 7, 10_000));
+        refused(1, &table(v2), &["market.history[0].factory"]);
+        refused(1, &[table(v3), table(v3)].concat(), &["market.history[1].factory"]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 mod concentrated;
+mod history;
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};

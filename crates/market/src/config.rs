@@ -166,6 +166,10 @@ pub struct FactoryConfig {
     /// asked for each pool; required for `"uniswap-v3"`.
     #[serde(default)]
     pub init_code_hash: Option<String>,
+    /// The contract that deploys the pools and from which their addresses derive, where the factory does not itself (PancakeSwap V3).
+    /// Only for `"uniswap-v3"`. Default: the factory.
+    #[serde(default)]
+    pub deployer: Option<String>,
     /// Fee in parts per million of the input. Default: 3,000. Not for `"uniswap-v3"` and `"uniswap-v4"`, where each pool
     /// has its own.
     #[serde(default = "default_fee_ppm")]
@@ -213,17 +217,20 @@ pub struct ConcentratedFactory {
     pub address: Address,
     /// Keccak-256 of the pools' creation code.
     pub init_code_hash: B256,
+    /// Who deploys the pools, if it is not the factory itself. Not written where it is, so that a market of before is the same market.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployer: Option<Address>,
 }
 
 impl ConcentratedFactory {
     /// The address of the pool of two tokens, given in any order, with a fee in hundredths of a basis point (EIP-1014; v3-core
-    /// `UniswapV3PoolDeployer.deploy`).
+    /// `UniswapV3PoolDeployer.deploy`; PancakeSwap's deployer salts alike).
     pub fn derive(&self, one: Address, other: Address, fee: u32) -> Address {
         let mut salted = [0; 96];
         salted[12..32].copy_from_slice(one.min(other).as_slice());
         salted[44..64].copy_from_slice(one.max(other).as_slice());
         salted[92..].copy_from_slice(&fee.to_be_bytes());
-        self.address.create2(keccak256(salted), self.init_code_hash)
+        self.deployer.unwrap_or(self.address).create2(keccak256(salted), self.init_code_hash)
     }
 }
 
@@ -510,9 +517,13 @@ impl Reader {
         if config.fee_ppm != default_fee_ppm() {
             self.refuse(format!("{place}.fee_ppm"), "is each pool's own");
         }
+        let deployer = match &config.deployer {
+            Some(text) => Some(self.address(&format!("{place}.deployer"), text)?),
+            None => None,
+        };
         let address = address?;
         let name = config.name.clone().unwrap_or_else(|| address.to_string());
-        Some(ConcentratedFactory { name, address, init_code_hash: init_code_hash?? })
+        Some(ConcentratedFactory { name, address, init_code_hash: init_code_hash??, deployer })
     }
 
     fn concentrated_managers(
@@ -544,6 +555,7 @@ impl Reader {
         if config.init_code_hash.is_some() {
             self.refuse(format!("{place}.init_code_hash"), "is none: its pools are no contracts");
         }
+        self.refuse_deployer(place, config);
         if config.fee_ppm != default_fee_ppm() {
             self.refuse(format!("{place}.fee_ppm"), "is each pool's own");
         }
@@ -563,7 +575,14 @@ impl Reader {
         })
     }
 
+    fn refuse_deployer(&mut self, place: &str, config: &FactoryConfig) {
+        if config.deployer.is_some() {
+            self.refuse(format!("{place}.deployer"), "is none: only pools of uniswap-v3 have one");
+        }
+    }
+
     fn factory(&mut self, place: &str, config: &FactoryConfig) -> Option<Factory> {
+        self.refuse_deployer(place, config);
         let address = self.address(&format!("{place}.address"), &config.address);
         let init_code_hash = self.init_code_hash(place, config);
         if config.fee_ppm >= 1_000_000 {
@@ -724,6 +743,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloy_primitives::address;
 
     const TOKEN: &str = "0x1111111111111111111111111111111111111111";
 
@@ -913,6 +933,20 @@ mod tests {
         ] {
             assert!(toml::from_str::<MarketConfig>(text).is_err(), "{text}");
         }
+    }
+
+    /// WETH and USDC at 5 basis points on mainnet; the deployer stands in PancakeSwap's v3-sdk.
+    #[test]
+    fn the_pools_of_pancakeswap_derive_from_its_deployer() {
+        let text = "[[factories]]\nprotocol = 'uniswap-v3'\naddress = '0x0BFbCF9fa4f9C56B0F40a671Ad40E0805A091865'\n\
+                    deployer = '0x41ff9AA7e16B8B1a8a8dc4f0eFacd93D02d071c9'\n\
+                    init_code_hash = '0x6ce8eb472fa82df5469c6ab6d485f17c3ad13c8cd7af59b3d4a8026c5ce0f7e2'";
+        let market = resolve(1, text).expect("right");
+        let factory = market.concentrated_factories.last().expect("it stands behind the preset's");
+        let [weth, usdc] = [market.wrapped_native, address!("A0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48")];
+        let pool = address!("1ac1A8FEaAEa1900C4166dEeed0C11cC10669D36");
+        assert_eq!(factory.derive(weth, usdc, 500), pool);
+        refused(1, &text.replace("v3", "v2"), &["market.factories[0].deployer"]);
     }
 
     #[test]

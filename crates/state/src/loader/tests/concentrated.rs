@@ -110,6 +110,7 @@ pub(super) fn market_v3() -> ResolvedMarket {
             name: None,
             address: factory_address(3).to_string(),
             init_code_hash: Some(B256::repeat_byte(3).to_string()),
+            deployer: None,
             fee_ppm: 3_000,
         });
     })

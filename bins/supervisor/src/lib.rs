@@ -13,6 +13,7 @@ mod quarantine;
 mod report;
 mod resume;
 mod running;
+mod searches;
 mod session;
 
 pub use archive::Archive;

@@ -77,8 +77,12 @@ fn token(number: usize) -> Address {
 
 impl World {
     pub(super) fn create(random: &mut ChaCha8Rng, count: usize) -> anyhow::Result<Self> {
-        let factory =
-            ConcentratedFactory { name: "uniswap".into(), address: FACTORY, init_code_hash: B256::ZERO };
+        let factory = ConcentratedFactory {
+            name: "uniswap".into(),
+            address: FACTORY,
+            init_code_hash: B256::ZERO,
+            deployer: None,
+        };
         let market = ResolvedMarket {
             concentrated_factories: vec![factory],
             ..ResolvedMarket::resolve(&MarketConfig::default(), 1)?

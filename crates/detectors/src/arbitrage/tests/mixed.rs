@@ -24,7 +24,12 @@ struct Mixed {
 impl Mixed {
     /// `concentrated` of the pools have their liquidity over all prices.
     fn new(plain: &[Pool], concentrated: &[Pool]) -> Self {
-        let factory = ConcentratedFactory { name: "v3".into(), address: FACTORY, init_code_hash: B256::ZERO };
+        let factory = ConcentratedFactory {
+            name: "v3".into(),
+            address: FACTORY,
+            init_code_hash: B256::ZERO,
+            deployer: None,
+        };
         let market = ResolvedMarket {
             concentrated_factories: vec![factory],
             ..ResolvedMarket::resolve(&MarketConfig::default(), 1).expect("the default")

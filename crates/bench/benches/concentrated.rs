@@ -5,7 +5,7 @@ use std::hint::black_box;
 use alloy_primitives::{U256, U512};
 use criterion::{Criterion, criterion_group, criterion_main};
 use headwater_amm::{
-    ConcentratedPool, Direction, Fee, Hop, MixedHop, PoolEvent, PoolPrice, SwapFee, Version, mul_div,
+    ConcentratedPool, Direction, Effort, Fee, Hop, MixedHop, PoolEvent, PoolPrice, SwapFee, Version, mul_div,
     size_mixed_cycle, sqrt_price_at_tick, tick_at_sqrt_price,
 };
 
@@ -110,7 +110,15 @@ fn ranges(tick: i32, liquidity: i128, fee: u32) -> ConcentratedPool {
 fn sizing(criterion: &mut Criterion) {
     let (eth, usdc) = (10u128.pow(18), 10u128.pow(6));
     let [into, stable] = [ranges(-195_000, 10i128.pow(15), 500), ranges(20, 10i128.pow(12), 500)];
+    let out = ranges(195_090, 10i128.pow(15), 500);
     let coarse = [ranges(30, 10i128.pow(6), 100), ranges(20, 10i128.pow(6), 100)];
+    let mut dust = ConcentratedPool::new(Version::V3, SwapFee::of_lp(500), 1).expect("a pool");
+    for event in [
+        PoolEvent::Initialized(PoolPrice { sqrt_price: price(-100_000), tick: -100_000 }),
+        PoolEvent::LiquidityChanged { lower: -887_272, upper: 887_272, delta: 10i128.pow(13) },
+    ] {
+        dust.apply(&event).expect("an event of this pool");
+    }
     let back = |usdc_in, eth_out| {
         MixedHop::ConstantProduct(Hop::new(usdc_in, eth_out, Fee::UNISWAP_V2).expect("reserves"))
     };
@@ -118,13 +126,17 @@ fn sizing(criterion: &mut Criterion) {
     for (name, hops) in [
         ("2 hops", vec![v3(&into), back(3_300_000 * usdc, 1_000 * eth)]),
         ("3 hops, two coarse tokens", vec![v3(&into), v3(&stable), back(3_390_000 * usdc, 1_000 * eth)]),
+        ("3 hops of V3, two coarse tokens", vec![v3(&into), v3(&stable), v3(&out)]),
+        ("2 hops, one of dust over all prices", vec![v3(&dust), back(10u128.pow(13), eth)]),
         ("3 hops, coarse tokens alone", vec![v3(&coarse[0]), v3(&coarse[1]), back(100 * usdc, 101 * usdc)]),
         ("2 hops that lose", vec![v3(&into), back(3_500_000 * usdc, 1_000 * eth)]),
     ] {
-        assert_eq!(size_mixed_cycle(&hops).is_none(), name.ends_with("lose"), "{name}");
-        criterion.bench_function(&format!("size_mixed_cycle, {name}"), |bench| {
-            bench.iter(|| size_mixed_cycle(black_box(&hops)))
-        });
+        for effort in [Effort::Brief, Effort::Thorough] {
+            assert_eq!(size_mixed_cycle(&hops, effort).is_none(), name.ends_with("lose"), "{name}");
+            criterion.bench_function(&format!("size_mixed_cycle, {effort:?}, {name}"), |bench| {
+                bench.iter(|| size_mixed_cycle(black_box(&hops), effort))
+            });
+        }
     }
 }
 

@@ -74,6 +74,16 @@ impl MixedHop<'_> {
         }
     }
 
+    /// Initialised ticks that a swap of this input goes over.
+    pub fn crossings(&self, amount_in: u128) -> u32 {
+        match self {
+            Self::ConstantProduct(_) => 0,
+            Self::Concentrated(pool, direction) => {
+                pool.exact_in(*direction, U256::from(amount_in), None).map_or(0, |quote| quote.crossings)
+            }
+        }
+    }
+
     /// Natural logarithm of the output per input of an infinitely small swap, fee taken, in smallest units; of a pool without
     /// liquidity at its price, more than any swap gets. `None` of a pool that is not initialised.
     ///

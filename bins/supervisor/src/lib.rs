@@ -22,5 +22,6 @@ pub use config::Config;
 pub use failure::Failure;
 pub use hooks::Hooks;
 pub use live::{Live, Record};
+pub use report::say;
 pub use running::{Ended, Running};
 pub use session::Session;

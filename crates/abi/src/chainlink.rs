@@ -21,6 +21,7 @@ sol! {
         function aggregator() external view returns (address);
         function phaseId() external view returns (uint16);
         function decimals() external view returns (uint8);
+        function typeAndVersion() external view returns (string);
         function latestRoundData() external view returns (
             uint80 roundId,
             int256 answer,
@@ -34,6 +35,18 @@ sol! {
 /// Proxy: the aggregator that it reads from.
 pub fn aggregator() -> Bytes {
     IAggregatorProxy::aggregatorCall {}.abi_encode().into()
+}
+
+/// Aggregator: what it is (`TypeAndVersionInterface.sol`).
+pub fn type_and_version() -> Bytes {
+    IAggregatorProxy::typeAndVersionCall {}.abi_encode().into()
+}
+
+/// Whether an answer of [`type_and_version`] is that of an aggregator which two proxies read differently, one of them later than its
+/// logs say (`DualAggregator.sol` of chainlink's SVR feeds).
+pub fn is_dual(answer: &[u8]) -> bool {
+    let told = IAggregatorProxy::typeAndVersionCall::abi_decode_returns_validate(answer);
+    told.is_ok_and(|told| told.starts_with("DualAggregator"))
 }
 
 /// Proxy: the number of its phase.
@@ -174,6 +187,13 @@ mod tests {
         for wrong in [&words[..128], &beyond, &[]] {
             assert!(decode_latest_round_data(wrong).is_err());
         }
+    }
+
+    #[test]
+    fn an_aggregator_with_two_faces_says_so() {
+        let told = |text: &str| IAggregatorProxy::typeAndVersionCall::abi_encode_returns(&text.to_owned());
+        assert!(is_dual(&told("DualAggregator 1.0.0")));
+        assert!(!is_dual(&told("AccessControlledOffchainAggregator 4.0.0")) && !is_dual(&[]));
     }
 
     #[test]

@@ -284,7 +284,21 @@ impl<C: LendingChain> Asked<'_, C> {
             let feed = feed.filter(|(_, answer)| *answer == price).map(|(feed, _)| feed);
             LendingPrice { source: *source, price, proxy: *proxy, feed }
         });
-        Ok(prices.collect())
+        self.without_dual(prices.collect()).await
+    }
+
+    /// What an aggregator with two faces logs is not yet what a proxy of its second one answers, so that its logs are not followed.
+    async fn without_dual(&self, mut prices: Vec<LendingPrice>) -> Result<Vec<LendingPrice>, LoadError> {
+        let feeds = || prices.iter().filter_map(|price| price.feed);
+        let questions = feeds().map(|to| Question { to, data: chainlink::type_and_version() }).collect();
+        let answers = self.ask(questions).await?;
+        let is_dual = |answer: &Answer| matches!(answer, Answer::Returned(told) if chainlink::is_dual(told));
+        let dual: BTreeSet<Address> =
+            feeds().zip(&answers).filter(|(_, answer)| is_dual(answer)).map(|(feed, _)| feed).collect();
+        for price in &mut prices {
+            price.feed = price.feed.filter(|feed| !dual.contains(feed));
+        }
+        Ok(prices)
     }
 
     /// `PriceOracleSentinel._isUpAndGracePeriodPassed` counts from the last update in 3.0, from the change in 3.6.

@@ -207,6 +207,15 @@ async fn a_load_tells_terms_prices_and_everybody_who_has_something() {
 }
 
 #[tokio::test]
+async fn a_feed_with_two_faces_is_not_followed() {
+    let mut scripted = Scripted::new(10);
+    let told = [number(32), number(20), U256::from_be_slice(b"DualAggregator 1.0.0\0\0\0\0\0\0\0\0\0\0\0\0")];
+    scripted.say(FEED, chainlink::type_and_version(), told);
+    let loaded = scan(10_000).load(&scripted, BLOCK).await.expect("it is a pool");
+    assert!(loaded.prices.iter().all(|price| price.feed.is_none()), "{:?}", loaded.prices);
+}
+
+#[tokio::test]
 async fn a_revision_that_is_not_proven_is_refused_by_its_number() {
     for revision in [2, 9, 11] {
         let scripted = Scripted::new(revision);

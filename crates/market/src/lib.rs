@@ -13,6 +13,7 @@ mod pools;
 mod preset;
 mod prices;
 mod snapshot;
+mod taken;
 mod view;
 mod window;
 
@@ -49,5 +50,6 @@ pub use prices::{
     PriceId, PriceLimits, PriceSnapshot, PriceSource, PriceSources, PriceTable, Quote, TokenPrice,
 };
 pub use snapshot::{Changes, Head, MarketSnapshot};
+pub use taken::{TakenCycle, taken_cycles};
 pub use view::{MixedBlocks, Touched, WholeView};
 pub use window::{BlockPrices, MAX_WINDOW_BLOCKS, PriceChange, PriceWindow, TimeWeighted};

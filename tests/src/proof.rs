@@ -48,6 +48,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::replay::REPLAY,
     crate::proofs::live::LIVE,
     crate::proofs::mainnet::MAINNET,
+    crate::proofs::mainnet_market::MAINNET_MARKET,
     crate::proofs::recall::RECALL,
     crate::proofs::recall_mixed::RECALL_MIXED,
     crate::proofs::lending::LENDING,

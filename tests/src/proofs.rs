@@ -15,6 +15,7 @@ pub mod lending;
 pub mod liquidations;
 pub mod live;
 pub mod mainnet;
+pub mod mainnet_market;
 pub mod mainnet_swaps;
 pub mod oracle;
 pub mod poison;

@@ -25,16 +25,19 @@ use headwater_bus::{
 };
 use headwater_decoder::{Decoder, DecoderActor, DecoderMessage, Registry};
 use headwater_detectors::{
-    Arbitrage, BackrunActor, BackrunMessage, BackrunWiring, Detector, DetectorActor, Indices, Pace, Standing,
-    Wiring,
+    Arbitrage, BackrunActor, BackrunMessage, BackrunWiring, CrossingActor, CrossingMessage, CrossingWiring,
+    Crossings, Detector, DetectorActor, Indices, Pace, Standing, Wiring,
 };
 use headwater_events::{Origin, RunId};
 use headwater_executor::{Executor, ExecutorActor, ExecutorMessage, Reports};
 use headwater_ingest::{LiveIngest, MempoolIngest, ReplayIngest, Start};
 use headwater_journal::Recording;
-use headwater_market::{MarketSnapshot, PriceSnapshot, ResolvedMarket};
+use headwater_market::{MarketSnapshot, PendingReports, PriceSnapshot, ResolvedMarket};
 use headwater_node::{NodeConfig, Redial};
-use headwater_oracle::{FeedResolver, OracleActor, OracleMessage, Wiring as OracleWiring};
+use headwater_oracle::{
+    FeedResolver, OracleActor, OracleMessage, TransmissionActor, TransmissionMessage, TransmissionWiring,
+    Wiring as OracleWiring,
+};
 use headwater_simulation::{Effects, NodeState, Simulator};
 use headwater_state::{
     LendingLoader, Loader, Resynchroniser, StateActor, StateMessage, Tripwire, Wiring as StateWiring,
@@ -152,6 +155,8 @@ pub struct Bot {
     pub market: SnapshotWriter<MarketSnapshot>,
     /// The prices of the last few blocks.
     pub prices: SnapshotWriter<PriceSnapshot>,
+    /// The oracles' reports that are pending behind the last block: prices that are not there yet. None without a mempool.
+    pub reports: watch::Sender<PendingReports>,
     /// Who hears of pending transactions; nobody where they are not asked for.
     mempool: Option<Mempool>,
     actors: Vec<ActorControl>,
@@ -229,6 +234,9 @@ impl Bot {
         let stands = standing.subscribe();
         let pending_node = node.clone().filter(|_| config.mempool.enabled);
         let backruns = pending_node.map(|node| (node, executor_mail.dropping("backrun", "backruns")));
+        let crossing_findings = backruns.as_ref().filter(|_| !contracts.lending.is_empty());
+        let crossing_findings = crossing_findings
+            .map(|_| executor_mail.dropping("pending-liquidation", "liquidations behind reports"));
         let executor = system.spawn(executor_mail, RestartPolicy::default(), move |_| {
             let (config, simulator, reports) = (executor_config.clone(), simulator.clone(), reports.clone());
             let (given_up, stands) = (given_up.clone(), stands.clone());
@@ -260,7 +268,7 @@ impl Bot {
 
         // Backruns: pending transactions and blocks in, what can be gained behind the former out. The blocks wait in a forwarder
         // of its own; whatever else it has no time for is dropped and counted. Never in a replay, which has no mempool.
-        let (mempool, backrun) = backruns
+        let (mut mempool, backrun) = backruns
             .map(|(node, findings)| {
                 let mail = Mailbox::<BackrunMessage>::new(&topology, "backrun", PENDING_MAIL);
                 bus.feed(mail.waiting("forwarder", "blocks and reorgs"), BackrunMessage::interest);
@@ -286,6 +294,50 @@ impl Bot {
                 (mempool, backrun.control().clone())
             })
             .unzip();
+
+        // Pending reports: what is on its way to the aggregators of feeds and lending pools, for whoever asks; and the positions
+        // that it would make liquidatable.
+        let reports = watch::Sender::<PendingReports>::default();
+        let crossing_mail = crossing_findings.map(|findings| {
+            (findings, Mailbox::<CrossingMessage>::new(&topology, "pending-liquidation", MAIL))
+        });
+        let to_crossings =
+            crossing_mail.as_ref().map(|(_, mail)| mail.dropping("transmissions", "pending reports"));
+        let is_read = !contracts.feeds.is_empty() || !contracts.lending.is_empty();
+        let transmissions = mempool.as_mut().filter(|_| is_read).map(|mempool| {
+            let mail = Mailbox::<TransmissionMessage>::new(&topology, "transmissions", PENDING_MAIL);
+            bus.feed(mail.waiting("forwarder", "blocks and reorgs"), TransmissionMessage::interest);
+            mempool.subscribe(mail.dropping("mempool", "pending transactions"));
+            let wiring = TransmissionWiring {
+                prices: prices.reader("transmissions"),
+                market: market.reader("transmissions"),
+                reports: reports.clone(),
+                reader: to_crossings,
+                limits: config.mempool.pool(),
+            };
+            let transmissions = system.spawn(mail, RestartPolicy::default(), move |_| {
+                let wiring = wiring.clone();
+                async move { Ok(TransmissionActor::new(wiring)) }
+            });
+            transmissions.control().clone()
+        });
+        let crossings = crossing_mail.map(|(findings, mail)| {
+            let wiring = CrossingWiring {
+                market: market.reader("pending-liquidation"),
+                prices: prices.reader("pending-liquidation"),
+                findings,
+                indices: Indices::default(),
+                max_per_block: config.mempool.max_per_block,
+            };
+            let (liquidation, block_time_s) =
+                (config.detectors.liquidation.clone(), config.mempool.block_time_s);
+            let crossings = system.spawn(mail, RestartPolicy::default(), move |_| {
+                let actor =
+                    CrossingActor::new(Crossings::new(liquidation.clone(), block_time_s), wiring.clone());
+                async move { Ok(actor) }
+            });
+            crossings.control().clone()
+        });
 
         // Snapshots: what state and oracle hand over now and then is saved beside the record.
         let archive = archive.as_ref();
@@ -423,6 +475,8 @@ impl Bot {
             .chain(resolver)
             .chain(actors)
             .chain(backrun)
+            .chain(transmissions)
+            .chain(crossings)
             .chain([executor.control().clone()])
             .chain(archivists)
             .collect();
@@ -436,6 +490,7 @@ impl Bot {
             progress,
             market,
             prices,
+            reports,
             mempool,
             actors,
             handlers,

@@ -126,7 +126,7 @@ fn follow(found: Opportunity, pending: &PendingTxEvent) -> Option<Opportunity> {
 }
 
 /// A view without a block's actions: what a pending transaction follows is not what a block did.
-fn view(
+pub(crate) fn view(
     market: &Arc<MarketSnapshot>,
     prices: &Arc<PriceSnapshot>,
     touched: Touched,

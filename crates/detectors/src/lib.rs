@@ -4,6 +4,7 @@ mod actor;
 mod arbitrage;
 mod backrun;
 mod config;
+mod crossing;
 mod detector;
 mod error;
 mod liquidation;
@@ -14,6 +15,7 @@ pub use backrun::{
     BackrunActor, BackrunMessage, BackrunObserved, BackrunWiring, Backruns, Indices, MempoolConfig, Standing,
 };
 pub use config::{ArbitrageConfig, Config, LiquidationConfig, MaxHops};
+pub use crossing::{CrossingActor, CrossingMessage, CrossingObserved, CrossingWiring, Crossings};
 pub use detector::Detector;
 pub use error::{ConfigError, EvaluationError};
 pub use liquidation::Liquidations;

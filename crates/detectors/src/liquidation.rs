@@ -73,7 +73,7 @@ impl Liquidations {
     fn catch_up(&mut self, view: &WholeView) {
         let timestamp = view.market().head.timestamp;
         let mut before = std::mem::take(&mut self.followed);
-        for LendingMarket { pool, market } in view.market().lending.iter() {
+        for LendingMarket { pool, market, .. } in view.market().lending.iter() {
             let known = before.iter().position(|followed| followed.pool == *pool);
             let followed = match known.map(|at| before.swap_remove(at)) {
                 Some(followed) => followed.at(market, timestamp),

@@ -37,15 +37,22 @@ pub struct Opportunity {
 impl Opportunity {
     /// The pending transaction that acting on it comes right behind; `None` for what stands by itself.
     pub fn follows(&self) -> Option<TxHash> {
-        if let Plan::Behind(behind) = &self.plan { Some(behind.pending.transaction.hash) } else { None }
+        match &self.plan {
+            Plan::Behind(behind) => Some(behind.pending.transaction.hash),
+            Plan::LiquidateBehind(behind) => Some(behind.pending.transaction.hash),
+            Plan::Swaps(_) | Plan::Inform | Plan::Liquidate(_) | Plan::Mixed(_) => None,
+        }
     }
 
     pub(crate) fn on_heap(&self) -> usize {
         let kind = if let Kind::Custom(name) = &self.kind { name.capacity() } else { 0 };
         let plan = match &self.plan {
             Plan::Swaps(steps) => of_vec(steps),
-            Plan::Liquidate(plan) => {
-                size_of::<LiquidationPlan>() + plan.protocol.capacity() + of_vec(&plan.sale)
+            Plan::Liquidate(plan) => size_of::<LiquidationPlan>() + plan.on_heap(),
+            Plan::LiquidateBehind(behind) => {
+                size_of::<LiquidateBehind>()
+                    + behind.pending.transaction.on_heap()
+                    + behind.liquidation.on_heap()
             }
             Plan::Behind(behind) => {
                 size_of::<Behind>() + of_vec(&behind.swaps) + behind.pending.transaction.on_heap()
@@ -94,6 +101,8 @@ pub enum Plan {
     Behind(Box<Behind>),
     /// Swaps through pools of which some have concentrated liquidity, each output the next input.
     Mixed(Vec<MixedStep>),
+    /// A liquidation right behind a pending transaction that makes it possible.
+    LiquidateBehind(Box<LiquidateBehind>),
 }
 
 /// Repaying somebody's debt for his collateral, which is sold for what was repaid.
@@ -119,6 +128,36 @@ pub struct LiquidationPlan {
     pub health_factor: U256,
     /// How the collateral is sold for the debt; none where both are the same, or where no pool leads from one to the other.
     pub sale: Vec<SwapStep>,
+}
+
+impl LiquidationPlan {
+    fn on_heap(&self) -> usize {
+        self.protocol.capacity() + of_vec(&self.sale)
+    }
+}
+
+/// A liquidation that follows a pending transaction, an oracle's report: as [`Behind`], there is no place in front of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiquidateBehind {
+    pending: PendingTxEvent,
+    liquidation: LiquidationPlan,
+}
+
+impl LiquidateBehind {
+    /// `liquidation` right behind `pending`.
+    pub fn new(pending: PendingTxEvent, liquidation: LiquidationPlan) -> Self {
+        Self { pending, liquidation }
+    }
+
+    /// The transaction that is followed.
+    pub fn pending(&self) -> &PendingTxEvent {
+        &self.pending
+    }
+
+    /// What is done then: health and amounts are those behind the transaction.
+    pub fn liquidation(&self) -> &LiquidationPlan {
+        &self.liquidation
+    }
 }
 
 /// Swaps that follow a pending transaction of somebody else's.

@@ -30,8 +30,8 @@ pub use chain::{
 };
 pub use envelope::{AsOf, BusEvent, Envelope, Origin, RunId, Snapshot};
 pub use finding::{
-    BackrunSet, Behind, Kind, Leg, LiquidationPlan, MixedStep, Opportunity, OpportunityId, OpportunitySet,
-    Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
+    BackrunSet, Behind, Kind, Leg, LiquidateBehind, LiquidationPlan, MixedStep, Opportunity, OpportunityId,
+    OpportunitySet, Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
 };
 pub use learnt::{
     ConcentratedLoaded, ConcentratedState, Difference, FeedRequest, FeedResolved, FeedRound, FeedVerdict,

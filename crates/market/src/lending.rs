@@ -4,14 +4,15 @@ mod following;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use alloy_primitives::{Address, BlockHash};
+use alloy_primitives::{Address, BlockHash, I256, U256};
 use headwater_events::{LendingLoaded, LendingLog};
 use headwater_lending::{LendingError, Market};
 use serde::{Deserialize, Serialize};
 
-pub use self::following::LendingCheck;
 use self::following::{Following, Undone};
+pub use self::following::{LendingCheck, LendingFeeds};
 use crate::book::{BlockRef, HORIZON, RolledBack};
+use crate::feeds::positive_answer;
 
 /// The lending pools as of a block: what a snapshot carries. A clone costs a reference count.
 #[derive(Clone, Debug, Default)]
@@ -24,9 +25,52 @@ pub struct LendingMarket {
     pub pool: Address,
     /// Its reserves, prices and accounts.
     pub market: Arc<Market>,
+    /// Whose answers its prices are.
+    pub feeds: LendingFeeds,
+}
+
+impl LendingMarket {
+    /// The market at another time, where no log comes in between.
+    pub fn at(&self, timestamp: u64) -> Self {
+        let allowed = self.feeds.allows(timestamp).unwrap_or(self.market.is_liquidation_allowed());
+        if allowed == self.market.is_liquidation_allowed() {
+            return self.clone();
+        }
+        let mut market = Market::clone(&self.market);
+        market.set_liquidation_allowed(allowed);
+        Self { market: Arc::new(market), ..self.clone() }
+    }
+
+    /// The same once an aggregator has given an answer; `None` where that is no price of this pool's.
+    fn answered(&self, aggregator: &Address, answer: U256) -> Option<Self> {
+        let mut market = Market::clone(&self.market);
+        let mut sources = self.feeds.sources(aggregator).peekable();
+        sources.peek()?;
+        sources.for_each(|source| market.set_price(source, answer));
+        Some(Self { market: Arc::new(market), ..self.clone() })
+    }
 }
 
 impl LendingTable {
+    /// The markets at another time, where no log comes in between.
+    pub fn at(&self, timestamp: u64) -> Self {
+        self.iter().map(|market| market.at(timestamp)).collect()
+    }
+
+    /// The same once an aggregator has given an answer; `None` where that is no price of any of these pools.
+    pub fn behind(&self, aggregator: &Address, answer: I256, timestamp: u64) -> Option<Self> {
+        let answer = positive_answer(answer)?;
+        let mut is_changed = false;
+        let behind = self.iter().map(|market| {
+            let market = market.at(timestamp);
+            let answered = market.answered(aggregator, answer);
+            is_changed |= answered.is_some();
+            answered.unwrap_or(market)
+        });
+        let behind = behind.collect();
+        is_changed.then_some(behind)
+    }
+
     /// Those of which everything is known, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &LendingMarket> {
         self.0.iter()
@@ -126,8 +170,9 @@ impl LendingBook {
         let whole = self.pools.iter().filter(|place| !place.is_lost);
         whole
             .filter_map(|place| {
-                let market = Arc::clone(place.following.as_ref()?.market());
-                Some(LendingMarket { pool: place.pool, market })
+                let following = place.following.as_ref()?;
+                let (market, feeds) = (Arc::clone(following.market()), following.feeds());
+                Some(LendingMarket { pool: place.pool, market, feeds })
             })
             .collect()
     }

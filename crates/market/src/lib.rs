@@ -12,7 +12,9 @@ mod pending;
 mod pools;
 mod preset;
 mod prices;
+mod reports;
 mod snapshot;
+mod taken;
 mod view;
 mod window;
 
@@ -40,7 +42,7 @@ pub use headwater_amm::{
     Unsupported as V4Refusal,
 };
 pub use headwater_lending::{LendingError, Revision};
-pub use lending::{LendingBook, LendingCheck, LendingCounts, LendingMarket, LendingTable};
+pub use lending::{LendingBook, LendingCheck, LendingCounts, LendingFeeds, LendingMarket, LendingTable};
 pub use pages::Pages;
 pub use pending::{Arrival, PendingPool, PoolCounts, PoolLimits};
 pub use pools::{PoolId, PoolMeta, PoolTable, Reserves};
@@ -48,6 +50,8 @@ pub use preset::{DEVNET_CHAIN_ID, MAINNET_CHAIN_ID, Preset, PresetTables};
 pub use prices::{
     PriceId, PriceLimits, PriceSnapshot, PriceSource, PriceSources, PriceTable, Quote, TokenPrice,
 };
+pub use reports::{PendingQuote, PendingReport, PendingReports, ReportSender};
 pub use snapshot::{Changes, Head, MarketSnapshot};
+pub use taken::{TakenCycle, taken_cycles};
 pub use view::{MixedBlocks, Touched, WholeView};
 pub use window::{BlockPrices, MAX_WINDOW_BLOCKS, PriceChange, PriceWindow, TimeWeighted};

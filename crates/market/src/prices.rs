@@ -302,7 +302,7 @@ impl PriceSnapshot {
 }
 
 /// By how many parts per million of the lower one two prices differ, rounded up.
-fn deviation_ppm(one: &Price, other: &Price) -> u64 {
+pub(crate) fn deviation_ppm(one: &Price, other: &Price) -> u64 {
     let (low, high) = (one.mantissa.min(other.mantissa), one.mantissa.max(other.mantissa));
     if low.is_zero() {
         return if high.is_zero() { 0 } else { u64::MAX };

@@ -10,6 +10,7 @@ mod resolver;
 #[cfg(test)]
 mod samples;
 mod ticks;
+mod transmissions;
 
 pub use actor::{OracleActor, OracleMessage, OracleObserved, Wiring};
 pub use config::OracleConfig;
@@ -18,3 +19,7 @@ pub use feeds::FeedCounts;
 pub use prices::{Oracle, OracleCounts, OracleImage, PricedBlock};
 pub use resolver::{FeedResolver, FeedResolverObserved, resolve_feeds};
 pub use ticks::{ObserveError, TickObservation, TickObservations, mean_tick};
+pub use transmissions::{
+    TransmissionActor, TransmissionCounts, TransmissionMessage, TransmissionObserved, TransmissionWiring,
+    Transmissions,
+};

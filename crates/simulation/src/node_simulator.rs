@@ -62,7 +62,9 @@ impl Simulator for NodeSimulator {
         let steps = match &opportunity.plan {
             Plan::Swaps(steps) => steps,
             Plan::Behind(behind) => return self.behind(opportunity.as_of, behind).await,
-            Plan::Liquidate(_) => return Err(SimulationError::Unsupported("a liquidation")),
+            Plan::Liquidate(_) | Plan::LiquidateBehind(_) => {
+                return Err(SimulationError::Unsupported("a liquidation"));
+            }
             Plan::Mixed(_) => {
                 return Err(SimulationError::Unsupported("swaps through concentrated liquidity"));
             }

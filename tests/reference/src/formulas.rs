@@ -7,7 +7,8 @@ use alloy_primitives::{U256, U512};
 
 use crate::arbitrage::Swap;
 
-pub use self::ranged::{Ranged, sqrt_price_at};
+pub(crate) use self::ranged::{HIGHEST, LOWEST};
+pub use self::ranged::{Ranged, fees_v4, sqrt_price_at};
 
 /// The fee of every Uniswap V2 pair.
 pub const V2_FEE_PPM: u32 = 3_000;

@@ -4,6 +4,7 @@
 mod bot;
 mod chain;
 mod judge;
+mod pending;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ use rand::RngExt;
 
 use self::bot::Bot;
 use self::chain::Chain;
+use self::pending::Reporter;
 use crate::devnet::{self, Artifacts};
 use crate::proof::{Proof, ProofArgs, Report};
 use crate::proofs::lending::artifacts;
@@ -40,10 +42,14 @@ struct Size {
     floor: u64,
     /// Each category, per release.
     category_floor: u64,
+    /// Positions that a pending report would make liquidatable, found before it landed, per release.
+    crossing_floor: u64,
 }
 
-const FULL: Size = Size { users: 200, blocks: 300, most_worlds: 20, floor: 50, category_floor: 5 };
-const QUICK: Size = Size { users: 50, blocks: 60, most_worlds: 60, floor: 15, category_floor: 1 };
+const FULL: Size =
+    Size { users: 200, blocks: 300, most_worlds: 20, floor: 50, category_floor: 5, crossing_floor: 50 };
+const QUICK: Size =
+    Size { users: 50, blocks: 60, most_worlds: 60, floor: 15, category_floor: 1, crossing_floor: 5 };
 
 /// What happened often enough has been seen. Of findings, but for those that say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +94,7 @@ struct Tally {
     borrowers: u64,
     logs: u64,
     seen: BTreeMap<Seen, u64>,
+    pending: pending::Counts,
 }
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
@@ -109,8 +116,8 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
             tally.worlds += 1;
         }
         tally.verdict(release, &size).with_context(|| tally.lines(release, &size).join("\n"))?;
-        report.checked += tally.became;
-        report.floor += size.floor;
+        report.checked += tally.became + tally.pending.found;
+        report.floor += size.floor + size.crossing_floor;
         report.lines.extend(tally.lines(release, &size));
     }
     Ok(report)
@@ -130,6 +137,7 @@ fn run_world(
     let mut chain = Chain::open(&mut world, &opened, seed)?;
     let mut bot = Bot::start(&mut world, &chain)?;
     let mut before = judge::below(&mut world, &accounts)?;
+    let mut reporter = Reporter::new(seed);
     for block in 0..size.blocks {
         if play.random.random_range(0..12) == 0 {
             fork(&mut world, &mut play, &mut chain, &mut bot, tally)?;
@@ -162,6 +170,9 @@ fn run_world(
         count_new(&below, &before, &found, is_quiet, tally);
         before = below;
         tally.blocks += 1;
+        reporter
+            .report(&mut world, &play, &chain, &bot, &accounts, tally)
+            .with_context(|| format!("a report pending behind block {block}"))?;
     }
     let loaded = bot.load(&mut world, &chain)?;
     bot.ensure_same(&loaded)
@@ -218,6 +229,11 @@ impl Tally {
     fn verdict(&self, release: Release, size: &Size) -> anyhow::Result<()> {
         let floor = size.floor;
         ensure!(self.became >= floor, "{release:?}: only {} positions, below {floor}", self.became);
+        let Size { crossing_floor, category_floor, .. } = *size;
+        let found = self.pending.found;
+        ensure!(found >= crossing_floor, "{release:?}: only {found} crossings, below {crossing_floor}");
+        let least = self.pending.fates().into_iter().min().unwrap_or(0);
+        ensure!(least >= category_floor, "{release:?}: a fate of a report is missing: {:?}", self.pending);
         for what in wanted(release) {
             let times = self.seen.get(&what).copied().unwrap_or(0);
             let floor = size.category_floor;
@@ -227,8 +243,19 @@ impl Tally {
     }
 
     fn lines(&self, release: Release, size: &Size) -> Vec<String> {
-        let Self { worlds, blocks, accounts, became, findings, refused, looked_at, borrowers, logs, seen } =
-            self;
+        let Self {
+            worlds,
+            blocks,
+            accounts,
+            became,
+            findings,
+            refused,
+            looked_at,
+            borrowers,
+            logs,
+            seen,
+            ..
+        } = self;
         let seen: Vec<_> = seen.iter().map(|(what, times)| format!("{what:?} {times}")).collect();
         vec![
             format!("{release:?}: {worlds} worlds of {} borrowers, {blocks} blocks, {logs} logs", size.users),
@@ -242,6 +269,7 @@ impl Tally {
             format!(
                 "  looked at {looked_at} of {borrowers} accounts; after the last block everything loaded again"
             ),
+            self.pending.line(),
             format!("  {}", seen.join(", ")),
         ]
     }

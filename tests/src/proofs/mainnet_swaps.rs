@@ -60,7 +60,7 @@ pub fn compare_calls(directory: &Path) -> anyhow::Result<Report> {
     let mut report = Report { floor: CALLS_FLOOR, ..Report::default() };
     let (mut swaps, mut reports, mut without) = (0, 0, 0);
     for number in block_numbers(&directory.join("blocks"))? {
-        let (decoded, truth) = read(directory, number).with_context(|| format!("block {number}"))?;
+        let (_, decoded, truth) = read(directory, number).with_context(|| format!("block {number}"))?;
         for action in &decoded.actions {
             let Action::Call { transaction_index, call, .. } = action else { continue };
             let context = || format!("block {number}, transaction {transaction_index}: {call:?}");
@@ -99,17 +99,18 @@ pub fn compare_calls(directory: &Path) -> anyhow::Result<Report> {
 }
 
 /// What a block holds, once it is sure that truth and decoder agree.
-struct Compared {
+pub(super) struct Compared {
     swaps: u64,
-    syncs: u64,
+    pub(super) syncs: u64,
     liquidations: usize,
-    answers: usize,
-    decoded: DecodedBlock,
+    pub(super) answers: usize,
+    pub(super) decoded: DecodedBlock,
+    pub(super) block: BlockEvent,
 }
 
 impl Compared {
     fn line(&self, number: u64) -> String {
-        let Self { swaps, syncs, liquidations, answers, decoded } = self;
+        let Self { swaps, syncs, liquidations, answers, decoded, .. } = self;
         format!(
             "block {number}: {swaps} swaps, {syncs} syncs, {liquidations} liquidations and {answers} answers as in the truth; \
              {} unknown logs, {} unknown calls, {} malformed",
@@ -129,25 +130,25 @@ pub(super) fn block_numbers(blocks: &Path) -> anyhow::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-fn read(directory: &Path, number: u64) -> anyhow::Result<(DecodedBlock, Truth)> {
+fn read(directory: &Path, number: u64) -> anyhow::Result<(BlockEvent, DecodedBlock, Truth)> {
     let block = File::open(directory.join(format!("blocks/{number}.json.gz")))?;
     let block: BlockFile = serde_json::from_reader(GzDecoder::new(block)).context("the block")?;
     let truth = File::open(directory.join(format!("truth/{number}.json")))?;
     let truth: TruthFile = serde_json::from_reader(truth).context("the truth")?;
     let block = block.event(number);
     let decoded = Decoder::new(ROUTERS).decode(&block, AsOf { seq: 1, number, hash: block.header.hash });
-    Ok((decoded, truth.own))
+    Ok((block, decoded, truth.own))
 }
 
-fn compare_block(directory: &Path, number: u64) -> anyhow::Result<Compared> {
-    let (decoded, truth) = read(directory, number)?;
+pub(super) fn compare_block(directory: &Path, number: u64) -> anyhow::Result<Compared> {
+    let (block, decoded, truth) = read(directory, number)?;
     let swaps = same("swaps", &decoded, Swap::of, truth.swaps.iter().map(Swap::from).collect())?;
     let syncs = same("syncs", &decoded, Sync::of, truth.syncs)?;
     let liquidations = same("liquidations", &decoded, Liquidation::of, truth.liquidations)?;
     let answers = same("answers", &decoded, Answer::of, truth.answers.iter().map(Answer::from).collect())?;
     // Malformed is what nobody else would have understood either.
     ensure!(decoded.malformed == 0, "{} malformed", decoded.malformed);
-    Ok(Compared { swaps: swaps as u64, syncs: syncs as u64, liquidations, answers, decoded })
+    Ok(Compared { swaps: swaps as u64, syncs: syncs as u64, liquidations, answers, decoded, block })
 }
 
 /// Compares what was decoded with what is true; says how much it is.

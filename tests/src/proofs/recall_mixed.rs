@@ -1,5 +1,6 @@
 //! Every cycle of mixed pools that gains is found, and nothing else.
 
+mod asked;
 mod world;
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,18 +9,20 @@ use alloy_primitives::{Address, U256};
 use anyhow::{Context, ensure};
 use headwater_detectors::{Arbitrage, ArbitrageConfig, Detector, MaxHops};
 use headwater_events::{MixedStep, Opportunity, Plan, Protocol, SwapStep};
-use headwater_reference::arbitrage::{MixedCycle, MixedPool, each_mixed_cycle, size_gaining};
+use headwater_reference::arbitrage::{MixedCycle, MixedPool, PoolName, each_mixed_cycle, size_gaining};
+use headwater_reference::evm::Artifact;
 use headwater_reference::formulas::Formula;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use self::world::World;
+use crate::devnet::{self, Artifacts};
 use crate::proof::{Proof, ProofArgs, Report};
 
 /// A detector that examines what was touched, against a search of everything.
 pub const RECALL_MIXED: Proof = Proof {
     name: "recall-mixed",
-    about: "100 markets of 60 pools of Uniswap V2 and V3, 3 blocks each: the cycles of 2 to 4 pools that an exhaustive search finds, \
+    about: "100 markets of 60 pools of Uniswap V2, V3 and V4, 3 blocks each: the cycles of 2 to 4 pools that an exhaustive search finds, \
             all of them and no others",
     full_duration: "5 min",
     run,
@@ -31,10 +34,29 @@ struct Size {
     blocks: u64,
     cycles: u64,
     each: u64,
+    /// Cycles with a hop through a pool of V4, and through several.
+    v4: [u64; 2],
+    /// Of the native token.
+    native: u64,
+    /// Hops that the manager's own code is asked about.
+    asked: u64,
 }
 
-const FULL: Size = Size { markets: 100, pools: 60, blocks: 3, cycles: 20_000, each: 1_000 };
-const QUICK: Size = Size { markets: 2, pools: 40, blocks: 2, cycles: 40, each: 0 };
+const FULL: Size = Size {
+    markets: 100,
+    pools: 60,
+    blocks: 3,
+    cycles: 20_000,
+    each: 1_000,
+    v4: [10_000, 2_000],
+    native: 800,
+    asked: 3_000,
+};
+const QUICK: Size =
+    Size { markets: 2, pools: 40, blocks: 2, cycles: 40, each: 0, v4: [10, 1], native: 1, asked: 10 };
+
+/// Hops of one market that are asked about.
+const MOST_ASKED: usize = 60;
 
 const MOST_HOPS: usize = 4;
 
@@ -53,6 +75,9 @@ struct Tally {
     lengths: BTreeMap<usize, u64>,
     plain: u64,
     ranged: u64,
+    v4: [u64; 2],
+    native: u64,
+    asked: u64,
     as_good: u64,
     within_part: u64,
     within_grain: u64,
@@ -61,17 +86,19 @@ struct Tally {
 }
 
 /// Path and tokens: what tells one cycle from another.
-type Way = (Vec<Address>, Vec<Address>);
+type Way = (Vec<PoolName>, Vec<Address>);
 
 /// What a search made of a cycle, by its pools as they stood, and its tokens.
-type Remembered = HashMap<(Vec<(Address, u64)>, Vec<Address>), Option<MixedCycle>>;
+type Remembered = HashMap<(Vec<(PoolName, u64)>, Vec<Address>), Option<MixedCycle>>;
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let size = if args.quick { QUICK } else { FULL };
+    let is_there = devnet::available("recall-mixed: pools of V4 against their manager's bytecode")?;
+    let manager = is_there.then(|| Artifacts::install()?.manager_v4()).transpose()?;
     let mut tally = Tally::default();
     for market in 0..size.markets {
         let seed = args.seed.wrapping_mul(1_000_003).wrapping_add(market);
-        run_market(seed, &size, &mut tally)
+        run_market(seed, &size, manager.as_ref(), &mut tally)
             .with_context(|| format!("market {market}, seed {}", args.seed))?;
     }
     let checked: u64 = tally.lengths.values().sum();
@@ -79,22 +106,31 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let of_kinds = [tally.plain, tally.ranged, checked - tally.plain - tally.ranged];
     let least = tally.lengths.values().chain(&of_kinds).min().copied().unwrap_or(0);
     ensure!(least >= size.each, "only {least} of a length or a mix: {:?}, {of_kinds:?}", tally.lengths);
-    Ok(Report { checked, floor: size.cycles, skipped: 0, seed: args.seed, lines: lines(&size, &tally) })
+    let Tally { v4, native, asked, .. } = tally;
+    ensure!(v4[0] >= size.v4[0] && v4[1] >= size.v4[1], "only {v4:?} cycles through pools of V4");
+    ensure!(native >= size.native, "only {native} cycles through the native token");
+    ensure!(manager.is_none() || asked >= size.asked, "the manager was asked {asked} times only");
+    let skipped = u64::from(manager.is_none());
+    Ok(Report { checked, floor: size.cycles, skipped, seed: args.seed, lines: lines(&size, &tally) })
 }
 
 fn lines(size: &Size, tally: &Tally) -> Vec<String> {
     let Tally { blocks, looked_at, gaining, plain, ranged, as_good, within_part, within_grain, .. } = tally;
-    let Tally { only_searched, only_found, .. } = tally;
+    let Tally { v4: [v4, several], native, asked, only_searched, only_found, .. } = tally;
     let lengths = tally.lengths.iter().map(|(length, count)| format!("{count} of {length} pools"));
     let checked: u64 = tally.lengths.values().sum();
     vec![
         format!(
-            "{} markets of {} pools of V2 and V3 (none of V4): {looked_at} cycles looked at in {blocks} blocks, \
+            "{} markets of {} pools of V2, V3 and V4: {looked_at} cycles looked at in {blocks} blocks, \
              {gaining} of them gain by their rates",
             size.markets, size.pools
         ),
         format!("{checked} gain in whole units, all found, none invented, every amount quoted again"),
-        format!("  {}; {plain} of V2 alone, {ranged} of V3 alone", lengths.collect::<Vec<_>>().join(", ")),
+        format!("  {}; {plain} of V2 alone, {ranged} without V2", lengths.collect::<Vec<_>>().join(", ")),
+        format!(
+            "  {v4} with a hop through V4, {several} of them with several through the same manager; {native} by way of the native token"
+        ),
+        format!("  {asked} hops through V4 asked of the manager's own bytecode: to the wei"),
         format!(
             "  {as_good} sized as the search or better, {within_part} within 10⁻⁹ and a unit, {within_grain} within two units and \
              one of each token between"
@@ -106,7 +142,12 @@ fn lines(size: &Size, tally: &Tally) -> Vec<String> {
     ]
 }
 
-fn run_market(seed: u64, size: &Size, tally: &mut Tally) -> anyhow::Result<()> {
+fn run_market(
+    seed: u64,
+    size: &Size,
+    manager: Option<&[Artifact; 4]>,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut world = World::create(&mut random, size.pools)?;
     let config = ArbitrageConfig {
@@ -125,6 +166,9 @@ fn run_market(seed: u64, size: &Size, tally: &mut Tally) -> anyhow::Result<()> {
         let truth = search(&world, &mut remembered, tally);
         compare(&found, &truth, &world.judged(), tally).with_context(|| format!("block {number}"))?;
         tally.blocks += 1;
+        if let Some(manager) = manager.filter(|_| number == size.blocks) {
+            tally.asked += asked::ask(manager, &world, &found, MOST_ASKED)?;
+        }
         world.trade(&mut random, number)?;
     }
     Ok(())
@@ -136,7 +180,7 @@ fn search(world: &World, remembered: &mut Remembered, tally: &mut Tally) -> BTre
     let mut truth = BTreeMap::new();
     each_mixed_cycle(&pools, &world::bases(), MOST_HOPS, &mut |path, tokens| {
         tally.looked_at += 1;
-        let standing = path.iter().map(|pool| (pool.address, world.version(pool.address))).collect();
+        let standing = path.iter().map(|pool| (pool.name, world.version(pool.name))).collect();
         let sized =
             remembered.entry((standing, tokens.to_vec())).or_insert_with(|| size_gaining(path, tokens));
         if let Some(cycle) = sized {
@@ -154,7 +198,7 @@ fn compare(
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
     let by_way: BTreeMap<Way, &Opportunity> =
-        found.iter().map(|found| ((found.path.clone(), found.tokens.clone()), found)).collect();
+        found.iter().map(|found| ((path_of(found), found.tokens.clone()), found)).collect();
     ensure!(by_way.len() == found.len(), "a cycle is reported twice");
     for (way, found) in &by_way {
         ensure!(truth.contains_key(way), "no cycle that gains, even in the small: {found:?}");
@@ -185,20 +229,34 @@ fn compare_cycle(found: Option<&Opportunity>, cycle: &MixedCycle, tally: &mut Ta
         (_, Some(found)) => {
             *quality += 1;
             *tally.lengths.entry(found.path.len()).or_default() += 1;
-            let ranged = ranged(found);
-            tally.plain += u64::from(ranged == 0);
-            tally.ranged += u64::from(ranged == found.path.len());
+            let [v2, _, v4] = makes(found);
+            tally.plain += u64::from(v2 == found.path.len());
+            tally.ranged += u64::from(v2 == 0);
+            tally.v4[0] += u64::from(v4 > 0);
+            tally.v4[1] += u64::from(v4 > 1);
+            tally.native += u64::from(found.tokens.contains(&Address::ZERO));
         }
     }
     Ok(())
 }
 
-/// How many of its pools have concentrated liquidity.
-fn ranged(found: &Opportunity) -> usize {
+/// How many of its pools are of V2, V3 and V4.
+fn makes(found: &Opportunity) -> [usize; 3] {
+    let Plan::Mixed(steps) = &found.plan else { return [found.path.len(), 0, 0] };
+    let of = |protocol| steps.iter().filter(|step| step.protocol == protocol).count();
+    [Protocol::UniswapV2, Protocol::UniswapV3, Protocol::UniswapV4].map(of)
+}
+
+/// The pools of V4 have one address.
+fn path_of(found: &Opportunity) -> Vec<PoolName> {
     match &found.plan {
-        Plan::Mixed(steps) => steps.iter().filter(|step| step.protocol == Protocol::UniswapV3).count(),
-        _ => 0,
+        Plan::Mixed(steps) => steps.iter().map(name_of).collect(),
+        _ => found.path.iter().map(|address| PoolName { address: *address, id: None }).collect(),
     }
+}
+
+fn name_of(step: &MixedStep) -> PoolName {
+    PoolName { address: step.swap.pool, id: step.pool_id }
 }
 
 /// Every amount of the plan is what the pool gives, every pool is named for what it is, and the sums are right.
@@ -213,10 +271,11 @@ fn quote_again(found: &Opportunity, pools: &[MixedPool]) -> anyhow::Result<()> {
             (pool, [token_in, token_out]) == (*path, [tokens[0], tokens[1]]),
             "another path than its plan's"
         );
-        let pool = pools.iter().find(|known| known.address == pool).context("an unknown pool")?;
-        let (protocol, of_hop) = match pool.formula {
-            Formula::Pair(_) => (Protocol::UniswapV2, GAS_PER_HOP),
-            Formula::Ranged(_) => (Protocol::UniswapV3, GAS_PER_V3_HOP),
+        let pool = pools.iter().find(|known| known.name == name_of(step)).context("an unknown pool")?;
+        let (protocol, of_hop) = match (&pool.formula, pool.name.id) {
+            (Formula::Pair(_), _) => (Protocol::UniswapV2, GAS_PER_HOP),
+            (Formula::Ranged(_), None) => (Protocol::UniswapV3, GAS_PER_V3_HOP),
+            (Formula::Ranged(_), Some(_)) => (Protocol::UniswapV4, GAS_PER_V3_HOP),
         };
         ensure!(step.protocol == protocol, "not what the pool computes: {step:?}");
         ensure!(step.zero_for_one == (token_in == pool.token0), "another direction: {step:?}");

@@ -80,7 +80,7 @@ pub struct Indices(Arc<Mutex<(u64, u32)>>);
 
 impl Indices {
     /// The first of `count` that nobody was given for the block of `seq`.
-    fn take(&self, seq: u64, count: u32) -> u32 {
+    pub(crate) fn take(&self, seq: u64, count: u32) -> u32 {
         let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if given.0 != seq {
             *given = (seq, 0);

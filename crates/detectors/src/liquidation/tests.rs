@@ -98,7 +98,11 @@ fn pools() -> PoolTable {
 fn view(market: Option<&Market>, pools: &PoolTable, later: u64, priced: &[u8]) -> WholeView {
     let as_of = AsOf { seq: 5, number: 5, hash: [5; 32].into() };
     let lending: LendingTable = market
-        .map(|market| LendingMarket { pool: POOL, market: Arc::new(market.clone()) })
+        .map(|market| LendingMarket {
+            pool: POOL,
+            market: Arc::new(market.clone()),
+            feeds: Default::default(),
+        })
         .into_iter()
         .collect();
     let head = Head {

@@ -1,5 +1,7 @@
-use alloy_primitives::{Address, B256, Bloom, U256};
-use headwater_events::{BlockEvent, Grade, Header, Kind, LiquidationPlan, SwapStep};
+use alloy_primitives::{Address, B256, Bloom, Bytes, U256};
+use headwater_events::{
+    BlockEvent, Grade, Header, Kind, LiquidateBehind, LiquidationPlan, PendingTxEvent, SwapStep, Transaction,
+};
 
 use super::*;
 
@@ -65,7 +67,25 @@ pub(crate) fn finding(as_of: AsOf) -> Opportunity {
 }
 
 fn liquidation() -> Plan {
-    Plan::Liquidate(Box::new(LiquidationPlan {
+    Plan::Liquidate(Box::new(liquidation_plan()))
+}
+
+fn liquidation_behind() -> Plan {
+    let transaction = Transaction {
+        hash: hash(7),
+        from: Address::ZERO,
+        to: None,
+        value: U256::ZERO,
+        input: Bytes::new(),
+        nonce: 0,
+        gas_limit: 0,
+    };
+    let pending = PendingTxEvent { transaction, max_fee_per_gas: 1, max_priority_fee_per_gas: None };
+    Plan::LiquidateBehind(Box::new(LiquidateBehind::new(pending, liquidation_plan())))
+}
+
+fn liquidation_plan() -> LiquidationPlan {
+    LiquidationPlan {
         protocol: "aave-v3".to_owned(),
         pool: Address::repeat_byte(1),
         borrower: Address::repeat_byte(2),
@@ -76,7 +96,7 @@ fn liquidation() -> Plan {
         seize: U256::from(11),
         health_factor: U256::from(12),
         sale: vec![],
-    }))
+    }
 }
 
 pub(crate) fn set(as_of: AsOf, findings: usize) -> OpportunitySet {
@@ -164,7 +184,7 @@ fn what_there_is_to_gain_is_asked_before_anything_else() {
     for circumstances in [LIVE, REPLAY] {
         let inform = Opportunity { plan: Plan::Inform, ..with(None) };
         check(&mut executor(), inform, circumstances, refused(Refusal::NothingToDo));
-        for plan in [liquidation(), Plan::Mixed(vec![])] {
+        for plan in [liquidation(), liquidation_behind(), Plan::Mixed(vec![])] {
             let unable = Opportunity { plan, ..with(Some(I256::MAX)) };
             check(&mut executor(), unable, circumstances, refused(Refusal::NotExecutable));
         }

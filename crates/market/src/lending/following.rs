@@ -41,6 +41,35 @@ enum Role {
     Registry,
 }
 
+/// Whose answers the prices of a pool are, and when its sentinel allows liquidations. A clone costs a reference count.
+#[derive(Clone, Debug, Default)]
+pub struct LendingFeeds {
+    contracts: Option<Arc<Contracts>>,
+    sequencer: Option<Sequencer>,
+}
+
+impl LendingFeeds {
+    /// The price sources whose price is what this aggregator answers.
+    pub fn sources(&self, aggregator: &Address) -> impl Iterator<Item = Address> {
+        let roles = self.contracts.as_ref().and_then(|contracts| contracts.roles.get(aggregator));
+        roles.into_iter().flatten().filter_map(|role| match role {
+            Role::Price(source) => Some(*source),
+            _ => None,
+        })
+    }
+
+    /// Every aggregator whose answers are a price, in no particular order.
+    pub fn aggregators(&self) -> impl Iterator<Item = Address> {
+        let contracts = self.contracts.iter().flat_map(|contracts| contracts.roles.keys());
+        contracts.copied().filter(|contract| self.sources(contract).next().is_some())
+    }
+
+    /// Whether the sentinel allows anything at a time; `None` without one.
+    pub(super) fn allows(&self, timestamp: u64) -> Option<bool> {
+        self.sequencer.map(|sequencer| allows(&sequencer, timestamp))
+    }
+}
+
 /// How a block is taken back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Undone {
@@ -70,6 +99,10 @@ impl Following {
 
     pub(super) fn market(&self) -> &Arc<Market> {
         &self.market
+    }
+
+    pub(super) fn feeds(&self) -> LendingFeeds {
+        LendingFeeds { contracts: Some(Arc::clone(&self.contracts)), sequencer: self.sequencer }
     }
 
     pub(super) fn sequencer(&self) -> Option<Sequencer> {

@@ -143,6 +143,40 @@ fn a_pool_is_followed_from_its_load_on() {
 }
 
 #[test]
+fn an_answer_that_is_pending_is_a_price_behind_it_and_nowhere_else() {
+    let book = book();
+    let (table, answer) = (book.table(), I256::try_from(50_000_000).expect("small"));
+    let behind = table.behind(&FEEDS[0], answer, time(1)).expect("it is a price");
+    let health = |table: &LendingTable| {
+        let market = &table.iter().next().expect("it is followed").market;
+        f64::from(market.account_data(BORROWER, time(1)).expect("everything is known").health_factor) / 1e18
+    };
+    assert!((health(&behind) - 40.0 / 70.0).abs() < 1e-6);
+    assert!(
+        (health(&table) - 80.0 / 70.0).abs() < 1e-6 && (health(&book.table()) - 80.0 / 70.0).abs() < 1e-6
+    );
+    assert!(table.behind(&PROXY, answer, time(1)).is_none(), "it is nobody's answer");
+    assert!(table.behind(&FEEDS[0], I256::ZERO, time(1)).is_none(), "it is no price");
+    let mut aggregators: Vec<_> = table.iter().next().expect("it is followed").feeds.aggregators().collect();
+    aggregators.sort_unstable();
+    assert_eq!(aggregators, FEEDS);
+}
+
+#[test]
+fn a_sentinel_allows_what_it_allows_at_the_time_that_is_asked_about() {
+    let sequencer = Sequencer { feed: Some(SEQUENCER), is_down: false, since: time(1), grace_period: 20 };
+    let mut book = LendingBook::new(&[POOL]);
+    book.stand_on(hash(0, 0));
+    assert_eq!(book.load(&LendingLoaded { sequencer: Some(sequencer), ..loaded(0) }), Ok(true));
+    book.apply_block(at(1, 0), time(1), Vec::new());
+    let allowed = |number| {
+        let table = book.table().at(time(number));
+        table.iter().next().expect("it is followed").market.is_liquidation_allowed()
+    };
+    assert_eq!([1, 2, 3].map(allowed), [false, false, true]);
+}
+
+#[test]
 fn an_answer_of_a_feed_is_a_price() {
     let mut book = book();
     book.apply_block(at(1, 0), time(1), vec![(FEEDS[0], answered(50_000_000))]);

@@ -112,7 +112,7 @@ pub(super) struct OpportunityView<'a> {
     profit: String,
     gas: u64,
     net_profit_wei: Option<String>,
-    /// The pending transaction that a backrun comes right behind.
+    /// The pending transaction that acting on it comes right behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     follows: Option<TxHash>,
     detector: Option<&'a str>,
@@ -165,11 +165,16 @@ impl<'a> OpportunityView<'a> {
             index: derived.map(|(_, index)| *index),
             liquidation: match &found.plan {
                 Plan::Liquidate(plan) => Some(LiquidationView::new(plan)),
+                Plan::LiquidateBehind(behind) => Some(LiquidationView::new(behind.liquidation())),
                 Plan::Swaps(_) | Plan::Behind(_) | Plan::Mixed(_) | Plan::Inform => None,
             },
             hops: match &found.plan {
                 Plan::Mixed(steps) => Some(steps.iter().map(HopView::new).collect()),
-                Plan::Swaps(_) | Plan::Behind(_) | Plan::Liquidate(_) | Plan::Inform => None,
+                Plan::Swaps(_)
+                | Plan::Behind(_)
+                | Plan::Liquidate(_)
+                | Plan::LiquidateBehind(_)
+                | Plan::Inform => None,
             },
         }
     }

@@ -1,15 +1,24 @@
 //! Exhaustive search over pools of any kind: every simple cycle through a base token whose rates gain, sized by trying.
 
-use alloy_primitives::{Address, Uint};
+use alloy_primitives::{Address, B256, Uint};
 
 use crate::fine_search::{Effort, Found, fine_search};
 use crate::formulas::{Formula, Way};
 
+/// What tells a pool from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolName {
+    /// The contract.
+    pub address: Address,
+    /// Which of the pools of that contract, which is a manager of Uniswap V4.
+    pub id: Option<B256>,
+}
+
 /// A pool of any kind.
 #[derive(Clone, Debug)]
 pub struct MixedPool {
-    /// Its address.
-    pub address: Address,
+    /// What it is called.
+    pub name: PoolName,
     /// The token with the lower address.
     pub token0: Address,
     /// The token with the higher address.
@@ -22,7 +31,7 @@ pub struct MixedPool {
 #[derive(Clone, Debug)]
 pub struct MixedCycle {
     /// The pools in the order of the swaps.
-    pub path: Vec<Address>,
+    pub path: Vec<PoolName>,
     /// The tokens: one more than pools, the first and the last the same base token.
     pub tokens: Vec<Address>,
     /// What the search found; no gain where whole units take it all.
@@ -68,7 +77,7 @@ pub fn size_gaining(path: &[&MixedPool], tokens: &[Address]) -> Option<MixedCycl
         return None;
     }
     Some(MixedCycle {
-        path: path.iter().map(|pool| pool.address).collect(),
+        path: path.iter().map(|pool| pool.name).collect(),
         tokens: tokens.iter().chain(tokens.first()).copied().collect(),
         found: fine_search(&ways, None, EFFORT),
         grain: grain(&ways),
@@ -121,7 +130,7 @@ impl Walk<'_, '_> {
         let (Some(&at), Some(&start)) = (self.tokens.last(), self.tokens.first()) else { return };
         for pool in self.pools {
             let Some(next) = pool.other(at) else { continue };
-            if self.path.iter().any(|used| used.address == pool.address) || self.excluded.contains(&next) {
+            if self.path.iter().any(|used| used.name == pool.name) || self.excluded.contains(&next) {
                 continue;
             }
             self.path.push(pool);
@@ -148,8 +157,9 @@ mod tests {
     }
 
     fn pool(n: u8, token0: u8, token1: u8, reserves: [u128; 2]) -> MixedPool {
+        let name = PoolName { address: Address::repeat_byte(100 + n), id: None };
         let (token0, token1) = (token(token0), token(token1));
-        MixedPool { address: Address::repeat_byte(100 + n), token0, token1, formula: Formula::Pair(reserves) }
+        MixedPool { name, token0, token1, formula: Formula::Pair(reserves) }
     }
 
     fn count(pools: &[MixedPool], bases: &[u8], max_hops: usize) -> usize {
@@ -169,6 +179,16 @@ mod tests {
         pools.push(pool(9, 1, 2, [9, 9]));
         // A second pool of two tokens: two cycles of two pools, and all through the pair a second time.
         assert_eq!([2, 3, 4].map(|hops| count(&pools, &[1, 2, 3, 4], hops)), [2, 14, 24]);
+    }
+
+    #[test]
+    fn pools_of_one_address_are_told_apart_by_their_ids() {
+        let numbered = |n: u8| {
+            let name = PoolName { address: Address::repeat_byte(9), id: Some(B256::repeat_byte(n)) };
+            MixedPool { name, ..pool(9, 1, 2, [9, 9]) }
+        };
+        assert_eq!(count(&[numbered(1), numbered(2), numbered(3)], &[1], 2), 6);
+        assert_eq!(count(&[numbered(1), numbered(1)], &[1], 2), 0);
     }
 
     #[test]

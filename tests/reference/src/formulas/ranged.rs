@@ -12,8 +12,8 @@ const MIN_TICK: i32 = -887_272;
 const MAX_TICK: i32 = 887_272;
 
 /// A router's limits: one beyond the least price, one short of the greatest.
-const LOWEST: U256 = uint!(4295128740_U256);
-const HIGHEST: U256 = uint!(1461446703485210103287273052203988822378723970341_U256);
+pub(crate) const LOWEST: U256 = uint!(4295128740_U256);
+pub(crate) const HIGHEST: U256 = uint!(1461446703485210103287273052203988822378723970341_U256);
 
 const WHOLE_FEE: u32 = 1_000_000;
 
@@ -236,6 +236,15 @@ fn after_output(zero_for_one: bool, price: U256, liquidity: u128, amount: U256) 
     }
     let shifted: U256 = U256::from(liquidity) << 96usize;
     mul_div_up(shifted, price, shifted.checked_sub(amount.checked_mul(price)?)?)
+}
+
+/// What a pool of V4 takes of an input of token 0 and of token 1, with what the protocol takes in 24 bits: `calculateSwapFee` of
+/// `ProtocolFeeLibrary.sol`.
+pub fn fees_v4(fee_pips: u32, protocol: u32) -> [u32; 2] {
+    [protocol & 0xfff, protocol >> 12].map(|part| {
+        let both = u64::from(part) * u64::from(fee_pips) / u64::from(WHOLE_FEE);
+        part + fee_pips - both as u32
+    })
 }
 
 /// `getSqrtRatioAtTick` of `TickMath.sol`.

@@ -7,7 +7,7 @@ use super::v3::{self, PAYER, PAYER_ADDRESS, int24};
 use super::v4::{self, ModifyLiquidityParams, POOLS_SLOT, PoolKey, SwapParams, TestSettings};
 use super::{Change, OWNER, PURSE, State, approveCall, balanceOfCall, create_token, mintCall, transferCall};
 use crate::evm::{Artifact, Evm, Failure, Message, Parameters, Receipt};
-use crate::formulas::{Formula, Ranged, Way};
+use crate::formulas::{Formula, HIGHEST, LOWEST, Ranged, Way, fees_v4};
 
 /// What is deployed.
 #[derive(Clone, Copy, Debug)]
@@ -139,10 +139,7 @@ impl Several {
     ) -> anyhow::Result<usize> {
         let tokens = self.pair_of(tokens)?;
         let [currency0, currency1] = tokens;
-        // `calculateSwapFee` of `ProtocolFeeLibrary.sol`.
-        let whole = |part: u32| part + fee - (u64::from(part) * u64::from(fee) / 1_000_000) as u32;
-        let fee_pips = [whole(protocol_fee & 0xfff), whole(protocol_fee >> 12)];
-        let terms = Terms { tick_spacing, fee_pips, changes: Vec::new() };
+        let terms = Terms { tick_spacing, fee_pips: fees_v4(fee, protocol_fee), changes: Vec::new() };
         let (fee, tickSpacing) = (fee.try_into()?, int24(tick_spacing));
         let key = PoolKey { currency0, currency1, fee, tickSpacing, hooks: Address::ZERO };
         let initialize = v4::initializeCall { key: key.clone(), sqrtPriceX96: U160::from(sqrt_price) };
@@ -320,12 +317,7 @@ impl Several {
 
     fn swap_message(&self, pool: usize, zero_for_one: bool, amount_in: u128) -> Message {
         let (kind, tokens) = &self.pools[pool];
-        // As far as prices go.
-        let limit = if zero_for_one {
-            U160::from(4_295_128_740u64)
-        } else {
-            "1461446703485210103287273052203988822378723970341".parse().expect("a number")
-        };
+        let limit = U160::from(if zero_for_one { LOWEST } else { HIGHEST });
         let specified = I256::from_raw(U256::from(amount_in));
         match kind {
             Kind::V2(address) | Kind::V3(address) => {

@@ -3,8 +3,11 @@ use alloy_sol_types::{SolCall, SolValue, sol};
 use anyhow::Context;
 
 use super::v3::int24;
-use super::{Change, OWNER, Order, Outcome, PURSE, State, StoredTick, approveCall, mintCall, tokens};
+use super::{
+    Change, OWNER, Order, Outcome, PURSE, State, StoredTick, approveCall, create_token, mintCall, tokens,
+};
 use crate::evm::{Artifact, Evm, Failure, Message, Parameters};
+use crate::formulas::{HIGHEST, LOWEST};
 
 sol! {
     #[derive(Debug)]
@@ -244,6 +247,22 @@ impl RoutersV4 {
         Ok(Self { manager, swaps, liquidity })
     }
 
+    /// A chain of its own, with so many tokens in the order of their addresses.
+    ///
+    /// # Errors
+    /// What is not the artifact that it should be.
+    pub fn on_own_chain(
+        artifacts: &[Artifact; 4],
+        tokens: usize,
+    ) -> anyhow::Result<(Evm, Self, Vec<Address>)> {
+        let mut evm = Evm::new(&Parameters::default());
+        let create = |_| create_token(&mut evm, &artifacts[3], OWNER);
+        let mut tokens = (0..tokens).map(create).collect::<Result<Vec<_>, _>>()?;
+        tokens.sort_unstable();
+        let routers = Self::deploy(&mut evm, artifacts, &tokens)?;
+        Ok((evm, routers, tokens))
+    }
+
     /// Creation code with its argument: of the manager its owner, of a router its manager.
     ///
     /// # Errors
@@ -301,6 +320,28 @@ impl RoutersV4 {
     pub fn act(&self, evm: &mut Evm, place: &PlaceV4, act: &ActV4) -> Result<Vec<Log>, Failure> {
         let CallV4 { to, value, data } = self.call(place, act);
         Ok(evm.transact(&Message { from: OWNER, to, value, data })?.logs)
+    }
+
+    /// What a pool would give for an input, by its manager's own code; `None` where it refuses, or does not take all of it.
+    pub fn answer(
+        &self,
+        evm: &mut Evm,
+        place: &PlaceV4,
+        zero_for_one: bool,
+        amount_in: u128,
+    ) -> Option<u128> {
+        let sqrt_price_limit = if zero_for_one { LOWEST } else { HIGHEST };
+        let amount = U256::from(amount_in);
+        let order = Order { zero_for_one, amount, is_exact_in: true, sqrt_price_limit };
+        let CallV4 { to, value, data } = self.call(place, &ActV4::Swap(order));
+        let receipt = evm.call(&Message { from: OWNER, to, value, data }).ok()?;
+        let logs = receipt.events::<Swap>(self.manager);
+        let Swap { amount0, amount1, .. } = logs.first()?;
+        let (taken, given) = if zero_for_one { (-*amount0, *amount1) } else { (-*amount1, *amount0) };
+        if taken != i128::try_from(amount_in).ok()? {
+            return None;
+        }
+        given.try_into().ok()
     }
 }
 

@@ -158,7 +158,14 @@ impl Bot {
         Ok(self.world.apply(&envelope)?.map(|applied| applied.snapshot))
     }
 
-    fn view(&self, market: &Arc<MarketSnapshot>) -> anyhow::Result<WholeView> {
+    /// Market and prices as of the last block, if the pool is followed.
+    pub(super) fn standing(&self) -> Option<(Arc<MarketSnapshot>, Arc<PriceSnapshot>)> {
+        let market = self.last.clone().filter(|market| !market.lending.is_empty())?;
+        let prices = self.prices(&market);
+        Some((market, Arc::new(prices)))
+    }
+
+    fn prices(&self, market: &MarketSnapshot) -> PriceSnapshot {
         let as_of = market.as_of;
         let quote = self.market.wrapped_native;
         let mut prices =
@@ -170,6 +177,11 @@ impl Bot {
                 prices.prices.set(place, Some(known));
             }
         }
+        prices
+    }
+
+    fn view(&self, market: &Arc<MarketSnapshot>) -> anyhow::Result<WholeView> {
+        let (as_of, prices) = (market.as_of, self.prices(market));
         let decoded = DecodedBlock {
             as_of,
             actions: Vec::new(),

@@ -26,9 +26,10 @@ pub(super) fn borrower(found: &Opportunity) -> Option<Address> {
     plan(found).map(|plan| plan.borrower)
 }
 
-fn plan(found: &Opportunity) -> Option<&LiquidationPlan> {
+pub(super) fn plan(found: &Opportunity) -> Option<&LiquidationPlan> {
     match &found.plan {
         Plan::Liquidate(plan) => Some(plan),
+        Plan::LiquidateBehind(behind) => Some(behind.liquidation()),
         Plan::Swaps(_) | Plan::Behind(_) | Plan::Mixed(_) | Plan::Inform => None,
     }
 }
@@ -131,7 +132,12 @@ fn whole_is_half(repaid: U256, owed: U256, release: Release) -> bool {
 }
 
 /// A position below one that was not found: nothing can be taken of it.
-fn not_found(world: &mut World, play: &Play, borrower: Address, tally: &mut Tally) -> anyhow::Result<()> {
+pub(super) fn not_found(
+    world: &mut World,
+    play: &Play,
+    borrower: Address,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
     let sites = world.reserves.clone();
     let mut said = BTreeMap::new();
     for collateral in &sites {
@@ -171,9 +177,9 @@ fn not_found(world: &mut World, play: &Play, borrower: Address, tally: &mut Tall
 
 /// What a call did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Outcome {
-    repaid: U256,
-    seized: U256,
+pub(super) struct Outcome {
+    pub(super) repaid: U256,
+    pub(super) seized: U256,
     /// Nothing is owed in this asset any longer.
     cleared: bool,
     /// Something was written off.
@@ -183,7 +189,7 @@ struct Outcome {
 }
 
 /// Runs a call and takes it back.
-fn attempt(
+pub(super) fn attempt(
     world: &mut World,
     play: &Play,
     plan: &LiquidationPlan,
@@ -282,7 +288,7 @@ fn sale(
     Ok(())
 }
 
-fn net_profit(
+pub(super) fn net_profit(
     world: &mut World,
     chain: &Chain,
     found: &Opportunity,
@@ -323,7 +329,7 @@ fn next_base_fee(chain: &Chain) -> u64 {
 }
 
 /// The most that any way through one or two pools gives, and through how many.
-fn best_sale(pools: &[Pair], from: Address, to: Address, amount: u128) -> Option<(u128, usize)> {
+pub(super) fn best_sale(pools: &[Pair], from: Address, to: Address, amount: u128) -> Option<(u128, usize)> {
     let mut best = None;
     for first in pools {
         let Some((middle, out)) = swap(first, from, amount) else { continue };

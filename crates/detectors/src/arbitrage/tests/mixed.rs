@@ -1,16 +1,19 @@
 //! Pools with concentrated liquidity among the others, and cycles of four pools.
 
 use alloy_primitives::{B256, U256};
-use headwater_amm::tick_at_sqrt_price;
+use headwater_amm::{PoolKey, tick_at_sqrt_price};
 use headwater_market::{
-    BlockRef, Changes, ConcentratedBook, ConcentratedEvent, ConcentratedFactory, ConcentratedPrice,
-    ConcentratedUpdate, MarketConfig, PoolBook, ResolvedMarket,
+    BlockRef, Changes, ConcentratedBook, ConcentratedEvent, ConcentratedFactory, ConcentratedManager,
+    ConcentratedPrice, ConcentratedUpdate, MarketConfig, PoolBook, ResolvedMarket,
 };
 
 use super::*;
 use crate::MaxHops;
 
 const FACTORY: Address = Address::repeat_byte(0xf3);
+const MANAGER: Address = Address::repeat_byte(0xf4);
+/// Of V4.
+const NATIVE: u8 = 0;
 const FEE: u32 = 500;
 
 /// A market of both sorts of pools, block after block.
@@ -30,8 +33,10 @@ impl Mixed {
             init_code_hash: B256::ZERO,
             deployer: None,
         };
+        let manager = ConcentratedManager { name: "v4".into(), address: MANAGER };
         let market = ResolvedMarket {
             concentrated_factories: vec![factory],
+            concentrated_managers: vec![manager],
             ..ResolvedMarket::resolve(&MarketConfig::default(), 1).expect("the default")
         };
         let (book, verdicts) = (ConcentratedBook::new(&market), PoolBook::new(&market));
@@ -101,6 +106,30 @@ fn creation(pool: &Pool) -> [ConcentratedUpdate; 3] {
     [created, first, second]
 }
 
+/// The same as one of V4, with this spacing, by which it is told from another one; the pool's own address is not used.
+fn v4_creation(pool: &Pool, tick_spacing: i32) -> [ConcentratedUpdate; 2] {
+    let key = v4_key(pool, tick_spacing);
+    let delta = i128::try_from(liquidity(pool)).expect("it fits");
+    let edge = 887_272 / tick_spacing * tick_spacing;
+    let event = ConcentratedEvent::LiquidityChanged { lower: -edge, upper: edge, delta };
+    let (manager, id) = (MANAGER, key.id());
+    [
+        ConcentratedUpdate::V4Initialized { manager, id, key, price: price(pool) },
+        ConcentratedUpdate::V4 { manager, id, event, charged: None },
+    ]
+}
+
+fn v4_key(pool: &Pool, tick_spacing: i32) -> PoolKey {
+    let (currency0, currency1, hooks) = (pool.token0, pool.token1, Address::ZERO);
+    PoolKey { currency0, currency1, fee: FEE, tick_spacing, hooks }
+}
+
+fn steps(found: &[Opportunity]) -> &[headwater_events::MixedStep] {
+    let [found] = found else { panic!("one finding, not {found:?}") };
+    let Plan::Mixed(steps) = &found.plan else { panic!("mixed, not {:?}", found.plan) };
+    steps
+}
+
 /// The pool has the price of another moment.
 fn traded(pool: &Pool, liquidity: u128) -> ConcentratedUpdate {
     let event = ConcentratedEvent::Swapped { price: price(pool), liquidity };
@@ -157,6 +186,72 @@ fn a_pool_with_concentrated_liquidity_of_a_refused_token_is_not_quoted() {
     assert_eq!(mixed.evaluate(gross()).len(), 1);
     mixed.verdicts.refuse_token(token(2));
     assert_eq!(mixed.evaluate(gross()), []);
+}
+
+#[test]
+fn two_pools_of_one_manager_are_told_apart_by_their_ids() {
+    let ether = 10u128.pow(18);
+    let [even, dear] = [1_000, 1_100].map(|price| pool(1, 1, 2, 1_000 * ether, price * ether));
+    let mut mixed = Mixed::new(&[], &[]);
+    mixed.block([v4_creation(&even, 10), v4_creation(&dear, 60)].concat());
+    let found = mixed.evaluate(ArbitrageConfig::default());
+    let named: Vec<_> =
+        steps(&found).iter().map(|step| (step.protocol, step.pool_id, step.zero_for_one)).collect();
+    let [even, dear] = [v4_key(&even, 10).id(), v4_key(&dear, 60).id()];
+    let v4 = Protocol::UniswapV4;
+    assert_eq!(named, [(v4, Some(dear), true), (v4, Some(even), false)]);
+    assert_eq!(found[0].path, [MANAGER; 2]);
+    // 40,000 and twice 120,000.
+    assert_eq!((found[0].gas, found[0].tokens.len()), (280_000, 3));
+}
+
+#[test]
+fn a_pool_of_v4_closes_a_cycle_with_those_of_v2_and_v3() {
+    let plain = pool(1, 1, 2, M, M);
+    let (ranged, managed) = (pool(2, 2, 3, M, M), pool(3, 1, 3, M + M / 10, M));
+    let mut mixed = Mixed::new(&[plain], &[ranged]);
+    mixed.block(v4_creation(&managed, 60).to_vec());
+    let found = mixed.evaluate(gross());
+    let named: Vec<_> = steps(&found).iter().map(|step| (step.protocol, step.swap.pool)).collect();
+    assert_eq!(
+        named,
+        [
+            (Protocol::UniswapV2, plain.address),
+            (Protocol::UniswapV3, ranged.address),
+            (Protocol::UniswapV4, MANAGER)
+        ]
+    );
+    assert_eq!(steps(&found)[2].pool_id, Some(v4_key(&managed, 60).id()));
+}
+
+#[test]
+fn the_native_token_is_not_the_wrapped_one() {
+    // Token 1 is where cycles begin: the wrapped one. A pool of the native one at twice the price does not meet it.
+    let (wrapped, native) = (pool(1, 1, 2, M, M), pool(2, NATIVE, 2, M, 2 * M));
+    let mut mixed = Mixed::new(&[wrapped], &[]);
+    mixed.block(v4_creation(&native, 60).to_vec());
+    assert_eq!(mixed.evaluate(gross()), []);
+    let between = pool(3, NATIVE, 1, M, M);
+    mixed.block(v4_creation(&between, 60).to_vec());
+    let found = mixed.evaluate(gross());
+    assert_eq!(found[0].tokens, [1, NATIVE, 2, 1].map(token));
+}
+
+#[test]
+fn what_the_protocol_begins_to_take_closes_a_cycle() {
+    // Fees of 0.3 % and 0.05 % on a gap of 0.4 %; the protocol may take 0.1 % more.
+    let (plain, managed) = (pool(1, 1, 2, M, M), pool(2, 1, 2, M, M + M / 250));
+    let mut mixed = Mixed::new(&[plain], &[]);
+    mixed.block(v4_creation(&managed, 60).to_vec());
+    let mut detector = Arbitrage::new(gross(), vec![token(1)]);
+    let found = detector.evaluate(&mixed.view(Touched::All));
+    assert!(steps(&found)[0].zero_for_one);
+    for (protocol, findings) in [(1_000, 0), (0, 1), (1_000 << 12, 1)] {
+        let event = ConcentratedEvent::ProtocolFeeChanged(protocol);
+        let id = v4_key(&managed, 60).id();
+        mixed.block(vec![ConcentratedUpdate::V4 { manager: MANAGER, id, event, charged: None }]);
+        assert_eq!(detector.evaluate(&mixed.view(Touched::Pools(vec![]))).len(), findings, "{protocol}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use headwater_amm::{
 use headwater_events::{ConcentratedLoaded, ConcentratedState, MarketLoaded, V4Loaded};
 use serde::{Deserialize, Serialize};
 
-pub use self::event::concentrated_event;
+pub use self::event::{concentrated_event, v4_event};
 pub use self::image::ConcentratedImage;
 pub use self::table::{
     ConcentratedId, ConcentratedKey, ConcentratedKind, ConcentratedMeta, ConcentratedTable,

@@ -58,24 +58,12 @@ pub enum NoEffect {
     /// It changes no tracked pool.
     #[error("it changes no tracked pool")]
     Untouched,
-    /// It changes a tracked pool in a way that is not followed.
-    #[error(transparent)]
-    Unfollowed(#[from] Unfollowed),
+    /// A pool's logs, and what it says of itself behind the transaction, are not of one pool.
+    #[error("a pool does not stand where its logs lead")]
+    Contradiction,
     /// It cannot be told.
     #[error(transparent)]
     Unknown(#[from] SimulationError),
-}
-
-/// What of a transaction is not followed: what else it does is not built on either.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
-pub enum Unfollowed {
-    /// It changes a tracked pool of Uniswap V4.
-    #[error("it changes a pool of Uniswap V4")]
-    V4,
-    /// A pool's logs and what it says of itself behind the transaction are not of one pool.
-    #[error("a pool does not stand where its logs lead")]
-    Contradiction,
 }
 
 /// Contracts that are believed to be routers.
@@ -211,6 +199,7 @@ impl<R: StateReader> Question<'_, R> {
             kind,
             factory_v2,
             factory_v3,
+            manager: None,
             wrapped_native,
         });
         self.told.insert(address, router);
@@ -223,9 +212,9 @@ impl<R: StateReader> Question<'_, R> {
         kind: RouterKind,
     ) -> Result<Option<Router>, SimulationError> {
         let code = self.state.code(self.reader, address).await?;
-        let [factory_v2, factory_v3] = self.index.factories_in(&code);
+        let [factory_v2, factory_v3, manager] = self.index.makers_in(&code);
         let wrapped_native = self.routers.wrapped_native;
-        let router = Router { address, kind, factory_v2, factory_v3, wrapped_native };
+        let router = Router { address, kind, factory_v2, factory_v3, manager, wrapped_native };
         Ok(is_in(&code, &wrapped_native).then_some(router))
     }
 
@@ -301,7 +290,8 @@ impl<R: StateReader> Question<'_, R> {
         let (ended, answers) = self.state.run_and_ask(self.reader, call, questions).await?;
         match ended {
             Ended::Done { logs, .. } => {
-                effect(self.market, executed::changed(self.market, &logs, &answers)?, Means::Executed)
+                let changed = executed::changed(self.market, &logs, &answers);
+                effect(self.market, changed.ok_or(NoEffect::Contradiction)?, Means::Executed)
             }
             Ended::Failed(reason) => Err(NoEffect::Fails(reason)),
             Ended::Impossible(reason) => Err(NoEffect::Impossible(reason)),

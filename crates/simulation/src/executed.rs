@@ -1,14 +1,14 @@
-//! What an executed transaction did to tracked pools: what its logs say, and what the pools say of themselves behind it.
+//! What an executed transaction did to tracked pools: what its logs say, and where the pools stand behind it.
 
-use alloy_primitives::{Bytes, U256};
+use alloy_primitives::{B256, Bytes, U256, keccak256};
 use headwater_abi::logs::{concentrated_change, pool_change, v4_change};
-use headwater_events::{Log, V2Action, V4Action};
+use headwater_events::{Log, V2Action};
 use headwater_market::{
-    ConcentratedId, ConcentratedKey, ConcentratedPool, ConcentratedPrice, MarketSnapshot, PoolId, Reserves,
-    concentrated_event,
+    ConcentratedEvent, ConcentratedId, ConcentratedKey, ConcentratedKind, ConcentratedMeta, ConcentratedPool,
+    ConcentratedPrice, MarketSnapshot, PoolId, Reserves, concentrated_event, v4_event,
 };
 
-use crate::Unfollowed;
+use crate::assembler::calldata;
 use crate::effects::Changed;
 use crate::pinned::Question;
 
@@ -16,58 +16,80 @@ use crate::pinned::Question;
 const SLOT0: [u8; 4] = [0x38, 0x50, 0xc7, 0xbd];
 /// `UniswapV3Pool.liquidity()`
 const LIQUIDITY: [u8; 4] = [0x1a, 0x68, 0x65, 0x02];
+/// `PoolManager.extsload(bytes32 slot)`
+const EXTSLOAD: [u8; 4] = [0x1e, 0x2e, 0xae, 0xaf];
 
-/// What each touched pool of V3 is asked behind the transaction, in the order in which [`changed`] wants the answers.
+/// The slot of `PoolManager`'s mapping of pools (v4-core `StateLibrary.sol`).
+const V4_POOLS: U256 = U256::from_limbs([6, 0, 0, 0]);
+/// Behind the word with the price, and two fee growths.
+const V4_LIQUIDITY: U256 = U256::from_limbs([3, 0, 0, 0]);
+
+/// What each touched pool with concentrated liquidity is asked behind the transaction, in the order in which [`changed`] wants the
+/// answers.
 pub(crate) fn questions(market: &MarketSnapshot, logs: &[Log]) -> Vec<Question> {
-    let asked = |id: ConcentratedId| {
-        let of = market.concentrated.meta(id).map(|meta| meta.address).unwrap_or_default();
-        [SLOT0, LIQUIDITY].map(|function| Question { of, function })
-    };
-    touched(market, logs).into_iter().flat_map(asked).collect()
+    let metas = touched(market, logs).into_iter().filter_map(|id| market.concentrated.meta(id));
+    metas.flat_map(where_it_stands).collect()
 }
 
-/// The pools of V3 of which something is known and that say that they changed, each once.
+/// Where a pool stands, and its liquidity.
+fn where_it_stands(meta: &ConcentratedMeta) -> [Question; 2] {
+    let calldata = match meta.kind {
+        ConcentratedKind::V3 => [SLOT0, LIQUIDITY].map(|function| calldata(function, &[])),
+        ConcentratedKind::V4 { id } => {
+            let slot: U256 = keccak256([id, B256::from(V4_POOLS)].concat()).into();
+            [slot, slot.wrapping_add(V4_LIQUIDITY)].map(|slot| calldata(EXTSLOAD, &[slot]))
+        }
+    };
+    calldata.map(|calldata| Question { of: meta.address, calldata })
+}
+
+/// What a log says about a tracked pool with concentrated liquidity; the event is absent where it cannot be read.
+fn said(market: &MarketSnapshot, log: &Log) -> Option<(ConcentratedId, Option<ConcentratedEvent>)> {
+    let table = &market.concentrated;
+    let (id, event) = match table.find(&log.address) {
+        Some(id) => match concentrated_change(log) {
+            Ok(action) => (id, Some(concentrated_event(&action?)?)),
+            Err(_) => (id, None),
+        },
+        None => {
+            let (id, event) = match v4_change(log) {
+                Ok(action) => v4_event(&action?).map(|(id, event)| (id, Some(event)))?,
+                Err(_) => (*log.topics.get(1)?, None),
+            };
+            (table.find_key(&ConcentratedKey::V4 { manager: log.address, id })?, event)
+        }
+    };
+    // Of a pool of which nothing is known, nothing is known behind the transaction either.
+    table.pool(id).map(|_| (id, event))
+}
+
+/// The pools that say that they changed, each once.
 fn touched(market: &MarketSnapshot, logs: &[Log]) -> Vec<ConcentratedId> {
     let mut touched = Vec::new();
-    for log in logs {
-        let Some(id) = market.concentrated.find(&log.address) else { continue };
-        let changes = !matches!(concentrated_change(log), Ok(None));
-        if changes && market.concentrated.pool(id).is_some() && !touched.contains(&id) {
+    for (id, _) in logs.iter().filter_map(|log| said(market, log)) {
+        if !touched.contains(&id) {
             touched.push(id);
         }
     }
     touched
 }
 
-/// What the transaction changed. Price and liquidity of a pool of V3 are what it answers behind it; its ticks follow its logs, and
-/// these have to lead where it stands.
-pub(crate) fn changed(
-    market: &MarketSnapshot,
-    logs: &[Log],
-    answers: &[Option<Bytes>],
-) -> Result<Changed, Unfollowed> {
-    if logs.iter().any(|log| is_of_v4(market, log)) {
-        return Err(Unfollowed::V4);
-    }
-    let mut concentrated = Vec::new();
-    for (id, answers) in touched(market, logs).into_iter().zip(answers.chunks(2)) {
-        let pool = followed(market, id, logs).ok_or(Unfollowed::Contradiction)?;
-        if standing(answers) != pool.price().map(|price| (price, pool.liquidity())) {
-            return Err(Unfollowed::Contradiction);
-        }
+/// What the transaction changed. A pool with concentrated liquidity follows its logs, as it does in a block, and they have to lead where
+/// it stands; `None` where they do not.
+pub(crate) fn changed(market: &MarketSnapshot, logs: &[Log], answers: &[Option<Bytes>]) -> Option<Changed> {
+    let touched = touched(market, logs);
+    let mut concentrated = Vec::with_capacity(touched.len());
+    for (place, id) in touched.into_iter().enumerate() {
+        let pool = followed(market, id, logs)?;
+        let answers = answers.get(2 * place..)?.first_chunk::<2>()?;
+        let is_there = match market.concentrated.meta(id)?.kind {
+            ConcentratedKind::V3 => stands_v3(&pool, answers),
+            ConcentratedKind::V4 { .. } => stands_v4(&pool, answers),
+        };
+        is_there.filter(|is_there| *is_there)?;
         concentrated.push((id, pool));
     }
-    Ok(Changed { reserves: reserves(market, logs), concentrated })
-}
-
-/// Whether a tracked pool of V4 changed.
-fn is_of_v4(market: &MarketSnapshot, log: &Log) -> bool {
-    let id = match v4_change(log) {
-        Ok(Some(V4Action::Swap { id, .. } | V4Action::ModifyLiquidity { id, .. })) => id,
-        Ok(Some(V4Action::ProtocolFeeUpdated { id, .. })) => id,
-        _ => return false,
-    };
-    market.concentrated.find_key(&ConcentratedKey::V4 { manager: log.address, id }).is_some()
+    Some(Changed { reserves: reserves(market, logs), concentrated })
 }
 
 /// What the pairs hold by their last logs.
@@ -84,23 +106,35 @@ fn reserves(market: &MarketSnapshot, logs: &[Log]) -> Vec<(PoolId, Reserves)> {
 
 /// The pool as its logs lead it on; `None` where it cannot have emitted them.
 fn followed(market: &MarketSnapshot, id: ConcentratedId, logs: &[Log]) -> Option<ConcentratedPool> {
-    let (meta, pool) = (market.concentrated.meta(id)?, market.concentrated.pool(id)?);
-    let mut pool = ConcentratedPool::clone(pool);
-    for log in logs.iter().filter(|log| log.address == meta.address) {
-        if let Some(event) = concentrated_change(log).ok()?.as_ref().and_then(concentrated_event) {
-            pool.apply(&event).ok()?;
-        }
+    let mut pool = ConcentratedPool::clone(market.concentrated.pool(id)?);
+    let said = logs.iter().filter_map(|log| said(market, log));
+    for (_, event) in said.filter(|(of, _)| *of == id) {
+        pool.apply(&event?).ok()?;
     }
     Some(pool)
 }
 
-/// Where the pool says that it stands.
-fn standing(answers: &[Option<Bytes>]) -> Option<(ConcentratedPrice, u128)> {
-    let [Some(slot0), Some(liquidity)] = answers else { return None };
-    let (words, _) = slot0.as_chunks::<32>();
-    let [sqrt_price, tick, ..] = words else { return None };
+/// By what `slot0()` and `liquidity()` answer.
+fn stands_v3(pool: &ConcentratedPool, [slot0, liquidity]: &[Option<Bytes>; 2]) -> Option<bool> {
+    let [sqrt_price, tick, ..] = slot0.as_ref()?.as_chunks::<32>().0 else { return None };
     let tick = i32::from_be_bytes(*tick.last_chunk()?);
-    let liquidity = U256::from_be_bytes(*liquidity.first_chunk::<32>()?);
     let price = ConcentratedPrice { sqrt_price: U256::from_be_bytes(*sqrt_price), tick };
-    Some((price, u128::try_from(liquidity).ok()?))
+    Some(pool.price() == Some(price) && U256::from(pool.liquidity()) == word(liquidity)?)
 }
+
+/// By the words of the manager's storage: price, tick and the protocol's fee share one, from the lowest bit on.
+fn stands_v4(pool: &ConcentratedPool, [slot0, liquidity]: &[Option<Bytes>; 2]) -> Option<bool> {
+    let slot0 = word(slot0)?;
+    let bits = |from: usize, count: usize| (slot0 >> from) & ((U256::ONE << count) - U256::ONE);
+    let tick = (bits(160, 24).to::<u32>() << 8) as i32 >> 8;
+    let price = ConcentratedPrice { sqrt_price: bits(0, 160), tick };
+    let is_fee = U256::from(pool.fee().packed_protocol()) == bits(184, 24);
+    Some(is_fee && pool.price() == Some(price) && U256::from(pool.liquidity()) == word(liquidity)?)
+}
+
+fn word(answer: &Option<Bytes>) -> Option<U256> {
+    Some(U256::from_be_bytes(*answer.as_ref()?.first_chunk::<32>()?))
+}
+
+#[cfg(test)]
+mod tests;

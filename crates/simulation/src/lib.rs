@@ -13,7 +13,7 @@ mod pinned;
 mod simulator;
 
 pub use behind::simulate_behind;
-pub use effects::{Effect, Effects, Means, NoEffect, Routers, Unfollowed};
+pub use effects::{Effect, Effects, Means, NoEffect, Routers};
 pub use error::SimulationError;
 pub use flash_swap::flash_swap;
 pub use native::RouterKind;

@@ -8,6 +8,7 @@ mod ledger;
 mod routers;
 mod universal;
 mod v2;
+mod v4;
 
 use alloy_primitives::{Address, B256, U256};
 use headwater_events::Transaction;
@@ -40,6 +41,8 @@ pub(crate) struct Router {
     pub(crate) factory_v2: Option<Address>,
     /// The same of V3.
     pub(crate) factory_v3: Option<Address>,
+    /// The same of V4: its `PoolManager`.
+    pub(crate) manager: Option<Address>,
     pub(crate) wrapped_native: Address,
 }
 
@@ -59,7 +62,7 @@ pub(crate) struct Moment {
 pub(crate) struct Swapped {
     /// The pairs that it goes through, before and after.
     pub(crate) hops: Vec<Swap>,
-    /// The pools of V3 that it goes through, as they are afterwards.
+    /// The pools with concentrated liquidity that it goes through, as they are afterwards.
     pub(crate) concentrated: Vec<(ConcentratedId, ConcentratedPool)>,
     /// What the router takes from the sender's tokens.
     pub(crate) pays: Vec<(Address, U256)>,

@@ -279,8 +279,8 @@ impl PinnedState {
         self.repeat(reader, move |machine| {
             let ended = transact(machine, transaction.clone())?;
             let Ended::Done { logs, .. } = &ended else { return Ok((ended, Vec::new())) };
-            let asked = (0..).zip(questions(logs)).map(|(nonce, Question { of, function })| {
-                let (kind, data) = (TxKind::Call(of), Bytes::copy_from_slice(&function));
+            let asked = (0..).zip(questions(logs)).map(|(nonce, Question { of, calldata })| {
+                let (kind, data) = (TxKind::Call(of), calldata.into());
                 Ok(match transact(machine, TxEnv { kind, data, nonce, ..ours.clone() })? {
                     Ended::Done { output, .. } => Some(output),
                     Ended::Failed(_) | Ended::Impossible(_) => None,
@@ -355,11 +355,11 @@ impl PinnedState {
 /// Who calls for us. It holds enough for any gas, on this state and nowhere else.
 const OURSELVES: Address = Address::new(*b"headwater simulation");
 
-/// A view function without arguments, and whom it is asked of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A call of a view function, and whom it is asked of.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
     pub(crate) of: Address,
-    pub(crate) function: [u8; 4],
+    pub(crate) calldata: Vec<u8>,
 }
 
 /// What was fetched.

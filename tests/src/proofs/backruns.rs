@@ -16,7 +16,8 @@ use headwater_events::{
     Behind, BlockEvent, Grade, Header, Kind, Leg, MixedStep, Opportunity, PendingTxEvent, Plan, SwapStep,
 };
 use headwater_market::{
-    ConcentratedPool, MarketSnapshot, PendingPool, PoolLimits, PoolTable, PriceSnapshot, Touched,
+    ConcentratedKind, ConcentratedPool, MarketSnapshot, PendingPool, PoolLimits, PoolTable, PriceSnapshot,
+    Touched,
 };
 use headwater_reference::evm::{Evm, Message};
 use headwater_reference::executed::{Cycle, program_of};
@@ -39,14 +40,16 @@ pub const BACKRUNS: Proof = Proof {
 };
 
 /// How many predictions through pairs alone there have to be, of those how many behind executed transactions, and how many of each
-/// sort of transactions that have to give none; the same of predictions behind what moves a pool of V3, and how many transactions of
-/// each sort of call through V3, and that change liquidity.
+/// sort of transactions that have to give none; the same of predictions behind what moves a pool of V3, of
+/// those behind what moves pools of V4 alone, by either means, and how many transactions of each sort of call through both, and that
+/// change liquidity.
 struct Size {
     predictions: u64,
     executed: u64,
     hopeless: u64,
     concentrated: u64,
     concentrated_executed: u64,
+    v4: u64,
     each: u64,
 }
 
@@ -56,10 +59,18 @@ const FULL: Size = Size {
     hopeless: 30,
     concentrated: 400,
     concentrated_executed: 100,
+    v4: 50,
     each: 10,
 };
-const QUICK: Size =
-    Size { predictions: 24, executed: 6, hopeless: 2, concentrated: 24, concentrated_executed: 6, each: 1 };
+const QUICK: Size = Size {
+    predictions: 24,
+    executed: 6,
+    hopeless: 2,
+    concentrated: 24,
+    concentrated_executed: 6,
+    v4: 3,
+    each: 1,
+};
 
 /// No chain takes this many blocks to show so few.
 const MOST_BLOCKS: u64 = 20_000;
@@ -73,14 +84,16 @@ struct Tally {
     /// Predictions through pairs alone, mined behind transactions whose effect was computed, and behind such as were executed.
     behind_native: u64,
     behind_executed: u64,
-    /// Predictions behind transactions that move a pool of V3, by the same.
+    /// Predictions behind transactions that move a pool of V3, by the same, and behind such as move pools of V4 and none of V3.
     concentrated: [u64; 2],
-    /// Predictions through a pool of V3.
+    v4: [u64; 2],
+    /// Predictions through pools of which some have concentrated liquidity.
     mixed: u64,
-    /// Transactions that move a pool of V3, by the same, and that change its ticks.
+    /// Transactions that move a pool of V3, and that move pools of V4 and none of V3, by the same.
     moving: [u64; 2],
+    moving_v4: [u64; 2],
     changing_ticks: u64,
-    /// Computed calls through V3.
+    /// Computed calls through V3 and V4.
     routed: BTreeMap<Routed, u64>,
     failing: u64,
     replaced: u64,
@@ -103,6 +116,8 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let tally = runtime.block_on(play(args.seed, size)).with_context(|| format!("seed {}", args.seed))?;
     let [computed, executed] = tally.concentrated;
     let [moving, moving_executed] = tally.moving;
+    let [computed_v4, executed_v4] = tally.v4;
+    let [moving_v4, moving_executed_v4] = tally.moving_v4;
     let checked = tally.behind_native + tally.behind_executed;
     let lines = vec![
         format!(
@@ -116,10 +131,14 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         ),
         format!(
             "{computed} backruns behind {moving} computed transactions that move a pool of V3, {executed} behind {moving_executed} \
-             executed ones, {} of which change ticks; {} backruns go through V3",
+             executed ones",
+        ),
+        format!(
+            "{computed_v4} backruns behind {moving_v4} computed transactions that move pools of V4 alone, {executed_v4} behind \
+             {moving_executed_v4} executed ones; {} transactions change ticks; {} backruns go through V3 or V4",
             tally.changing_ticks, tally.mixed
         ),
-        format!("calls through V3 computed: {:?}", tally.routed),
+        format!("calls through V3 and V4 computed: {:?}", tally.routed),
         format!(
             "none behind {} that fail, {} that are replaced, {} that never land; {} open nothing",
             tally.failing, tally.replaced, tally.never_landing, tally.without_gain
@@ -135,11 +154,12 @@ async fn play(seed: u64, size: &Size) -> anyhow::Result<Tally> {
     let mut tested = Tested::new(&world);
     let mut tally = Tally::default();
     let enough = |tally: &Tally| {
-        let Tally { concentrated: [computed, executed], .. } = *tally;
+        let Tally { concentrated: [computed, executed], v4, .. } = *tally;
         tally.behind_native + tally.behind_executed >= size.predictions
             && tally.behind_executed >= size.executed
             && computed + executed >= size.concentrated
             && executed >= size.concentrated_executed
+            && v4.iter().all(|count| *count >= size.v4)
             && Routed::ALL.iter().all(|sort| tally.routed.get(sort).is_some_and(|count| *count >= size.each))
             && tally.changing_ticks >= size.each
             && [tally.failing, tally.replaced, tally.never_landing].iter().all(|sort| *sort >= size.hopeless)
@@ -223,25 +243,33 @@ fn compare_reserves(evm: &Evm, pools: &PoolTable, effect: &Effect) -> anyhow::Re
     Ok(())
 }
 
-/// Whether the pools of V3 stand where they should, and have the ticks that they should.
+/// Whether the pools with concentrated liquidity stand where they should, and have the ticks and the fees that they should.
 fn compare_pools(evm: &Evm, world: &World, predicted: &Predicted) -> anyhow::Result<()> {
     let Predicted { market, effect, .. } = predicted;
-    for place in &world.places {
-        let id = market.concentrated.find(&place.pool).context("a pool that nobody follows")?;
+    for place in world.all_places() {
+        let id = market.concentrated.find_key(&place.key()).context("a pool that nobody follows")?;
         let changed = effect.concentrated.iter().find(|(pool, _)| *pool == id).map(|(_, after)| after);
         let expected = changed.or(market.concentrated.pool(id)).context("a pool that is not known")?;
-        let (state, ticks) = world::stored(evm, place)?;
+        let (state, ticks, protocol_fee) = place.stored(evm)?;
         let price = expected.price().map(|price| (price.sqrt_price, price.tick));
         ensure!(
             price == Some((state.sqrt_price, state.tick)) && expected.liquidity() == state.liquidity,
-            "{} stands at {state:?}, not {price:?} with {}",
-            place.pool,
+            "{place:?} stands at {state:?}, not {price:?} with {}",
             expected.liquidity()
         );
         let held = expected.ticks().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross));
-        ensure!(held.eq(ticks), "{} has other ticks", place.pool);
+        ensure!(held.eq(ticks), "{place:?} has other ticks");
+        ensure!(expected.fee().packed_protocol() == protocol_fee, "{place:?} takes another fee");
     }
     Ok(())
+}
+
+/// Whether pools of V3 are moved, and pools of V4.
+fn moves(predicted: &Predicted) -> (bool, bool) {
+    let Predicted { market, effect, .. } = predicted;
+    let moved = effect.concentrated.iter().filter_map(|(id, _)| market.concentrated.meta(*id));
+    let is_v3: Vec<bool> = moved.map(|meta| meta.kind == ConcentratedKind::V3).collect();
+    (is_v3.contains(&true), is_v3.contains(&false))
 }
 
 fn changes_ticks(predicted: &Predicted) -> bool {
@@ -262,15 +290,17 @@ fn mine(
 ) -> anyhow::Result<()> {
     let Predicted { found, effect, .. } = predicted;
     let executed = effect.means == Means::Executed;
-    let moves = !effect.concentrated.is_empty();
-    tally.moving[usize::from(executed)] += u64::from(moves);
+    let place = usize::from(executed);
+    let (moves_v3, moves_v4) = moves(predicted);
+    tally.moving[place] += u64::from(moves_v3);
+    tally.moving_v4[place] += u64::from(moves_v4 && !moves_v3);
     tally.changing_ticks += u64::from(changes_ticks(predicted));
     let mut evm = world.chain.evm();
     let before = evm.snapshot();
     for finding in found {
         // Before its transaction it is worth less, or nothing.
         let early = match behind(finding)? {
-            behind if behind.is_mixed() => carried_out::at_once(&mut evm, &world.places, behind.swaps())?,
+            behind if behind.is_mixed() => carried_out::at_once(&mut evm, world, behind.swaps())?,
             behind => gain(&mut evm, behind.swaps())?,
         };
         tally.refused_early += u64::from(early.is_none());
@@ -287,7 +317,8 @@ fn mine(
         ensure!(gained == finding.profit, "worth {gained} behind its transaction: {finding:?}");
         let is_mixed = behind(finding)?.is_mixed();
         tally.mixed += u64::from(is_mixed);
-        tally.concentrated[usize::from(executed)] += u64::from(moves);
+        tally.concentrated[place] += u64::from(moves_v3);
+        tally.v4[place] += u64::from(moves_v4 && !moves_v3);
         if !is_mixed {
             *(if executed { &mut tally.behind_executed } else { &mut tally.behind_native }) += 1;
         }
@@ -316,7 +347,7 @@ fn carry_out(evm: &mut Evm, world: &World, finding: &Opportunity) -> anyhow::Res
     let path: Vec<_> = steps.iter().map(|step| step.swap.pool).collect();
     ensure!(path == finding.path, "another path than its plan's: {finding:?}");
     if behind.is_mixed() {
-        carried_out::predicted(evm, &world.places, steps)
+        carried_out::predicted(evm, world, steps)
     } else {
         gain(evm, steps)?.context("it fails behind its transaction")
     }

@@ -8,7 +8,7 @@ use headwater_bus::clock::{self, Instant};
 use headwater_bus::{Delivery, DropNewest, Message, Outlet, SnapshotReader};
 use headwater_events::{AsOf, BackrunSet, BlockEvent, BusEvent, OpportunitySet, PendingTxEvent};
 use headwater_market::{Arrival, MarketSnapshot, PendingPool, PoolCounts, PriceSnapshot, Touched};
-use headwater_simulation::{Effects, Means, NoEffect, StateReader, Unfollowed};
+use headwater_simulation::{Effects, Means, NoEffect, StateReader};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -137,8 +137,6 @@ pub struct BackrunObserved {
     pub impossible: u64,
     /// Transactions that change no tracked pool.
     pub untouched: u64,
-    /// Transactions that change a tracked pool of Uniswap V4, which is not followed behind them.
-    pub of_v4: u64,
     /// Transactions behind which a pool does not stand where its logs lead.
     pub contradicting: u64,
     /// Transactions whose effect could not be told, for lack of time, of gas or of a node.
@@ -270,8 +268,7 @@ impl<D: Detector, R: StateReader, M: Message + From<BackrunSet>> BackrunActor<D,
             NoEffect::Fails(_) => &mut self.observed.failing,
             NoEffect::Impossible(_) => &mut self.observed.impossible,
             NoEffect::Untouched => &mut self.observed.untouched,
-            NoEffect::Unfollowed(Unfollowed::V4) => &mut self.observed.of_v4,
-            NoEffect::Unfollowed(Unfollowed::Contradiction) => &mut self.observed.contradicting,
+            NoEffect::Contradiction => &mut self.observed.contradicting,
             NoEffect::Unknown(_) => &mut self.observed.unknown,
         }
     }

@@ -1,6 +1,6 @@
-use alloy_primitives::{U160, U256};
+use alloy_primitives::{B256, U160, U256};
 use headwater_amm::{PoolEvent, PoolPrice};
-use headwater_events::V3Action;
+use headwater_events::{V3Action, V4Action};
 
 /// What a log of a pool of Uniswap V3 changes about it; `None` for what changes no swap.
 pub fn concentrated_event(action: &V3Action) -> Option<PoolEvent> {
@@ -15,6 +15,24 @@ pub fn concentrated_event(action: &V3Action) -> Option<PoolEvent> {
         | V3Action::Flash { .. }
         | V3Action::SetFeeProtocol { .. }
         | V3Action::PoolCreated { .. } => return None,
+    })
+}
+
+/// What a log of a V4 manager changes about one of its pools, and about which; `None` for what changes no swap, and for what makes a
+/// pool.
+pub fn v4_event(action: &V4Action) -> Option<(B256, PoolEvent)> {
+    Some(match *action {
+        V4Action::Swap { id, sqrt_price_x96, liquidity, tick, .. } => {
+            (id, PoolEvent::Swapped { price: price(sqrt_price_x96, tick), liquidity })
+        }
+        V4Action::ModifyLiquidity { id, tick_lower: lower, tick_upper: upper, liquidity_delta, .. } => {
+            let delta = i128::try_from(liquidity_delta).unwrap_or(i128::MIN);
+            (id, PoolEvent::LiquidityChanged { lower, upper, delta })
+        }
+        V4Action::ProtocolFeeUpdated { id, protocol_fee } => {
+            (id, PoolEvent::ProtocolFeeChanged(protocol_fee))
+        }
+        V4Action::Initialize { .. } | V4Action::Donate { .. } => return None,
     })
 }
 

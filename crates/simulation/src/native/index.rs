@@ -11,6 +11,7 @@ pub(crate) struct Index {
     pools: FxHashMap<(Address, Address, Address, u32), ConcentratedId>,
     factories_v2: FxHashSet<Address>,
     factories_v3: FxHashSet<Address>,
+    managers: FxHashSet<Address>,
     seen: [usize; 2],
 }
 
@@ -39,9 +40,14 @@ impl Index {
     fn follow_concentrated(&mut self, table: &ConcentratedTable) {
         for index in self.seen[1]..table.len() {
             let Ok(id) = u32::try_from(index).map(ConcentratedId) else { break };
-            if let Some(meta) = table.meta(id).filter(|meta| meta.kind == ConcentratedKind::V3) {
-                self.pools.insert((meta.factory, meta.token0, meta.token1, meta.fee), id);
-                self.factories_v3.insert(meta.factory);
+            let Some(meta) = table.meta(id) else { continue };
+            match meta.kind {
+                ConcentratedKind::V3 => {
+                    self.pools.insert((meta.factory, meta.token0, meta.token1, meta.fee), id);
+                    self.factories_v3.insert(meta.factory);
+                }
+                // The table itself finds these by their names.
+                ConcentratedKind::V4 { .. } => drop(self.managers.insert(meta.address)),
             }
         }
     }
@@ -54,11 +60,11 @@ impl Index {
         self.pools.get(&(factory, a.min(b), a.max(b), fee)).copied()
     }
 
-    /// The factories of V2 and of V3 whose addresses stand in a contract's code as immutable words, where there is exactly one
-    /// of its kind: a Universal Router has no function that names them (universal-router `UniswapImmutables.sol`).
-    pub(crate) fn factories_in(&self, code: &[u8]) -> [Option<Address>; 2] {
-        [&self.factories_v2, &self.factories_v3].map(|factories| {
-            let mut found = factories.iter().filter(|factory| is_in(code, factory));
+    /// The factory of V2, that of V3 and the manager of V4 whose addresses stand in a contract's code as immutable words, where there
+    /// is exactly one of its kind: a Universal Router has no function that names them (universal-router `UniswapImmutables.sol`).
+    pub(crate) fn makers_in(&self, code: &[u8]) -> [Option<Address>; 3] {
+        [&self.factories_v2, &self.factories_v3, &self.managers].map(|makers| {
+            let mut found = makers.iter().filter(|maker| is_in(code, maker));
             found.next().copied().filter(|_| found.next().is_none())
         })
     }

@@ -2,9 +2,10 @@
 
 use alloy_primitives::{Address, U256};
 use headwater_amm::{ConcentratedError, Direction, Fee, Hop, Quote};
-use headwater_events::Transaction;
+use headwater_events::{Transaction, V4Hop};
 use headwater_market::{
-    ConcentratedEvent, ConcentratedId, ConcentratedPool, MarketSnapshot, PoolId, Reserves,
+    ConcentratedEvent, ConcentratedId, ConcentratedKey, ConcentratedPool, MarketSnapshot, PoolId, Reserves,
+    V4Key,
 };
 use rustc_hash::FxHashMap;
 
@@ -43,7 +44,7 @@ pub(super) struct Leg {
     zero_for_one: bool,
 }
 
-/// A pool of V3 on the way, in the direction of the swap.
+/// A pool with concentrated liquidity on the way, in the direction of the swap.
 pub(super) struct ConcentratedLeg {
     pub(super) id: ConcentratedId,
     pool: ConcentratedPool,
@@ -200,12 +201,27 @@ impl<'a> Ledger<'a> {
     pub(super) fn concentrated(&self, from: Address, to: Address, fee: u32) -> Result<ConcentratedLeg, Not> {
         let factory = self.router.factory_v3.ok_or(Not::Known)?;
         let id = self.index.pool(factory, from, to, fee).ok_or(Not::Known)?;
+        self.leg(id, from < to)
+    }
+
+    /// The pool of V4 between two currencies.
+    pub(super) fn v4(&self, from: Address, to: Address, hop: &V4Hop) -> Result<ConcentratedLeg, Not> {
+        let (currency0, currency1) = (from.min(to), from.max(to));
+        let V4Hop { fee, tick_spacing, hooks, .. } = *hop;
+        let id = V4Key { currency0, currency1, fee, tick_spacing, hooks }.id();
+        let manager = self.router.manager.ok_or(Not::Known)?;
+        let key = ConcentratedKey::V4 { manager, id };
+        let id = self.market.concentrated.find_key(&key).ok_or(Not::Known)?;
+        self.leg(id, from < to)
+    }
+
+    fn leg(&self, id: ConcentratedId, zero_for_one: bool) -> Result<ConcentratedLeg, Not> {
         let done = self.done.concentrated.iter().find(|(done, _)| *done == id);
         let pool = match done {
             Some((_, pool)) => pool.clone(),
             None => self.market.quoted_concentrated(id).map(|pool| (**pool).clone()).ok_or(Not::Known)?,
         };
-        let direction = if from < to { Direction::ZeroForOne } else { Direction::OneForZero };
+        let direction = if zero_for_one { Direction::ZeroForOne } else { Direction::OneForZero };
         Ok(ConcentratedLeg { id, pool, direction })
     }
 

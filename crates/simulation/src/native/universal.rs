@@ -6,13 +6,13 @@ use headwater_events::{Call, Command, Exact, Instruction, Route, SwapCall, Trans
 
 use super::ledger::{Ledger, Payer};
 use super::routers::{Order, meant, through_pairs, through_pools};
-use super::{Not, RouterKind};
+use super::{Not, RouterKind, v4};
 
 /// All that the router has (`ActionConstants.sol`).
-const CONTRACT_BALANCE: U256 = U256::from_limbs([0, 0, 0, 1 << 63]);
+pub(super) const CONTRACT_BALANCE: U256 = U256::from_limbs([0, 0, 0, 1 << 63]);
 
 /// The native tokens (`Constants.sol`).
-const NATIVE: Address = Address::ZERO;
+pub(super) const NATIVE: Address = Address::ZERO;
 
 /// Follows a plan.
 pub(super) fn follow(transaction: &Transaction, ledger: &mut Ledger<'_>) -> Result<(), Not> {
@@ -35,6 +35,7 @@ fn carry_out(command: &Command, ledger: &mut Ledger<'_>) -> Result<(), Not> {
     }
     match &command.instruction {
         Instruction::Swap { swap, payer_is_user: false } => swapped(swap, ledger),
+        Instruction::V4(actions) => v4::carry_out(actions, ledger),
         Instruction::Wrap { recipient, amount } => wrap(meant(*recipient, ledger), *amount, ledger),
         Instruction::Unwrap { recipient, amount_min } => {
             let (wrapped, recipient) = (ledger.router.wrapped_native, meant(*recipient, ledger));
@@ -108,11 +109,18 @@ fn at_least(least: U256, token: Address, ledger: &Ledger<'_>) -> Result<U256, No
     if amount < least { Err(Not::Known) } else { Ok(amount) }
 }
 
-fn take_out(token: Address, amount: U256, ledger: &mut Ledger<'_>) -> Result<(), Not> {
+/// The router gives tokens of its own away.
+pub(super) fn take_out(token: Address, amount: U256, ledger: &mut Ledger<'_>) -> Result<(), Not> {
     if token == NATIVE { ledger.give_native(amount) } else { ledger.give(token, amount) }
 }
 
-fn pay_out(token: Address, recipient: Address, amount: U256, ledger: &mut Ledger<'_>) -> Result<(), Not> {
+/// Somebody gets tokens.
+pub(super) fn pay_out(
+    token: Address,
+    recipient: Address,
+    amount: U256,
+    ledger: &mut Ledger<'_>,
+) -> Result<(), Not> {
     if token != NATIVE {
         return ledger.hand_to(recipient, token, amount);
     }

@@ -1,19 +1,25 @@
 //! Cycles through pools of either sort, carried out on the contracts pool by pool.
 
-use alloy_primitives::{I256, U256};
+use alloy_primitives::{Address, I256, U256};
 use alloy_sol_types::{SolCall, sol};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use headwater_amm::{Fee, Hop, MAX_SQRT_PRICE, MIN_SQRT_PRICE};
 use headwater_events::{MixedStep, Protocol};
 use headwater_reference::evm::{Evm, Message, Receipt};
-use headwater_reference::pools::{ActV3, Order, PlaceV3, payer_v3};
+use headwater_reference::pools::{ActV3, ActV4, CallV4, OWNER, Order, PlaceV3, PlaceV4, payer_v3};
 
-use super::world::{balance, reserves};
+use super::world::{World, balance, reserves};
 
 sol! {
     function transfer(address to, uint256 amount) external returns (bool);
     interface Pair {
         function swap(uint256 amount0Out, uint256 amount1Out, address to, bytes data) external;
+    }
+    interface Manager {
+        event Swap(
+            bytes32 indexed id, address indexed sender, int128 amount0, int128 amount1, uint160 sqrtPriceX96,
+            uint128 liquidity, int24 tick, uint24 fee
+        );
     }
     event Swap(
         address indexed sender, address indexed recipient, int256 amount0, int256 amount1, uint160 sqrtPriceX96,
@@ -23,47 +29,41 @@ sol! {
 
 /// What the trader gains for good: each pool takes the whole of what the one before gave, and gives what was predicted and no unit
 /// more.
-pub(super) fn predicted(evm: &mut Evm, places: &[PlaceV3], steps: &[MixedStep]) -> anyhow::Result<U256> {
+pub(super) fn predicted(evm: &mut Evm, world: &World, steps: &[MixedStep]) -> anyhow::Result<U256> {
     let token = steps.first().context("a cycle of no pools")?.swap.token_in;
-    let before = balance(evm, token, payer_v3().0)?;
+    let before = purse(evm, token)?;
     for (step, next) in steps.iter().zip(steps.iter().cycle().skip(1)) {
         let (amount_in, amount_out) = (step.swap.amount_in, step.swap.amount_out);
         ensure!(step.swap.token_out == next.swap.token_in, "no cycle: {steps:?}");
-        let given = through(evm, places, step, amount_in)?;
+        let given = through(evm, world, step, amount_in)?;
         ensure!(given == Some(amount_out), "{given:?} of {step:?}");
     }
-    balance(evm, token, payer_v3().0)?.checked_sub(before).context("the cycle costs more than it gives")
+    purse(evm, token)?.checked_sub(before).context("the cycle costs more than it gives")
 }
 
 /// What the trader gains with the same input on a state that nothing was predicted for; nothing where it loses, or a pool does not
 /// take all of it.
-pub(super) fn at_once(
-    evm: &mut Evm,
-    places: &[PlaceV3],
-    steps: &[MixedStep],
-) -> anyhow::Result<Option<U256>> {
+pub(super) fn at_once(evm: &mut Evm, world: &World, steps: &[MixedStep]) -> anyhow::Result<Option<U256>> {
     let mut amount = steps.first().context("a cycle of no pools")?.swap.amount_in;
     let amount_in = amount;
     for step in steps {
-        let Some(given) = through(evm, places, step, amount)? else { return Ok(None) };
+        let Some(given) = through(evm, world, step, amount)? else { return Ok(None) };
         amount = given;
     }
     Ok(amount.checked_sub(amount_in).filter(|gain| !gain.is_zero()))
 }
 
-fn through(
-    evm: &mut Evm,
-    places: &[PlaceV3],
-    step: &MixedStep,
-    amount: U256,
-) -> anyhow::Result<Option<U256>> {
+fn through(evm: &mut Evm, world: &World, step: &MixedStep, amount: U256) -> anyhow::Result<Option<U256>> {
     match step.protocol {
         Protocol::UniswapV2 => through_pair(evm, step, amount),
         Protocol::UniswapV3 => {
-            let place = places.iter().find(|place| place.pool == step.swap.pool);
+            let place = world.places.iter().find(|place| place.pool == step.swap.pool);
             through_pool(evm, place.context("an unknown pool")?, step, amount)
         }
-        Protocol::UniswapV4 => bail!("there is no pool of V4: {step:?}"),
+        Protocol::UniswapV4 => {
+            let place = world.places_v4.iter().find(|place| Some(place.id()) == step.pool_id);
+            through_manager(evm, world, place.context("an unknown pool of V4")?, step, amount)
+        }
     }
 }
 
@@ -91,9 +91,7 @@ fn through_pool(
     amount: U256,
 ) -> anyhow::Result<Option<U256>> {
     let zero_for_one = step.zero_for_one;
-    ensure!(zero_for_one == (step.swap.token_in == place.tokens[0]), "another direction: {step:?}");
-    let sqrt_price_limit = if zero_for_one { MIN_SQRT_PRICE + U256::ONE } else { MAX_SQRT_PRICE - U256::ONE };
-    let act = ActV3::Swap(Order { zero_for_one, amount, is_exact_in: true, sqrt_price_limit });
+    let act = ActV3::Swap(order(step, place.tokens, amount)?);
     let message =
         Message { from: super::SENDER, to: payer_v3().0, value: U256::ZERO, data: place.calldata(&act) };
     let receipt = evm.transact(&message)?;
@@ -105,12 +103,43 @@ fn through_pool(
     Ok((taken.into_raw() == amount).then_some(given.into_raw()))
 }
 
+fn through_manager(
+    evm: &mut Evm,
+    world: &World,
+    place: &PlaceV4,
+    step: &MixedStep,
+    amount: U256,
+) -> anyhow::Result<Option<U256>> {
+    let act = ActV4::Swap(order(step, place.currencies, amount)?);
+    let CallV4 { to, value, data } = world.routers_v4.call(place, &act);
+    let receipt = evm.transact(&Message { from: OWNER, to, value, data })?;
+    let swaps = receipt.events::<Manager::Swap>(place.manager);
+    let swap = swaps.first().context("a swap says so")?;
+    let [amount0, amount1] = [swap.amount0, swap.amount1].map(I256::try_from);
+    let (taken, given) = if step.zero_for_one { (-amount0?, amount1?) } else { (-amount1?, amount0?) };
+    ensure!(given >= I256::ZERO, "the pool takes both");
+    Ok((taken.into_raw() == amount).then_some(given.into_raw()))
+}
+
+/// All of an amount, as far as prices go.
+fn order(step: &MixedStep, tokens: [Address; 2], amount: U256) -> anyhow::Result<Order> {
+    let zero_for_one = step.zero_for_one;
+    ensure!(zero_for_one == (step.swap.token_in == tokens[0]), "another direction: {step:?}");
+    let sqrt_price_limit = if zero_for_one { MIN_SQRT_PRICE + U256::ONE } else { MAX_SQRT_PRICE - U256::ONE };
+    Ok(Order { zero_for_one, amount, is_exact_in: true, sqrt_price_limit })
+}
+
+/// What the traders have of a token: who goes through V4 is another one.
+fn purse(evm: &mut Evm, token: Address) -> anyhow::Result<U256> {
+    Ok(balance(evm, token, payer_v3().0)? + balance(evm, token, OWNER)?)
+}
+
 /// A call by the trader.
-fn message<C: SolCall>(to: alloy_primitives::Address, call: &C) -> Message {
+fn message<C: SolCall>(to: Address, call: &C) -> Message {
     let data = [to.into_word().as_slice(), &call.abi_encode()].concat().into();
     Message { from: super::SENDER, to: payer_v3().0, value: U256::ZERO, data }
 }
 
-fn forward<C: SolCall>(evm: &mut Evm, to: alloy_primitives::Address, call: &C) -> anyhow::Result<Receipt> {
+fn forward<C: SolCall>(evm: &mut Evm, to: Address, call: &C) -> anyhow::Result<Receipt> {
     Ok(evm.transact(&message(to, call))?)
 }

@@ -1,12 +1,15 @@
-//! What users do with pools of V3.
+//! What users do with pools of V3 and V4.
 
-use alloy_primitives::{Address, Bytes, U160, U256, aliases::U24};
+use alloy_primitives::aliases::{I24, U24};
+use alloy_primitives::{Address, Bytes, U160, U256};
 use alloy_sol_types::{SolCall, SolValue, sol};
 use anyhow::Context;
 use headwater_amm::{Direction, MAX_SQRT_PRICE, MIN_SQRT_PRICE, Quote};
 use headwater_events::PendingTxEvent;
-use headwater_market::{ConcentratedPool, MarketSnapshot};
-use headwater_reference::pools::{ActV3, Change, Order as PoolOrder, PlaceV3, payer_v3};
+use headwater_market::{ConcentratedKey, ConcentratedPool, MarketSnapshot};
+use headwater_reference::pools::{
+    ActV3, ActV4, CallV4, Change, OWNER, Order as PoolOrder, PlaceV3, PlaceV4, payer_v3,
+};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -38,6 +41,10 @@ sol! {
         function multicall(uint256 deadline, bytes[] calls) external payable returns (bytes[]);
     }
     interface Universal {
+        struct PoolKey { address currency0; address currency1; uint24 fee; int24 tickSpacing; address hooks; }
+        struct PathKey { address currency; uint24 fee; int24 tickSpacing; address hooks; bytes hookData; }
+        struct Single { PoolKey poolKey; bool zeroForOne; uint128 exact; uint128 limit; bytes hookData; }
+        struct Path { address currency; PathKey[] path; uint128 exact; uint128 limit; }
         function execute(bytes commands, bytes[] inputs, uint256 deadline) external payable;
     }
 }
@@ -69,10 +76,16 @@ pub(super) enum Routed {
     Universal,
     UniversalExactOutput,
     UniversalPairsThenPool,
+    V4,
+    V4Path,
+    V4ExactOutput,
+    /// And backwards through two pools.
+    V4ExactOutputPath,
+    PoolThenV4,
 }
 
 impl Routed {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Single,
         Self::Limited,
         Self::Path,
@@ -87,6 +100,11 @@ impl Routed {
         Self::Universal,
         Self::UniversalExactOutput,
         Self::UniversalPairsThenPool,
+        Self::V4,
+        Self::V4Path,
+        Self::V4ExactOutput,
+        Self::V4ExactOutputPath,
+        Self::PoolThenV4,
     ];
 }
 
@@ -144,6 +162,12 @@ fn pool<'a>(market: &'a MarketSnapshot, place: &PlaceV3) -> anyhow::Result<&'a C
     market.concentrated.pool(id).map(|pool| &**pool).context("a pool that is not known")
 }
 
+fn v4_pool<'a>(market: &'a MarketSnapshot, place: &PlaceV4) -> anyhow::Result<&'a ConcentratedPool> {
+    let key = ConcentratedKey::V4 { manager: place.manager, id: place.id() };
+    let id = market.concentrated.find_key(&key).context("a pool that nobody follows")?;
+    market.concentrated.pool(id).map(|pool| &**pool).context("a pool that is not known")
+}
+
 fn direction(from: Address, to: Address) -> Direction {
     if from < to { Direction::ZeroForOne } else { Direction::OneForZero }
 }
@@ -173,9 +197,13 @@ impl Orders {
             Routed::NativeIn
             | Routed::Universal
             | Routed::UniversalExactOutput
-            | Routed::UniversalPairsThenPool => Some(wrapped),
+            | Routed::UniversalPairsThenPool
+            | Routed::PoolThenV4 => Some(wrapped),
             _ => None,
         };
+        if matches!(sort, Routed::V4 | Routed::V4Path | Routed::V4ExactOutput | Routed::V4ExactOutputPath) {
+            return self.through_v4(random, world, market, user, sort);
+        }
         let mut way = Way::random(random, world, first)?;
         if sort == Routed::NativeOut {
             let at = way.tokens.iter().position(|token| *token == wrapped).unwrap_or(2);
@@ -190,6 +218,7 @@ impl Orders {
             Routed::Second | Routed::SecondExactOutput | Routed::PairsThenPool | Routed::PoolThenPairs => {
                 (routers.second, U256::ZERO, second(sort, &way, &quotes, user, deadline))
             }
+            Routed::PoolThenV4 => (routers.universal, way.amount, pool_then_v4(world, &way, deadline)),
             Routed::Universal | Routed::UniversalExactOutput | Routed::UniversalPairsThenPool => {
                 (routers.universal, way.amount, universal(sort, &way, &quotes, deadline))
             }
@@ -200,6 +229,82 @@ impl Orders {
             }
         };
         Ok(self.sign_with(world, user, to, value, input, GAS))
+    }
+
+    /// A plan that sells native tokens through V4.
+    fn through_v4(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+        sort: Routed,
+    ) -> anyhow::Result<PendingTxEvent> {
+        let [between, of_first, of_third] = &world.places_v4;
+        let (place, next) =
+            if random.random() { (of_first, world.tokens[2]) } else { (of_third, world.tokens[0]) };
+        let middle = place.currencies[1];
+        let amount = U256::from(10).pow(U256::from(17)) * U256::from(random.random_range(50..20_000u64));
+        let out = v4_pool(market, place)?.exact_in(Direction::ZeroForOne, amount, None)?.amount_out;
+        let out_of_next = v4_pool(market, between)?.exact_in(direction(middle, next), out, None)?.amount_out;
+        let short = |amount: U256| u128::try_from(amount);
+        let half = U256::from(2);
+        let (swap, bought) = match sort {
+            Routed::V4 => (single_v4(0x06, place, true, short(amount)?, short(out)?), middle),
+            Routed::V4ExactOutput => {
+                (single_v4(0x08, place, true, short(out / half)?, short(amount)?), middle)
+            }
+            Routed::V4Path => {
+                let path = [(middle, place), (next, between)];
+                (path_v4(0x07, Address::ZERO, &path, short(amount)?, short(out_of_next)?), next)
+            }
+            _ => {
+                let path = [(Address::ZERO, place), (middle, between)];
+                (path_v4(0x09, next, &path, short(out_of_next / half)?, short(amount)?), next)
+            }
+        };
+        let settle_all = (0x0c, (Address::ZERO, amount).abi_encode_params());
+        let take_all = (0x0f, (bought, U256::ZERO).abi_encode_params());
+        let sweep = (Address::ZERO, MSG_SENDER, U256::ZERO).abi_encode_params();
+        let inputs = vec![actions([swap, settle_all, take_all]), sweep.into()];
+        let deadline = U256::from(market.head.timestamp + 60);
+        let input = data(&Universal::executeCall { commands: vec![0x10, 0x04].into(), inputs, deadline });
+        Ok(self.sign_with(world, user, world.routers_v3.universal, amount, input, GAS))
+    }
+
+    /// A transaction with a pool of V4 that nobody decodes: its authors' test routers swap and change liquidity, and the protocol's fee
+    /// is set.
+    pub(super) fn undecoded_v4(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+    ) -> anyhow::Result<PendingTxEvent> {
+        let place = &world.places_v4[random.random_range(0..3)];
+        let pool = v4_pool(market, place)?;
+        let tick = pool.price().context("a pool without a price")?.tick;
+        let (zero_for_one, is_exact_in) = (random.random(), random.random());
+        let amount = U256::from(10).pow(U256::from(17)) * U256::from(random.random_range(50..20_000u64));
+        let (act, sender) = match random.random_range(0..8) {
+            0 => {
+                let fee = random.random_range(0..1_000) | random.random_range(0..1_000) << 12;
+                (ActV4::ProtocolFee(fee), OWNER)
+            }
+            1 | 2 => {
+                let align = |tick: i32| tick.div_euclid(place.spacing) * place.spacing;
+                let width = random.random_range(50..2_000);
+                let (lower, upper) = (align(tick - width), align(tick + width) + place.spacing);
+                let delta = (pool.liquidity() / random.random_range(2..6)) as i128 + 1_000;
+                (ActV4::Modify(Change { lower, upper, delta }), user)
+            }
+            _ => {
+                let sqrt_price_limit = farthest(zero_for_one);
+                (ActV4::Swap(PoolOrder { zero_for_one, amount, is_exact_in, sqrt_price_limit }), user)
+            }
+        };
+        let CallV4 { to, value, data } = world.routers_v4.call(place, &act);
+        Ok(self.sign_with(world, sender, to, value, data, GAS))
     }
 
     /// A call of a router through V3 that fails: too late, for too much, for a price that is not ahead, or without the tokens.
@@ -439,4 +544,54 @@ fn universal(sort: Routed, way: &Way, quotes: &[Quote; 2], deadline: U256) -> By
     };
     let inputs = inputs.into_iter().map(Bytes::from).collect();
     data(&Universal::executeCall { commands: commands.into(), inputs, deadline })
+}
+
+/// An action of V4's router with its parameters.
+type Action = (u8, Vec<u8>);
+
+fn actions<const N: usize>(actions: [Action; N]) -> Bytes {
+    let (names, parameters): (Vec<u8>, Vec<Bytes>) =
+        actions.into_iter().map(|(name, parameters)| (name, Bytes::from(parameters))).unzip();
+    (Bytes::from(names), parameters).abi_encode_params().into()
+}
+
+fn single_v4(name: u8, place: &PlaceV4, zero_for_one: bool, exact: u128, limit: u128) -> Action {
+    let [currency0, currency1] = place.currencies;
+    let key = Universal::PoolKey {
+        currency0,
+        currency1,
+        fee: U24::from(place.fee),
+        tickSpacing: I24::try_from(place.spacing).unwrap_or_default(),
+        hooks: Address::ZERO,
+    };
+    let parameters =
+        Universal::Single { poolKey: key, zeroForOne: zero_for_one, exact, limit, hookData: Bytes::new() };
+    (name, parameters.abi_encode())
+}
+
+/// `currency`: where an exact input begins, or an exact output ends.
+fn path_v4(name: u8, currency: Address, path: &[(Address, &PlaceV4)], exact: u128, limit: u128) -> Action {
+    let key = |(currency, place): &(Address, &PlaceV4)| Universal::PathKey {
+        currency: *currency,
+        fee: U24::from(place.fee),
+        tickSpacing: I24::try_from(place.spacing).unwrap_or_default(),
+        hooks: Address::ZERO,
+        hookData: Bytes::new(),
+    };
+    let path = path.iter().map(key).collect();
+    (name, Universal::Path { currency, path, exact, limit }.abi_encode())
+}
+
+/// Wraps, goes through V3 to one of the tokens of V4, and from there on through V4 with all that came out.
+fn pool_then_v4(world: &World, way: &Way, deadline: U256) -> Bytes {
+    let [wrapped, middle, last] = way.tokens;
+    let (all, open) = (U256::ONE << 255usize, U256::ZERO);
+    let wrap = (ADDRESS_THIS, way.amount).abi_encode_params();
+    let path: Bytes = (wrapped, U24::from(way.fees[0]), middle).abi_encode_packed().into();
+    let swap = (ADDRESS_THIS, way.amount, U256::ZERO, path, false).abi_encode_params();
+    let settle = (0x0b, (middle, all, false).abi_encode_params());
+    let then = single_v4(0x06, &world.places_v4[0], middle < last, 0, 0);
+    let take = (0x0e, (last, MSG_SENDER, open).abi_encode_params());
+    let inputs = vec![wrap.into(), swap.into(), actions([settle, then, take])];
+    data(&Universal::executeCall { commands: vec![0x0b, 0x00, 0x10].into(), inputs, deadline })
 }

@@ -23,7 +23,8 @@ sol! {
 /// What the mempool shows in a block, and what comes of it.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// It is mined and succeeds; `executed`: only executing it tells what it does. Which of the calls through V3 it is, if any.
+    /// It is mined and succeeds; `executed`: only executing it tells what it does. Which of the calls through V3 or V4 it is, if
+    /// any.
     Landing { pending: PendingTxEvent, executed: bool, routed: Option<Routed> },
     /// It is mined and fails.
     Failing { pending: PendingTxEvent },
@@ -110,7 +111,11 @@ impl Orders {
                 Order::Landing { pending, executed: false, routed: Some(sort) }
             }
             5..8 => {
-                let pending = self.undecoded_v3(random, world, market, user, true)?;
+                let pending = if random.random() {
+                    self.undecoded_v3(random, world, market, user, true)?
+                } else {
+                    self.undecoded_v4(random, world, market, user)?
+                };
                 Order::Landing { pending, executed: true, routed: None }
             }
             8 => Order::Failing { pending: self.undecoded_v3(random, world, market, user, false)? },

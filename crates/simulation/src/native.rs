@@ -109,3 +109,6 @@ pub(crate) fn swap(
     };
     ledger.end(ended)
 }
+
+#[cfg(test)]
+mod tests;

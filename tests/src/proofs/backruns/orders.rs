@@ -65,6 +65,8 @@ impl Order {
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     made: u64,
+    /// Of the calls through V3 and V4, which are made in turn.
+    turn: usize,
 }
 
 const GWEI: u128 = 1_000_000_000;
@@ -104,9 +106,10 @@ impl Orders {
         market: &MarketSnapshot,
         user: Address,
     ) -> anyhow::Result<Order> {
-        let sort = Routed::ALL[random.random_range(0..Routed::ALL.len())];
+        let sort = Routed::ALL[self.turn % Routed::ALL.len()];
         Ok(match random.random_range(0..12) {
             0..5 => {
+                self.turn += 1;
                 let pending = self.routed_v3(random, world, market, user, sort)?;
                 Order::Landing { pending, executed: false, routed: Some(sort) }
             }

@@ -23,7 +23,7 @@ use headwater_bus::{
     Backlog, BlockProgress, BusConfig, EventBus, EventHandler, HandlerReport, Mailbox, Mempool, Recorder,
     SnapshotWriter, Timeline, Topology,
 };
-use headwater_decoder::{Decoder, DecoderActor, DecoderMessage, Registry};
+use headwater_decoder::{Decoder, DecoderActor, DecoderMessage, Interface, Registry};
 use headwater_detectors::{
     Arbitrage, BackrunActor, BackrunMessage, BackrunWiring, CrossingActor, CrossingMessage, CrossingWiring,
     Crossings, Detector, DetectorActor, Indices, Pace, Standing, Wiring,
@@ -38,7 +38,7 @@ use headwater_oracle::{
     FeedResolver, OracleActor, OracleMessage, TransmissionActor, TransmissionMessage, TransmissionWiring,
     Wiring as OracleWiring,
 };
-use headwater_simulation::{Effects, NodeState, Simulator};
+use headwater_simulation::{Effects, NodeState, RouterKind, Routers, Simulator};
 use headwater_state::{
     LendingLoader, Loader, Resynchroniser, StateActor, StateMessage, Tripwire, Wiring as StateWiring,
 };
@@ -93,6 +93,20 @@ impl fmt::Debug for Parts {
             .field("pace", &self.pace)
             .finish_non_exhaustive()
     }
+}
+
+/// The routers whose calls are decoded, as contracts whose effect can be computed.
+fn routers_of(registry: &Registry, contracts: &ResolvedMarket) -> Routers {
+    let kind_of = |interface| match interface {
+        Interface::UniswapV2Router => Some(RouterKind::UniswapV2),
+        Interface::UniswapV3Router => Some(RouterKind::UniswapV3),
+        Interface::SwapRouter02 => Some(RouterKind::SwapRouter02),
+        Interface::UniversalRouterV1 => Some(RouterKind::UniversalRouterV1),
+        Interface::UniversalRouter => Some(RouterKind::UniversalRouter),
+        Interface::Permit2 | Interface::AavePool => None,
+    };
+    let kinds = registry.known().filter_map(|(router, interface)| Some((router, kind_of(interface)?)));
+    Routers { kinds: kinds.collect(), wrapped_native: contracts.wrapped_native }
 }
 
 /// A way to make a detector, as often as its actor is restarted.
@@ -266,6 +280,8 @@ impl Bot {
             actors.push(detector.control().clone());
         }
 
+        let registry = config.decoder.extend(registry, &contracts.routers);
+
         // Backruns: pending transactions and blocks in, what can be gained behind the former out. The blocks wait in a forwarder
         // of its own; whatever else it has no time for is dropped and counted. Never in a replay, which has no mempool.
         let (mut mempool, backrun) = backruns
@@ -282,12 +298,13 @@ impl Bot {
                     indices: Indices::default(),
                 };
                 let (config, contracts) = (config.clone(), Arc::clone(&contracts));
+                let routers = routers_of(&registry, &contracts);
                 let backrun = system.spawn(mail, RestartPolicy::default(), move |_| {
                     let search =
                         Arbitrage::new(config.detectors.arbitrage.clone(), contracts.base_tokens.clone());
                     let state = NodeState::new(Redial::new(node.clone()), config.mempool.effect_timeout());
                     let limits = config.mempool.limits(node.chain_id.unwrap_or(0));
-                    let effects = Effects::new(state, limits, &contracts.routers);
+                    let effects = Effects::new(state, limits, routers.clone());
                     let actor = BackrunActor::new(search, effects, config.mempool.clone(), wiring.clone());
                     async move { Ok(actor) }
                 });
@@ -456,7 +473,7 @@ impl Bot {
         });
 
         // Decoder: what each block did, to every detector.
-        let decoder = Decoder::with_registry(config.decoder.extend(registry, &contracts.routers));
+        let decoder = Decoder::with_registry(registry);
         let decoder_timeline = timeline.clone();
         let decoder = system.spawn(decoder_mail, RestartPolicy::default(), move |_| {
             let (decoder, decoded) = (decoder.clone(), decoded.clone());

@@ -127,6 +127,11 @@ impl Registry {
         self.own_event(Some(emitter), topic, decode)
     }
 
+    /// The contracts whose interface is known, in no particular order.
+    pub fn known(&self) -> impl Iterator<Item = (Address, Interface)> {
+        self.contracts.iter().map(|(contract, interface)| (*contract, *interface))
+    }
+
     /// Whether the contract's functions are known, so that an unknown one is worth counting.
     pub fn knows(&self, contract: Address) -> bool {
         self.contracts.contains_key(&contract)

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use alloy_primitives::{Address, U256};
-use headwater_events::{Behind, DecodedBlock, Kind, Opportunity, PendingTxEvent, Plan};
+use alloy_primitives::{Address, B256, U256};
+use headwater_events::{Behind, DecodedBlock, Kind, MixedStep, Opportunity, PendingTxEvent, Plan};
 use headwater_market::{
-    Changes, ConcentratedId, MarketSnapshot, MixedBlocks, PoolId, PriceSnapshot, Touched, WholeView,
+    Changes, ConcentratedId, ConcentratedKind, MarketSnapshot, MixedBlocks, PoolId, PriceSnapshot, Touched,
+    WholeView,
 };
 use headwater_simulation::Effect;
 
@@ -34,11 +35,15 @@ pub struct Backruns<D> {
 struct Base {
     market: Arc<MarketSnapshot>,
     prices: Arc<PriceSnapshot>,
-    /// What is gained without any transaction, by pools and tokens.
+    /// What is gained without any transaction.
     gains: HashMap<Way, U256>,
 }
 
-type Way = (Vec<Address>, Vec<Address>);
+/// The pools of a cycle and its tokens.
+type Way = (Vec<Place>, Vec<Address>);
+
+/// What tells a pool from all others: its address, and its id where many share that.
+type Place = (Address, Option<B256>);
 
 impl<D: Detector> Backruns<D> {
     /// Finds with `search`, which nobody else uses.
@@ -61,7 +66,7 @@ impl<D: Detector> Backruns<D> {
         self.base = None;
         let view = view(&market, &prices, touched)?.with_touched_concentrated(concentrated);
         let found = self.search.evaluate(&view);
-        let gains = found.into_iter().map(|found| ((found.path, found.tokens), found.profit)).collect();
+        let gains = found.iter().map(|found| (way(found), found.profit)).collect();
         self.base = Some(Base { market, prices, gains });
         Ok(())
     }
@@ -88,40 +93,68 @@ impl<D: Detector> Backruns<D> {
         effect: &Effect,
     ) -> Result<Vec<Opportunity>, MixedBlocks> {
         let Some(Base { market, prices, gains }) = &self.base else { return Ok(Vec::new()) };
-        let ids: Vec<PoolId> = effect.reserves.iter().map(|(pool, _)| *pool).collect();
-        let changed: Vec<Address> =
-            ids.iter().filter_map(|id| Some(market.pools.meta(*id)?.address)).collect();
-        let mut pools = market.pools.clone();
-        for (pool, after) in &effect.reserves {
-            pools.set_reserves(*pool, Some(*after));
-        }
-        let after = Arc::new(MarketSnapshot {
-            parent: Some(market.as_of),
-            pools,
-            changes: Changes::Pools(ids.as_slice().into()),
-            concentrated_changes: Changes::Pools([].into()),
-            ..MarketSnapshot::clone(market)
-        });
+        let pools: Vec<PoolId> = effect.reserves.iter().map(|(pool, _)| *pool).collect();
+        let concentrated: Vec<ConcentratedId> = effect.concentrated.iter().map(|(pool, _)| *pool).collect();
         let of = |market| {
-            let view = view(market, prices, Touched::Pools(ids.clone()))?;
-            Ok(view.with_touched_concentrated(Touched::Pools(Vec::new())))
+            let view = view(market, prices, Touched::Pools(pools.clone()))?;
+            Ok(view.with_touched_concentrated(Touched::Pools(concentrated.clone())))
         };
+        let after = Arc::new(MarketSnapshot {
+            changes: Changes::Pools(pools.as_slice().into()),
+            concentrated_changes: Changes::Pools(concentrated.as_slice().into()),
+            ..with_effect(market, effect)
+        });
         let found = self.search.evaluate(&of(&after)?);
         self.search.evaluate(&of(market)?);
+        let changed = places(market, &pools, &concentrated);
         let opened = found.into_iter().filter(|found| {
-            let way = (found.path.clone(), found.tokens.clone());
-            found.path.iter().any(|pool| changed.contains(pool))
+            let way = way(found);
+            way.0.iter().any(|place| changed.contains(place))
                 && gains.get(&way).is_none_or(|without| *without < found.profit)
         });
         Ok(opened.filter_map(|found| follow(found, pending)).collect())
     }
 }
 
-/// The finding as one that follows the transaction; `None` where it has no swaps to follow it with, or some that nobody carries
-/// out behind it.
+/// The market with what a transaction changes.
+fn with_effect(market: &MarketSnapshot, effect: &Effect) -> MarketSnapshot {
+    let mut after = MarketSnapshot { parent: Some(market.as_of), ..market.clone() };
+    for (pool, reserves) in &effect.reserves {
+        after.pools.set_reserves(*pool, Some(*reserves));
+    }
+    for (pool, state) in &effect.concentrated {
+        after.concentrated.set(*pool, Some(Arc::clone(state)));
+    }
+    after
+}
+
+/// What these pools are called.
+fn places(market: &MarketSnapshot, pools: &[PoolId], concentrated: &[ConcentratedId]) -> Vec<Place> {
+    let plain = pools.iter().filter_map(|id| Some((market.pools.meta(*id)?.address, None)));
+    let concentrated = concentrated.iter().filter_map(|id| market.concentrated.meta(*id));
+    let concentrated = concentrated.map(|meta| match meta.kind {
+        ConcentratedKind::V3 => (meta.address, None),
+        ConcentratedKind::V4 { id } => (meta.address, Some(id)),
+    });
+    plain.chain(concentrated).collect()
+}
+
+fn way(found: &Opportunity) -> Way {
+    let places = match &found.plan {
+        Plan::Mixed(steps) => steps.iter().map(|step| (step.swap.pool, step.pool_id)).collect(),
+        _ => found.path.iter().map(|pool| (*pool, None)).collect(),
+    };
+    (places, found.tokens.clone())
+}
+
+/// The finding as one that follows the transaction; `None` where it has no swaps to follow it with.
 fn follow(found: Opportunity, pending: &PendingTxEvent) -> Option<Opportunity> {
-    let Plan::Swaps(swaps) = found.plan else { return None };
-    let plan = Plan::Behind(Box::new(Behind::new(pending.clone(), swaps)));
+    let steps = match found.plan {
+        Plan::Swaps(swaps) => swaps.into_iter().map(MixedStep::from).collect(),
+        Plan::Mixed(steps) => steps,
+        _ => return None,
+    };
+    let plan = Plan::Behind(Box::new(Behind::new(pending.clone(), steps)));
     Some(Opportunity { kind: Kind::Backrun, plan, ..found })
 }
 

@@ -167,7 +167,7 @@ impl LiquidateBehind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Behind {
     pending: PendingTxEvent,
-    swaps: Vec<SwapStep>,
+    swaps: Vec<MixedStep>,
 }
 
 /// A part of what is to be executed.
@@ -176,12 +176,12 @@ pub enum Leg<'a> {
     /// The transaction as its sender signed it.
     Theirs(&'a PendingTxEvent),
     /// The swaps, each output the next input.
-    Ours(&'a [SwapStep]),
+    Ours(&'a [MixedStep]),
 }
 
 impl Behind {
     /// `swaps` right behind `pending`.
-    pub fn new(pending: PendingTxEvent, swaps: Vec<SwapStep>) -> Self {
+    pub fn new(pending: PendingTxEvent, swaps: Vec<MixedStep>) -> Self {
         Self { pending, swaps }
     }
 
@@ -191,8 +191,13 @@ impl Behind {
     }
 
     /// The swaps, each output the next input.
-    pub fn swaps(&self) -> &[SwapStep] {
+    pub fn swaps(&self) -> &[MixedStep] {
         &self.swaps
+    }
+
+    /// Whether any of the pools has concentrated liquidity.
+    pub fn is_mixed(&self) -> bool {
+        self.swaps.iter().any(|step| step.protocol != Protocol::UniswapV2)
     }
 
     /// What is executed, in the order in which it is.
@@ -227,6 +232,14 @@ pub struct MixedStep {
     pub zero_for_one: bool,
     /// Where, and how much.
     pub swap: SwapStep,
+}
+
+impl From<SwapStep> for MixedStep {
+    /// A swap through a pool of constant product.
+    fn from(swap: SwapStep) -> Self {
+        let zero_for_one = swap.token_in < swap.token_out;
+        Self { protocol: Protocol::UniswapV2, pool_id: None, zero_for_one, swap }
+    }
 }
 
 /// All that one detector found in one block; empty sets are sent as well, so that a block can be known to be done.

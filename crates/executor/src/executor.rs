@@ -150,7 +150,7 @@ impl Executor {
         if finding.plan == Plan::Inform {
             return refused(Refusal::NothingToDo);
         }
-        if matches!(finding.plan, Plan::Liquidate(_) | Plan::LiquidateBehind(_) | Plan::Mixed(_)) {
+        if !is_executable(&finding.plan) {
             return refused(Refusal::NotExecutable);
         }
         match finding.net_profit_wei {
@@ -230,6 +230,15 @@ impl Executor {
 
 fn refused(reason: Refusal) -> Next {
     Next::Judged(Verdict::Refused(reason))
+}
+
+/// Whether there is a program for the plan.
+fn is_executable(plan: &Plan) -> bool {
+    match plan {
+        Plan::Liquidate(_) | Plan::LiquidateBehind(_) | Plan::Mixed(_) => false,
+        Plan::Behind(behind) => !behind.is_mixed(),
+        Plan::Swaps(_) | Plan::Inform => true,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Pools with concentrated liquidity as the chain's events tell them.
 
 mod account;
+mod event;
 mod image;
 mod table;
 
@@ -15,6 +16,7 @@ use headwater_amm::{
 use headwater_events::{ConcentratedLoaded, ConcentratedState, MarketLoaded, V4Loaded};
 use serde::{Deserialize, Serialize};
 
+pub use self::event::{concentrated_event, v4_event};
 pub use self::image::ConcentratedImage;
 pub use self::table::{
     ConcentratedId, ConcentratedKey, ConcentratedKind, ConcentratedMeta, ConcentratedTable,

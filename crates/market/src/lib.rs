@@ -25,6 +25,7 @@ pub use book::{
 pub use concentrated::{
     ConcentratedApplied, ConcentratedBook, ConcentratedCounts, ConcentratedId, ConcentratedImage,
     ConcentratedKey, ConcentratedKind, ConcentratedMeta, ConcentratedTable, ConcentratedUpdate,
+    concentrated_event, v4_event,
 };
 pub use config::{
     ConcentratedFactory, ConcentratedManager, ConfigError, ConfigErrors, DEFAULT_MAX_CANDIDATES,

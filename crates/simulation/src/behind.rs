@@ -1,7 +1,7 @@
 //! A pending transaction and what follows it, executed one after the other.
 
 use alloy_primitives::{Address, Bytes};
-use headwater_events::{Behind, Leg, Simulated};
+use headwater_events::{Behind, Leg, Simulated, SwapStep};
 
 use crate::pinned::{Ended, PinnedState, StateReader};
 use crate::{SimulationError, flash_swap};
@@ -12,14 +12,18 @@ use crate::{SimulationError, flash_swap};
 /// # Errors
 ///
 /// [`SimulationError::NotWhole`] where the transaction does not succeed, [`SimulationError::Reverted`] where only the swaps do
-/// not.
+/// not, [`SimulationError::Unsupported`] where they go through concentrated liquidity.
 pub async fn simulate_behind<R: StateReader>(
     reader: &R,
     state: &mut PinnedState,
     behind: &Behind,
     program: Address,
 ) -> Result<Simulated, SimulationError> {
-    state.place(program, flash_swap(program, behind.swaps())?)?;
+    if behind.is_mixed() {
+        return Err(SimulationError::Unsupported("swaps through concentrated liquidity"));
+    }
+    let steps: Vec<SwapStep> = behind.swaps().iter().map(|step| step.swap.clone()).collect();
+    state.place(program, flash_swap(program, &steps)?)?;
     let mut calls = Vec::with_capacity(2);
     for leg in behind.in_order() {
         calls.push(match leg {

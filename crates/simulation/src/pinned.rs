@@ -16,7 +16,7 @@ use revm::database_interface::DBErrorMarker;
 use revm::handler::MainnetContext;
 use revm::primitives::hardfork::SpecId;
 use revm::state::AccountInfo;
-use revm::{Database, ExecuteEvm, MainBuilder};
+use revm::{Database, ExecuteEvm, MainBuilder, MainnetEvm};
 use rustc_hash::FxHashMap;
 
 use crate::SimulationError;
@@ -260,17 +260,69 @@ impl PinnedState {
         reader: &R,
         transactions: Vec<TxEnv>,
     ) -> Result<Vec<Ended>, SimulationError> {
-        let transactions = Arc::new(transactions);
+        self.repeat(reader, move |machine| execute(machine, &transactions)).await
+    }
+
+    /// Executes one transaction at the beginning of the next block, and then asks view functions what its logs give rise to, on the
+    /// state behind it; each answer in its place, `None` where a function fails.
+    ///
+    /// # Errors
+    ///
+    /// As [`PinnedState::run`].
+    pub(crate) async fn run_and_ask<R: StateReader>(
+        &mut self,
+        reader: &R,
+        transaction: TxEnv,
+        questions: impl Fn(&[Log]) -> Vec<Question> + Send + Sync + 'static,
+    ) -> Result<(Ended, Vec<Option<Bytes>>), SimulationError> {
+        let ours = self.our_call(Address::ZERO, Bytes::new());
+        self.repeat(reader, move |machine| {
+            let ended = transact(machine, transaction.clone())?;
+            let Ended::Done { logs, .. } = &ended else { return Ok((ended, Vec::new())) };
+            let asked = (0..).zip(questions(logs)).map(|(nonce, Question { of, calldata })| {
+                let (kind, data) = (TxKind::Call(of), calldata.into());
+                Ok(match transact(machine, TxEnv { kind, data, nonce, ..ours.clone() })? {
+                    Ended::Done { output, .. } => Some(output),
+                    Ended::Failed(_) | Ended::Impossible(_) => None,
+                })
+            });
+            let answers = asked.collect::<Result<_, Unknown>>()?;
+            Ok((ended, answers))
+        })
+        .await
+    }
+
+    /// The runtime code of an account.
+    ///
+    /// # Errors
+    ///
+    /// As [`PinnedState::account`].
+    pub(crate) async fn code<R: StateReader>(
+        &mut self,
+        reader: &R,
+        address: Address,
+    ) -> Result<Bytes, SimulationError> {
+        self.account(reader, address).await?;
+        let code = self.known.accounts.get(&address).and_then(|info| info.code.as_ref());
+        Ok(code.map(Bytecode::original_bytes).unwrap_or_default())
+    }
+
+    /// Does the work on the state as far as it is known, and again with what it met that is not, until nothing is missing.
+    async fn repeat<R: StateReader, T: Send + 'static>(
+        &mut self,
+        reader: &R,
+        work: impl Fn(&mut Machine<'_>) -> Result<T, Unknown> + Send + Sync + 'static,
+    ) -> Result<T, SimulationError> {
+        let work = Arc::new(work);
         loop {
-            let (known, next) = (Arc::clone(&self.known), self.next);
-            let (chain_id, transactions) = (self.limits.chain_id, Arc::clone(&transactions));
-            let execution =
-                tokio::task::spawn_blocking(move || execute(&known, &next, chain_id, &transactions));
-            let result = execution
+            let (known, next, chain_id) = (Arc::clone(&self.known), self.next, self.limits.chain_id);
+            let work = Arc::clone(&work);
+            let working = tokio::task::spawn_blocking(move || work(&mut machine(&known, &next, chain_id)));
+            let result = working
                 .await
                 .map_err(|_| SimulationError::Unsupported("the execution did not come to an end"))?;
             match result {
-                Ok(ended) => return Ok(ended),
+                Ok(done) => return Ok(done),
                 Err(unknown) => self.fetch(reader, unknown).await?,
             }
         }
@@ -302,6 +354,13 @@ impl PinnedState {
 
 /// Who calls for us. It holds enough for any gas, on this state and nowhere else.
 const OURSELVES: Address = Address::new(*b"headwater simulation");
+
+/// A call of a view function, and whom it is asked of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) of: Address,
+    pub(crate) calldata: Vec<u8>,
+}
 
 /// What was fetched.
 #[derive(Clone, Debug, Default)]
@@ -361,12 +420,10 @@ impl Database for Lookup<'_> {
     }
 }
 
-fn execute(
-    known: &Known,
-    next: &BlockFigures,
-    chain_id: u64,
-    transactions: &[TxEnv],
-) -> Result<Vec<Ended>, Unknown> {
+type Machine<'a> = MainnetEvm<MainnetContext<Lookup<'a>>>;
+
+/// An EVM in the next block on what is known.
+fn machine<'a>(known: &'a Known, next: &BlockFigures, chain_id: u64) -> Machine<'a> {
     let mut rules = CfgEnv::new_with_spec(SpecId::OSAKA).with_chain_id(chain_id);
     rules.tx_gas_limit_cap = Some(u64::MAX);
     let context: MainnetContext<Lookup<'_>> = Context::new(Lookup(known), SpecId::OSAKA);
@@ -379,14 +436,13 @@ fn execute(
         beneficiary: next.beneficiary,
         ..BlockEnv::default()
     });
+    machine
+}
+
+fn execute(machine: &mut Machine<'_>, transactions: &[TxEnv]) -> Result<Vec<Ended>, Unknown> {
     let mut ended = Vec::with_capacity(transactions.len());
     for transaction in transactions {
-        let end = match machine.transact_one(transaction.clone()) {
-            Ok(result) => how(result),
-            Err(EVMError::Database(unknown)) => return Err(unknown),
-            Err(EVMError::Transaction(invalid)) => Ended::Impossible(impossible(&invalid)),
-            Err(other) => Ended::Impossible(other.to_string()),
-        };
+        let end = transact(machine, transaction.clone())?;
         let succeeded = matches!(end, Ended::Done { .. });
         ended.push(end);
         if !succeeded {
@@ -394,6 +450,15 @@ fn execute(
         }
     }
     Ok(ended)
+}
+
+fn transact(machine: &mut Machine<'_>, transaction: TxEnv) -> Result<Ended, Unknown> {
+    Ok(match machine.transact_one(transaction) {
+        Ok(result) => how(result),
+        Err(EVMError::Database(unknown)) => return Err(unknown),
+        Err(EVMError::Transaction(invalid)) => Ended::Impossible(impossible(&invalid)),
+        Err(other) => Ended::Impossible(other.to_string()),
+    })
 }
 
 fn how(result: ExecutionResult) -> Ended {

@@ -9,9 +9,9 @@ use headwater_events::{
 };
 use headwater_market::{
     Applied, BadImage, BlockRef, BookCounts, BookImage, ConcentratedApplied, ConcentratedBook,
-    ConcentratedCounts, ConcentratedEvent, ConcentratedImage, ConcentratedKey, ConcentratedPrice,
-    ConcentratedUpdate, Head, LendingBook, LendingCounts, LendingTable, MarketSnapshot, PoolBook, PoolUpdate,
-    Reserves, ResolvedMarket, RolledBack, V4Key,
+    ConcentratedCounts, ConcentratedImage, ConcentratedKey, ConcentratedPrice, ConcentratedUpdate, Head,
+    LendingBook, LendingCounts, LendingTable, MarketSnapshot, PoolBook, PoolUpdate, Reserves, ResolvedMarket,
+    RolledBack, V4Key, concentrated_event, v4_event,
 };
 use serde::{Deserialize, Serialize};
 
@@ -466,73 +466,30 @@ fn pool_update(log: &Log) -> Result<Option<PoolUpdate>, headwater_abi::Malformed
 
 fn concentrated_update(log: &Log) -> Result<Option<ConcentratedUpdate>, headwater_abi::Malformed> {
     let emitter = log.address;
-    let event = match logs::concentrated_change(log)? {
-        Some(V3Action::PoolCreated { token0, token1, fee, tick_spacing, pool }) => {
-            let created =
-                ConcentratedUpdate::PoolCreated { emitter, token0, token1, fee, tick_spacing, pool };
-            return Ok(Some(created));
-        }
-        Some(V3Action::Initialize { sqrt_price_x96, tick }) => {
-            ConcentratedEvent::Initialized(ConcentratedPrice { sqrt_price: U256::from(sqrt_price_x96), tick })
-        }
-        Some(V3Action::Swap { sqrt_price_x96, tick, liquidity, .. }) => ConcentratedEvent::Swapped {
-            price: ConcentratedPrice { sqrt_price: U256::from(sqrt_price_x96), tick },
-            liquidity,
-        },
-        Some(V3Action::Mint { tick_lower, tick_upper, amount, .. }) => {
-            change(tick_lower, tick_upper, amount, 1)
-        }
-        Some(V3Action::Burn { tick_lower, tick_upper, amount, .. }) => {
-            change(tick_lower, tick_upper, amount, -1)
-        }
-        _ => return Ok(None),
-    };
-    Ok(Some(ConcentratedUpdate::Pool { emitter, event }))
+    let Some(action) = logs::concentrated_change(log)? else { return Ok(None) };
+    if let V3Action::PoolCreated { token0, token1, fee, tick_spacing, pool } = action {
+        let created = ConcentratedUpdate::PoolCreated { emitter, token0, token1, fee, tick_spacing, pool };
+        return Ok(Some(created));
+    }
+    Ok(concentrated_event(&action).map(|event| ConcentratedUpdate::Pool { emitter, event }))
 }
 
 fn v4_update(log: &Log) -> Result<Option<ConcentratedUpdate>, headwater_abi::Malformed> {
     let manager = log.address;
-    let (id, event, charged) = match logs::v4_change(log)? {
-        Some(V4Action::Initialize {
-            id,
-            currency0,
-            currency1,
-            fee,
-            tick_spacing,
-            hooks,
-            sqrt_price_x96,
-            tick,
-        }) => {
-            let key = V4Key { currency0, currency1, fee, tick_spacing, hooks };
-            let price = ConcentratedPrice { sqrt_price: U256::from(sqrt_price_x96), tick };
-            return Ok(Some(ConcentratedUpdate::V4Initialized { manager, id, key, price }));
-        }
-        Some(V4Action::Swap { id, sqrt_price_x96, liquidity, tick, fee, .. }) => {
-            let price = ConcentratedPrice { sqrt_price: U256::from(sqrt_price_x96), tick };
-            (id, ConcentratedEvent::Swapped { price, liquidity }, Some(fee))
-        }
-        Some(V4Action::ModifyLiquidity {
-            id, tick_lower: lower, tick_upper: upper, liquidity_delta, ..
-        }) => {
-            let delta = i128::try_from(liquidity_delta).unwrap_or(i128::MIN);
-            (id, ConcentratedEvent::LiquidityChanged { lower, upper, delta }, None)
-        }
-        Some(V4Action::ProtocolFeeUpdated { id, protocol_fee }) => {
-            (id, ConcentratedEvent::ProtocolFeeChanged(protocol_fee), None)
-        }
-        Some(V4Action::Donate { .. }) | None => return Ok(None),
-    };
-    Ok(Some(ConcentratedUpdate::V4 { manager, id, event, charged }))
+    let Some(action) = logs::v4_change(log)? else { return Ok(None) };
+    if let V4Action::Initialize { id, currency0, currency1, fee, tick_spacing, hooks, sqrt_price_x96, tick } =
+        action
+    {
+        let key = V4Key { currency0, currency1, fee, tick_spacing, hooks };
+        let price = ConcentratedPrice { sqrt_price: U256::from(sqrt_price_x96), tick };
+        return Ok(Some(ConcentratedUpdate::V4Initialized { manager, id, key, price }));
+    }
+    let charged = if let V4Action::Swap { fee, .. } = action { Some(fee) } else { None };
+    Ok(v4_event(&action).map(|(id, event)| ConcentratedUpdate::V4 { manager, id, event, charged }))
 }
 
 fn managers_of(market: &ResolvedMarket) -> Vec<Address> {
     market.concentrated_managers.iter().map(|manager| manager.address).collect()
-}
-
-/// More than the contract's integers hold contradicts every pool.
-fn change(lower: i32, upper: i32, amount: u128, sign: i128) -> ConcentratedEvent {
-    let delta = i128::try_from(amount).map_or(i128::MIN, |amount| sign * amount);
-    ConcentratedEvent::LiquidityChanged { lower, upper, delta }
 }
 
 #[cfg(test)]

@@ -137,6 +137,8 @@ pub struct BackrunObserved {
     pub impossible: u64,
     /// Transactions that change no tracked pool.
     pub untouched: u64,
+    /// Transactions behind which a pool does not stand where its logs lead.
+    pub contradicting: u64,
     /// Transactions whose effect could not be told, for lack of time, of gas or of a node.
     pub unknown: u64,
     /// Looks that were not taken, because a newer block was there or there were too many.
@@ -266,6 +268,7 @@ impl<D: Detector, R: StateReader, M: Message + From<BackrunSet>> BackrunActor<D,
             NoEffect::Fails(_) => &mut self.observed.failing,
             NoEffect::Impossible(_) => &mut self.observed.impossible,
             NoEffect::Untouched => &mut self.observed.untouched,
+            NoEffect::Contradiction => &mut self.observed.contradicting,
             NoEffect::Unknown(_) => &mut self.observed.unknown,
         }
     }

@@ -1,6 +1,7 @@
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256};
 use headwater_events::{
-    BlockEvent, Grade, Header, Kind, LiquidateBehind, LiquidationPlan, PendingTxEvent, SwapStep, Transaction,
+    Behind, BlockEvent, Grade, Header, Kind, LiquidateBehind, LiquidationPlan, MixedStep, PendingTxEvent,
+    Protocol, SwapStep, Transaction,
 };
 
 use super::*;
@@ -177,6 +178,28 @@ fn only_the_newest_orphans_are_remembered() {
     assert_eq!(executor.orphaned.len(), ORPHANS);
 }
 
+/// A swap through such a pool behind a transaction.
+fn behind(protocol: Protocol) -> Plan {
+    let transaction = Transaction {
+        hash: hash(7),
+        from: Address::ZERO,
+        to: None,
+        value: U256::ZERO,
+        input: Default::default(),
+        nonce: 0,
+        gas_limit: 0,
+    };
+    let pending = PendingTxEvent { transaction, max_fee_per_gas: 1, max_priority_fee_per_gas: None };
+    let swap = SwapStep {
+        pool: Address::ZERO,
+        token_in: Address::ZERO,
+        token_out: Address::ZERO,
+        amount_in: U256::ZERO,
+        amount_out: U256::ZERO,
+    };
+    Plan::Behind(Box::new(Behind::new(pending, vec![MixedStep { protocol, ..swap.into() }])))
+}
+
 #[test]
 fn what_there_is_to_gain_is_asked_before_anything_else() {
     let at = as_of(1, 1); // not the head
@@ -184,10 +207,12 @@ fn what_there_is_to_gain_is_asked_before_anything_else() {
     for circumstances in [LIVE, REPLAY] {
         let inform = Opportunity { plan: Plan::Inform, ..with(None) };
         check(&mut executor(), inform, circumstances, refused(Refusal::NothingToDo));
-        for plan in [liquidation(), liquidation_behind(), Plan::Mixed(vec![])] {
+        for plan in [liquidation(), liquidation_behind(), Plan::Mixed(vec![]), behind(Protocol::UniswapV3)] {
             let unable = Opportunity { plan, ..with(Some(I256::MAX)) };
             check(&mut executor(), unable, circumstances, refused(Refusal::NotExecutable));
         }
+        let plain = Opportunity { plan: behind(Protocol::UniswapV2), ..with(None) };
+        check(&mut executor(), plain, circumstances, refused(Refusal::NoNetProfit));
         check(&mut executor(), with(None), circumstances, refused(Refusal::NoNetProfit));
         let loss = with(Some(I256::MINUS_ONE));
         check(&mut executor(), loss, circumstances, refused(Refusal::BelowMinimum));

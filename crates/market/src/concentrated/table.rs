@@ -155,7 +155,8 @@ impl ConcentratedTable {
         id
     }
 
-    pub(super) fn set(&mut self, id: ConcentratedId, pool: Option<Arc<ConcentratedPool>>) {
+    /// Sets what is known of a pool. Nothing happens for an unknown id.
+    pub fn set(&mut self, id: ConcentratedId, pool: Option<Arc<ConcentratedPool>>) {
         self.pools.set(id.index(), pool);
     }
 

@@ -102,8 +102,7 @@ async fn an_opportunity_line_is_golden_and_knows_no_clock() {
     check(BusEvent::OpportunityFound(unpriced), expected("null")).await;
 }
 
-#[tokio::test]
-async fn a_backrun_names_the_transaction_that_it_follows() {
+fn pending() -> PendingTxEvent {
     let transaction = Transaction {
         hash: B256::repeat_byte(0x77),
         from: Address::ZERO,
@@ -113,8 +112,12 @@ async fn a_backrun_names_the_transaction_that_it_follows() {
         nonce: 0,
         gas_limit: 0,
     };
-    let pending = PendingTxEvent { transaction, max_fee_per_gas: 1, max_priority_fee_per_gas: None };
-    let plan = Plan::Behind(Box::new(Behind::new(pending, Vec::new())));
+    PendingTxEvent { transaction, max_fee_per_gas: 1, max_priority_fee_per_gas: None }
+}
+
+#[tokio::test]
+async fn a_backrun_names_the_transaction_that_it_follows() {
+    let plan = Plan::Behind(Box::new(Behind::new(pending(), Vec::new())));
     let found =
         lines(BusEvent::OpportunityFound(Opportunity { kind: Kind::Backrun, plan, ..opportunity(2) })).await;
     let follows = format!("\"follows\":\"{}\"", hex("77", 32));
@@ -135,12 +138,16 @@ async fn a_line_of_mixed_pools_says_what_each_of_them_computes_and_does() {
             amount_out: U256::from(amount_out),
         },
     };
-    let plan = Plan::Mixed(vec![
+    let steps = vec![
         step(Protocol::UniswapV3, true, 7, 8),
         step(Protocol::UniswapV2, false, 8, 12),
         step(Protocol::UniswapV4, false, 12, 13),
-    ]);
-    let found = lines(BusEvent::OpportunityFound(Opportunity { plan, ..opportunity(2) })).await;
+    ];
+    let behind = Plan::Behind(Box::new(Behind::new(pending(), steps.clone())));
+    let found =
+        lines(BusEvent::OpportunityFound(Opportunity { plan: Plan::Mixed(steps), ..opportunity(2) })).await;
+    let found_behind =
+        lines(BusEvent::OpportunityFound(Opportunity { plan: behind, ..opportunity(2) })).await;
     let id = hex("1d", 32);
     let hops = format!(
         "\"hops\":[{{\"protocol\":\"uniswap-v3\",\"zero_for_one\":true,\"amount_in\":\"7\",\"amount_out\":\"8\"}},\
@@ -148,6 +155,7 @@ async fn a_line_of_mixed_pools_says_what_each_of_them_computes_and_does() {
          {{\"protocol\":\"uniswap-v4\",\"pool_id\":\"{id}\",\"zero_for_one\":false,\"amount_in\":\"12\",\"amount_out\":\"13\"}}]}}"
     );
     assert!(found[0].ends_with(&hops), "{found:?}");
+    assert!(found_behind[0].ends_with(&hops), "{found_behind:?}");
 }
 
 #[tokio::test]

@@ -170,6 +170,9 @@ impl<'a> OpportunityView<'a> {
             },
             hops: match &found.plan {
                 Plan::Mixed(steps) => Some(steps.iter().map(HopView::new).collect()),
+                Plan::Behind(behind) if behind.is_mixed() => {
+                    Some(behind.swaps().iter().map(HopView::new).collect())
+                }
                 Plan::Swaps(_)
                 | Plan::Behind(_)
                 | Plan::Liquidate(_)

@@ -9,6 +9,7 @@ use headwater_reference::executed::private_swap;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::concentrated::Routed;
 use super::world::{World, data, private};
 
 sol! {
@@ -22,8 +23,9 @@ sol! {
 /// What the mempool shows in a block, and what comes of it.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// It is mined and succeeds; `executed`: only executing it tells what it does.
-    Landing { pending: PendingTxEvent, executed: bool },
+    /// It is mined and succeeds; `executed`: only executing it tells what it does. Which of the calls through V3 or V4 it is, if
+    /// any.
+    Landing { pending: PendingTxEvent, executed: bool, routed: Option<Routed> },
     /// It is mined and fails.
     Failing { pending: PendingTxEvent },
     /// The second takes the place of the first.
@@ -43,10 +45,28 @@ impl Order {
     }
 }
 
+impl Order {
+    fn replaced(first: PendingTxEvent, mut second: PendingTxEvent) -> Self {
+        second.max_fee_per_gas = first.max_fee_per_gas + 1;
+        Self::Replaced { first: Box::new(first), second: Box::new(second) }
+    }
+
+    fn never_landing(random: &mut ChaCha8Rng, mut pending: PendingTxEvent) -> Self {
+        match random.random_range(0..3) {
+            0 => pending.transaction.nonce += 1,
+            1 => pending.max_fee_per_gas = GWEI - 1,
+            _ => pending.max_fee_per_gas = u128::MAX,
+        }
+        Self::NeverLanding { pending }
+    }
+}
+
 /// Makes them.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     made: u64,
+    /// Of the calls through V3 and V4, which are made in turn.
+    turn: usize,
 }
 
 const GWEI: u128 = 1_000_000_000;
@@ -59,27 +79,58 @@ impl Orders {
         market: &MarketSnapshot,
     ) -> anyhow::Result<Order> {
         let user = world.users[random.random_range(0..world.users.len())];
+        if random.random() {
+            return self.next_v3(random, world, market, user);
+        }
+        let landing = |pending, executed| Order::Landing { pending, executed, routed: None };
         Ok(match random.random_range(0..12) {
-            0..5 => Order::Landing { pending: self.routed(random, world, market, user), executed: false },
-            5..8 => {
-                Order::Landing { pending: self.private(random, world, market, user, true), executed: true }
-            }
+            0..5 => landing(self.routed(random, world, market, user), false),
+            5..8 => landing(self.private(random, world, market, user, true), true),
             8 => Order::Failing { pending: self.private(random, world, market, user, false) },
             9 => Order::Failing { pending: self.doomed(random, world, market, user) },
             10 => {
                 let first = self.routed(random, world, market, user);
-                let mut second = self.routed(random, world, market, user);
-                second.max_fee_per_gas = first.max_fee_per_gas + 1;
-                Order::Replaced { first: Box::new(first), second: Box::new(second) }
+                Order::replaced(first, self.routed(random, world, market, user))
             }
             _ => {
-                let mut pending = self.routed(random, world, market, user);
-                match random.random_range(0..3) {
-                    0 => pending.transaction.nonce += 1,
-                    1 => pending.max_fee_per_gas = GWEI - 1,
-                    _ => pending.max_fee_per_gas = u128::MAX,
-                }
-                Order::NeverLanding { pending }
+                let pending = self.routed(random, world, market, user);
+                Order::never_landing(random, pending)
+            }
+        })
+    }
+
+    fn next_v3(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+    ) -> anyhow::Result<Order> {
+        let sort = Routed::ALL[self.turn % Routed::ALL.len()];
+        Ok(match random.random_range(0..12) {
+            0..5 => {
+                self.turn += 1;
+                let pending = self.routed_v3(random, world, market, user, sort)?;
+                Order::Landing { pending, executed: false, routed: Some(sort) }
+            }
+            5..8 => {
+                let pending = if random.random() {
+                    self.undecoded_v3(random, world, market, user, true)?
+                } else {
+                    self.undecoded_v4(random, world, market, user)?
+                };
+                Order::Landing { pending, executed: true, routed: None }
+            }
+            8 => Order::Failing { pending: self.undecoded_v3(random, world, market, user, false)? },
+            9 => Order::Failing { pending: self.doomed_v3(random, world, market, user)? },
+            10 => {
+                let first = self.routed_v3(random, world, market, user, sort)?;
+                let other = Routed::ALL[random.random_range(0..Routed::ALL.len())];
+                Order::replaced(first, self.routed_v3(random, world, market, user, other)?)
+            }
+            _ => {
+                let pending = self.routed_v3(random, world, market, user, sort)?;
+                Order::never_landing(random, pending)
             }
         })
     }
@@ -207,6 +258,18 @@ impl Orders {
         value: U256,
         input: Bytes,
     ) -> PendingTxEvent {
+        self.sign_with(world, user, to, value, input, 900_000)
+    }
+
+    pub(super) fn sign_with(
+        &mut self,
+        world: &World,
+        user: Address,
+        to: Address,
+        value: U256,
+        input: Bytes,
+        gas_limit: u64,
+    ) -> PendingTxEvent {
         self.made += 1;
         let transaction = Transaction {
             hash: keccak256(self.made.to_be_bytes()),
@@ -215,7 +278,7 @@ impl Orders {
             value,
             input,
             nonce: world.chain.evm().nonce(user),
-            gas_limit: 900_000,
+            gas_limit,
         };
         let max_priority_fee_per_gas = self.made.is_multiple_of(2).then_some(GWEI / 10);
         PendingTxEvent { transaction, max_fee_per_gas: 3 * GWEI, max_priority_fee_per_gas }

@@ -2,10 +2,12 @@
 
 use alloy_primitives::{B256, U256};
 use headwater_amm::{PoolKey, tick_at_sqrt_price};
+use headwater_events::{PendingTxEvent, Transaction};
 use headwater_market::{
     BlockRef, Changes, ConcentratedBook, ConcentratedEvent, ConcentratedFactory, ConcentratedManager,
     ConcentratedPrice, ConcentratedUpdate, MarketConfig, PoolBook, ResolvedMarket,
 };
+use headwater_simulation::{Effect, Means};
 
 use super::*;
 use crate::MaxHops;
@@ -288,4 +290,50 @@ fn mixed_pools_re_examined_give_what_a_full_examination_gives() {
         }
     }
     assert!(findings > 300 && of_four > 100, "{findings} findings, {of_four} of four pools");
+}
+
+#[test]
+fn behind_a_transaction_a_moved_pool_is_searched_and_afterwards_it_is_back_where_it_was() {
+    let ether = 10u128.pow(18);
+    let (plain, ranged) =
+        (pool(1, 1, 2, 1_000 * ether, 1_000 * ether), pool(2, 1, 2, 1_000 * ether, 1_000 * ether));
+    let view = Mixed::new(&[plain], &[ranged]).view(Touched::All);
+    let (market, prices) = (Arc::new(view.market().clone()), Arc::new(view.prices().clone()));
+    let mut backruns = crate::Backruns::new(Arbitrage::new(gross(), vec![token(1)]));
+    backruns
+        .stand_behind(Arc::clone(&market), prices, Touched::All, Touched::All)
+        .expect("market and prices of one block");
+
+    let id = market.concentrated.find(&ranged.address).expect("it is followed");
+    let mut moved = market.concentrated.pool(id).expect("it is known").as_ref().clone();
+    let other = Pool { reserve1: 1_100 * ether, ..ranged };
+    let event = ConcentratedEvent::Swapped { price: price(&other), liquidity: moved.liquidity() };
+    moved.apply(&event).expect("a swap");
+    let means = Means::Executed;
+    let effect = Effect { reserves: Vec::new(), concentrated: vec![(id, Arc::new(moved))], means };
+    let pending = pending(7);
+    let found = backruns.behind(&pending, &effect).expect("of one block");
+    let [finding] = &found[..] else { panic!("one finding, not {found:?}") };
+    assert_eq!((&finding.kind, finding.follows()), (&Kind::Backrun, Some(pending.transaction.hash)));
+    let Plan::Behind(behind) = &finding.plan else { panic!("behind, not {:?}", finding.plan) };
+    assert!(behind.is_mixed());
+    assert_eq!(finding.path, [ranged.address, plain.address]);
+
+    let held = market.pools.reserves(PoolId(0)).expect("it is known");
+    let nothing = Effect { reserves: vec![(PoolId(0), held)], concentrated: Vec::new(), means };
+    assert_eq!(backruns.behind(&pending, &nothing), Ok(Vec::new()));
+    assert_eq!(backruns.behind(&pending, &effect), Ok(found));
+}
+
+fn pending(hash: u8) -> PendingTxEvent {
+    let transaction = Transaction {
+        hash: B256::repeat_byte(hash),
+        from: Address::ZERO,
+        to: None,
+        value: U256::ZERO,
+        input: Default::default(),
+        nonce: 0,
+        gas_limit: 0,
+    };
+    PendingTxEvent { transaction, max_fee_per_gas: 1, max_priority_fee_per_gas: None }
 }

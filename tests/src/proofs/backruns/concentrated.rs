@@ -1,0 +1,597 @@
+//! What users do with pools of V3 and V4.
+
+use alloy_primitives::aliases::{I24, U24};
+use alloy_primitives::{Address, Bytes, U160, U256};
+use alloy_sol_types::{SolCall, SolValue, sol};
+use anyhow::Context;
+use headwater_amm::{Direction, MAX_SQRT_PRICE, MIN_SQRT_PRICE, Quote};
+use headwater_events::PendingTxEvent;
+use headwater_market::{ConcentratedKey, ConcentratedPool, MarketSnapshot};
+use headwater_reference::pools::{
+    ActV3, ActV4, CallV4, Change, OWNER, Order as PoolOrder, PlaceV3, PlaceV4, payer_v3,
+};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::orders::Orders;
+use super::world::{World, data};
+
+sol! {
+    /// `SwapRouter` of v3-periphery.
+    interface First {
+        struct Single { address tokenIn; address tokenOut; uint24 fee; address recipient; uint256 deadline; uint256 exact; uint256 limit; uint160 sqrtPriceLimitX96; }
+        struct Path { bytes path; address recipient; uint256 deadline; uint256 exact; uint256 limit; }
+        function exactInputSingle(Single params) external payable returns (uint256);
+        function exactOutputSingle(Single params) external payable returns (uint256);
+        function exactInput(Path params) external payable returns (uint256);
+        function exactOutput(Path params) external payable returns (uint256);
+        function multicall(bytes[] calls) external payable returns (bytes[]);
+        function unwrapWETH9(uint256 amountMinimum, address recipient) external payable;
+        function refundETH() external payable;
+    }
+    /// `SwapRouter02` of swap-router-contracts.
+    interface Second {
+        struct Single { address tokenIn; address tokenOut; uint24 fee; address recipient; uint256 exact; uint256 limit; uint160 sqrtPriceLimitX96; }
+        struct Path { bytes path; address recipient; uint256 exact; uint256 limit; }
+        function exactInputSingle(Single params) external payable returns (uint256);
+        function exactOutput(Path params) external payable returns (uint256);
+        function exactInput(Path params) external payable returns (uint256);
+        function swapExactTokensForTokens(uint256 amountIn, uint256 amountOutMin, address[] path, address to) external payable returns (uint256);
+        function swapTokensForExactTokens(uint256 amountOut, uint256 amountInMax, address[] path, address to) external payable returns (uint256);
+        function multicall(uint256 deadline, bytes[] calls) external payable returns (bytes[]);
+    }
+    interface Universal {
+        struct PoolKey { address currency0; address currency1; uint24 fee; int24 tickSpacing; address hooks; }
+        struct PathKey { address currency; uint24 fee; int24 tickSpacing; address hooks; bytes hookData; }
+        struct Single { PoolKey poolKey; bool zeroForOne; uint128 exact; uint128 limit; bytes hookData; }
+        struct Path { address currency; PathKey[] path; uint128 exact; uint128 limit; }
+        function execute(bytes commands, bytes[] inputs, uint256 deadline) external payable;
+    }
+}
+
+/// The router itself, to the first of them.
+const NOBODY: Address = Address::ZERO;
+/// The caller, to the later routers.
+const MSG_SENDER: Address = Address::with_last_byte(1);
+/// The router itself, to the later routers.
+const ADDRESS_THIS: Address = Address::with_last_byte(2);
+
+/// A call of a router that is computed without being executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Routed {
+    Single,
+    /// The swap stops at a price.
+    Limited,
+    Path,
+    ExactOutput,
+    /// Backwards through two pools.
+    ExactOutputPath,
+    /// With native tokens, and what is left back.
+    NativeIn,
+    NativeOut,
+    Second,
+    SecondExactOutput,
+    PairsThenPool,
+    PoolThenPairs,
+    Universal,
+    UniversalExactOutput,
+    UniversalPairsThenPool,
+    V4,
+    V4Path,
+    V4ExactOutput,
+    /// And backwards through two pools.
+    V4ExactOutputPath,
+    PoolThenV4,
+}
+
+impl Routed {
+    pub(super) const ALL: [Self; 19] = [
+        Self::Single,
+        Self::Limited,
+        Self::Path,
+        Self::ExactOutput,
+        Self::ExactOutputPath,
+        Self::NativeIn,
+        Self::NativeOut,
+        Self::Second,
+        Self::SecondExactOutput,
+        Self::PairsThenPool,
+        Self::PoolThenPairs,
+        Self::Universal,
+        Self::UniversalExactOutput,
+        Self::UniversalPairsThenPool,
+        Self::V4,
+        Self::V4Path,
+        Self::V4ExactOutput,
+        Self::V4ExactOutputPath,
+        Self::PoolThenV4,
+    ];
+}
+
+/// A way through two pools of V3, and how much to begin with.
+struct Way {
+    tokens: [Address; 3],
+    fees: [u32; 2],
+    amount: U256,
+}
+
+impl Way {
+    /// Tokens in any order, and an amount that moves a price over ticks.
+    fn random(random: &mut ChaCha8Rng, world: &World, first: Option<Address>) -> anyhow::Result<Self> {
+        let mut tokens = world.tokens;
+        tokens.rotate_left(random.random_range(0..3));
+        if random.random() {
+            tokens.swap(0, 1);
+        }
+        if let Some(at) = first.and_then(|first| tokens.iter().position(|token| *token == first)) {
+            tokens.swap(0, at);
+        }
+        let fees = [place(world, tokens[0], tokens[1])?.fee, place(world, tokens[1], tokens[2])?.fee];
+        let amount = U256::from(10).pow(U256::from(17)) * U256::from(random.random_range(50..20_000u64));
+        Ok(Self { tokens, fees, amount })
+    }
+
+    fn packed(&self) -> Bytes {
+        let [a, b, c] = self.tokens;
+        let [one, other] = self.fees.map(U24::from);
+        (a, one, b, other, c).abi_encode_packed().into()
+    }
+
+    fn packed_backwards(&self) -> Bytes {
+        let [a, b, c] = self.tokens;
+        let [one, other] = self.fees.map(U24::from);
+        (c, other, b, one, a).abi_encode_packed().into()
+    }
+
+    /// What comes out of the first pool, and of both.
+    fn quote(&self, world: &World, market: &MarketSnapshot) -> anyhow::Result<[Quote; 2]> {
+        let [a, b, c] = self.tokens;
+        let first = quote(world, market, [a, b], self.amount)?;
+        let second = quote(world, market, [b, c], first.amount_out)?;
+        Ok([first, second])
+    }
+}
+
+fn place(world: &World, a: Address, b: Address) -> anyhow::Result<&PlaceV3> {
+    let tokens = [a.min(b), a.max(b)];
+    world.places.iter().find(|place| place.tokens == tokens).context("no pool of these tokens")
+}
+
+fn pool<'a>(market: &'a MarketSnapshot, place: &PlaceV3) -> anyhow::Result<&'a ConcentratedPool> {
+    let id = market.concentrated.find(&place.pool).context("a pool that nobody follows")?;
+    market.concentrated.pool(id).map(|pool| &**pool).context("a pool that is not known")
+}
+
+fn v4_pool<'a>(market: &'a MarketSnapshot, place: &PlaceV4) -> anyhow::Result<&'a ConcentratedPool> {
+    let key = ConcentratedKey::V4 { manager: place.manager, id: place.id() };
+    let id = market.concentrated.find_key(&key).context("a pool that nobody follows")?;
+    market.concentrated.pool(id).map(|pool| &**pool).context("a pool that is not known")
+}
+
+fn direction(from: Address, to: Address) -> Direction {
+    if from < to { Direction::ZeroForOne } else { Direction::OneForZero }
+}
+
+fn quote(
+    world: &World,
+    market: &MarketSnapshot,
+    [from, to]: [Address; 2],
+    amount: U256,
+) -> anyhow::Result<Quote> {
+    let pool = pool(market, place(world, from, to)?)?;
+    Ok(pool.exact_in(direction(from, to), amount, None)?)
+}
+
+impl Orders {
+    /// A call of a router through V3 that succeeds, and is computed.
+    pub(super) fn routed_v3(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+        sort: Routed,
+    ) -> anyhow::Result<PendingTxEvent> {
+        let wrapped = world.tokens[1];
+        let first = match sort {
+            Routed::NativeIn
+            | Routed::Universal
+            | Routed::UniversalExactOutput
+            | Routed::UniversalPairsThenPool
+            | Routed::PoolThenV4 => Some(wrapped),
+            _ => None,
+        };
+        if matches!(sort, Routed::V4 | Routed::V4Path | Routed::V4ExactOutput | Routed::V4ExactOutputPath) {
+            return self.through_v4(random, world, market, user, sort);
+        }
+        let mut way = Way::random(random, world, first)?;
+        if sort == Routed::NativeOut {
+            let at = way.tokens.iter().position(|token| *token == wrapped).unwrap_or(2);
+            way.tokens.swap(at, 2);
+            let [a, b, c] = way.tokens;
+            way.fees = [place(world, a, b)?.fee, place(world, b, c)?.fee];
+        }
+        let quotes = way.quote(world, market)?;
+        let deadline = U256::from(market.head.timestamp + 60);
+        let routers = world.routers_v3;
+        let (to, value, input) = match sort {
+            Routed::Second | Routed::SecondExactOutput | Routed::PairsThenPool | Routed::PoolThenPairs => {
+                (routers.second, U256::ZERO, second(sort, &way, &quotes, user, deadline))
+            }
+            Routed::PoolThenV4 => (routers.universal, way.amount, pool_then_v4(world, &way, deadline)),
+            Routed::Universal | Routed::UniversalExactOutput | Routed::UniversalPairsThenPool => {
+                (routers.universal, way.amount, universal(sort, &way, &quotes, deadline))
+            }
+            _ => {
+                let value = if sort == Routed::NativeIn { way.amount } else { U256::ZERO };
+                let limit = limit(random, market, place(world, way.tokens[0], way.tokens[1])?, &way)?;
+                (routers.first, value, first_router(sort, &way, &quotes, user, deadline, limit))
+            }
+        };
+        Ok(self.sign_with(world, user, to, value, input, GAS))
+    }
+
+    /// A plan that sells native tokens through V4.
+    fn through_v4(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+        sort: Routed,
+    ) -> anyhow::Result<PendingTxEvent> {
+        let [between, of_first, of_third] = &world.places_v4;
+        let (place, next) =
+            if random.random() { (of_first, world.tokens[2]) } else { (of_third, world.tokens[0]) };
+        let middle = place.currencies[1];
+        let amount = U256::from(10).pow(U256::from(17)) * U256::from(random.random_range(50..20_000u64));
+        let out = v4_pool(market, place)?.exact_in(Direction::ZeroForOne, amount, None)?.amount_out;
+        let out_of_next = v4_pool(market, between)?.exact_in(direction(middle, next), out, None)?.amount_out;
+        let short = |amount: U256| u128::try_from(amount);
+        let half = U256::from(2);
+        let (swap, bought) = match sort {
+            Routed::V4 => (single_v4(0x06, place, true, short(amount)?, short(out)?), middle),
+            Routed::V4ExactOutput => {
+                (single_v4(0x08, place, true, short(out / half)?, short(amount)?), middle)
+            }
+            Routed::V4Path => {
+                let path = [(middle, place), (next, between)];
+                (path_v4(0x07, Address::ZERO, &path, short(amount)?, short(out_of_next)?), next)
+            }
+            _ => {
+                let path = [(Address::ZERO, place), (middle, between)];
+                (path_v4(0x09, next, &path, short(out_of_next / half)?, short(amount)?), next)
+            }
+        };
+        let settle_all = (0x0c, (Address::ZERO, amount).abi_encode_params());
+        let take_all = (0x0f, (bought, U256::ZERO).abi_encode_params());
+        let sweep = (Address::ZERO, MSG_SENDER, U256::ZERO).abi_encode_params();
+        let inputs = vec![actions([swap, settle_all, take_all]), sweep.into()];
+        let deadline = U256::from(market.head.timestamp + 60);
+        let input = data(&Universal::executeCall { commands: vec![0x10, 0x04].into(), inputs, deadline });
+        Ok(self.sign_with(world, user, world.routers_v3.universal, amount, input, GAS))
+    }
+
+    /// A transaction with a pool of V4 that nobody decodes: its authors' test routers swap and change liquidity, and the protocol's fee
+    /// is set.
+    pub(super) fn undecoded_v4(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+    ) -> anyhow::Result<PendingTxEvent> {
+        let place = &world.places_v4[random.random_range(0..3)];
+        let pool = v4_pool(market, place)?;
+        let tick = pool.price().context("a pool without a price")?.tick;
+        let (zero_for_one, is_exact_in) = (random.random(), random.random());
+        let amount = U256::from(10).pow(U256::from(17)) * U256::from(random.random_range(50..20_000u64));
+        let (act, sender) = match random.random_range(0..8) {
+            0 => {
+                let fee = random.random_range(0..1_000) | random.random_range(0..1_000) << 12;
+                (ActV4::ProtocolFee(fee), OWNER)
+            }
+            1 | 2 => {
+                let align = |tick: i32| tick.div_euclid(place.spacing) * place.spacing;
+                let width = random.random_range(50..2_000);
+                let (lower, upper) = (align(tick - width), align(tick + width) + place.spacing);
+                let delta = (pool.liquidity() / random.random_range(2..6)) as i128 + 1_000;
+                (ActV4::Modify(Change { lower, upper, delta }), user)
+            }
+            _ => {
+                let sqrt_price_limit = farthest(zero_for_one);
+                (ActV4::Swap(PoolOrder { zero_for_one, amount, is_exact_in, sqrt_price_limit }), user)
+            }
+        };
+        let CallV4 { to, value, data } = world.routers_v4.call(place, &act);
+        Ok(self.sign_with(world, sender, to, value, data, GAS))
+    }
+
+    /// A call of a router through V3 that fails: too late, for too much, for a price that is not ahead, or without the tokens.
+    pub(super) fn doomed_v3(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+    ) -> anyhow::Result<PendingTxEvent> {
+        let (way, mut sender) = (Way::random(random, world, None)?, user);
+        let [quote, _] = way.quote(world, market)?;
+        let (soon, late) = (market.head.timestamp + 60, market.head.timestamp);
+        let place = place(world, way.tokens[0], way.tokens[1])?;
+        let behind = pool(market, place)?.price().context("a pool without a price")?.sqrt_price;
+        let mut price_limit = U160::ZERO;
+        let (least, deadline) = match random.random_range(0..4) {
+            0 => (U256::ZERO, late),
+            1 => (quote.amount_out + U256::ONE, soon),
+            2 => {
+                price_limit = U160::from(behind);
+                (U256::ZERO, soon)
+            }
+            _ => {
+                sender = world.poor;
+                (U256::ZERO, soon)
+            }
+        };
+        let params = First::Single {
+            tokenIn: way.tokens[0],
+            tokenOut: way.tokens[1],
+            fee: U24::from(way.fees[0]),
+            recipient: user,
+            deadline: U256::from(deadline),
+            exact: way.amount,
+            limit: least,
+            sqrtPriceLimitX96: price_limit,
+        };
+        let input = data(&First::exactInputSingleCall { params });
+        Ok(self.sign_with(world, sender, world.routers_v3.first, U256::ZERO, input, GAS))
+    }
+
+    /// A call of the payer, which nobody decodes: a swap of either sort with any limit, or a change of liquidity around the price.
+    pub(super) fn undecoded_v3(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+        succeeds: bool,
+    ) -> anyhow::Result<PendingTxEvent> {
+        let way = Way::random(random, world, None)?;
+        let place = place(world, way.tokens[0], way.tokens[1])?;
+        let pool = pool(market, place)?;
+        let price = pool.price().context("a pool without a price")?;
+        let zero_for_one = way.tokens[0] == place.tokens[0];
+        let mut order = PoolOrder {
+            zero_for_one,
+            amount: way.amount,
+            is_exact_in: random.random(),
+            sqrt_price_limit: limit(random, market, place, &way)?,
+        };
+        let act = if !succeeds {
+            order.sqrt_price_limit = price.sqrt_price;
+            ActV3::Swap(order)
+        } else if random.random_range(0..4) == 0 {
+            let align = |tick: i32| tick.div_euclid(place.spacing) * place.spacing;
+            let width = random.random_range(50..2_000);
+            let (lower, upper) = (align(price.tick - width), align(price.tick + width) + place.spacing);
+            let delta = (pool.liquidity() / random.random_range(2..6)) as i128 + 1_000;
+            ActV3::Modify(Change { lower, upper, delta })
+        } else {
+            if random.random() {
+                order.sqrt_price_limit = farthest(zero_for_one);
+            }
+            ActV3::Swap(order)
+        };
+        Ok(self.sign_with(world, user, payer_v3().0, U256::ZERO, place.calldata(&act), GAS))
+    }
+}
+
+/// More than any of these uses, and no more than is executed.
+const GAS: u64 = 3_000_000;
+
+fn farthest(zero_for_one: bool) -> U256 {
+    if zero_for_one { MIN_SQRT_PRICE + U256::ONE } else { MAX_SQRT_PRICE - U256::ONE }
+}
+
+/// A price ahead, a little way off.
+fn limit(
+    random: &mut ChaCha8Rng,
+    market: &MarketSnapshot,
+    place: &PlaceV3,
+    way: &Way,
+) -> anyhow::Result<U256> {
+    let price = pool(market, place)?.price().context("a pool without a price")?.sqrt_price;
+    let (whole, off) = (U256::from(100_000), U256::from(random.random_range(50..3_000u32)));
+    let is_down = way.tokens[0] == place.tokens[0];
+    Ok(price * if is_down { whole - off } else { whole + off } / whole)
+}
+
+fn first_router(
+    sort: Routed,
+    way: &Way,
+    quotes: &[Quote; 2],
+    user: Address,
+    deadline: U256,
+    limit: U256,
+) -> Bytes {
+    let [one, both] = quotes;
+    let single = |recipient, exact, limit, price: U256| First::Single {
+        tokenIn: way.tokens[0],
+        tokenOut: way.tokens[1],
+        fee: U24::from(way.fees[0]),
+        recipient,
+        deadline,
+        exact,
+        limit,
+        sqrtPriceLimitX96: U160::from(price),
+    };
+    let along = |path, recipient, exact, limit| First::Path { path, recipient, deadline, exact, limit };
+    let (zero, half) = (U256::ZERO, U256::from(2));
+    match sort {
+        Routed::Single => {
+            let params = single(user, way.amount, one.amount_out, zero);
+            data(&First::exactInputSingleCall { params })
+        }
+        Routed::Limited => {
+            data(&First::exactInputSingleCall { params: single(user, way.amount, zero, limit) })
+        }
+        Routed::Path => {
+            let params = along(way.packed(), user, way.amount, both.amount_out);
+            data(&First::exactInputCall { params })
+        }
+        Routed::ExactOutput => {
+            let params = single(user, one.amount_out / half, way.amount, zero);
+            data(&First::exactOutputSingleCall { params })
+        }
+        Routed::ExactOutputPath => {
+            let params = along(way.packed_backwards(), user, both.amount_out / half, way.amount);
+            data(&First::exactOutputCall { params })
+        }
+        Routed::NativeIn => {
+            let params = single(user, one.amount_out / half, way.amount, zero);
+            let swap = First::exactOutputSingleCall { params }.abi_encode();
+            let calls = vec![swap.into(), First::refundETHCall {}.abi_encode().into()];
+            data(&First::multicallCall { calls })
+        }
+        // Native tokens out.
+        _ => {
+            let params = along(way.packed(), NOBODY, way.amount, both.amount_out);
+            let swap = First::exactInputCall { params }.abi_encode();
+            let unwrap = First::unwrapWETH9Call { amountMinimum: both.amount_out, recipient: user };
+            data(&First::multicallCall { calls: vec![swap.into(), unwrap.abi_encode().into()] })
+        }
+    }
+}
+
+fn second(sort: Routed, way: &Way, quotes: &[Quote; 2], user: Address, deadline: U256) -> Bytes {
+    let [a, b, c] = way.tokens;
+    let zero = U256::ZERO;
+    let single = |tokens: [Address; 2], fee: u32, recipient, exact, limit| {
+        let params = Second::Single {
+            tokenIn: tokens[0],
+            tokenOut: tokens[1],
+            fee: U24::from(fee),
+            recipient,
+            exact,
+            limit,
+            sqrtPriceLimitX96: U160::ZERO,
+        };
+        Bytes::from(Second::exactInputSingleCall { params }.abi_encode())
+    };
+    let pairs = |path: Vec<Address>, amount, to| {
+        let call = Second::swapExactTokensForTokensCall { amountIn: amount, amountOutMin: zero, path, to };
+        Bytes::from(call.abi_encode())
+    };
+    match sort {
+        Routed::Second => single([a, b], way.fees[0], user, way.amount, quotes[0].amount_out),
+        Routed::SecondExactOutput => {
+            let half = U256::from(2);
+            let params = Second::Path {
+                path: way.packed_backwards(),
+                recipient: MSG_SENDER,
+                exact: quotes[1].amount_out / half,
+                limit: way.amount,
+            };
+            let swap = Second::exactOutputCall { params }.abi_encode();
+            let pairs = Second::swapTokensForExactTokensCall {
+                amountOut: way.amount / U256::from(50),
+                amountInMax: way.amount,
+                path: vec![a, c],
+                to: MSG_SENDER,
+            };
+            let calls = vec![swap.into(), pairs.abi_encode().into()];
+            data(&Second::multicallCall { deadline, calls })
+        }
+        Routed::PairsThenPool => {
+            let first = pairs(vec![a, b], way.amount, ADDRESS_THIS);
+            // Nothing named: all that the router has.
+            let then = single([b, c], way.fees[1], MSG_SENDER, zero, zero);
+            data(&Second::multicallCall { deadline, calls: vec![first, then] })
+        }
+        _ => {
+            let first = single([a, b], way.fees[0], ADDRESS_THIS, way.amount, zero);
+            let then = pairs(vec![b, c], zero, MSG_SENDER);
+            data(&Second::multicallCall { deadline, calls: vec![first, then] })
+        }
+    }
+}
+
+fn universal(sort: Routed, way: &Way, quotes: &[Quote; 2], deadline: U256) -> Bytes {
+    let [a, b, c] = way.tokens;
+    let all = U256::ONE << 255usize;
+    let zero = U256::ZERO;
+    let wrap = (ADDRESS_THIS, way.amount).abi_encode_params();
+    let (commands, inputs) = match sort {
+        Routed::Universal => {
+            let least = quotes[1].amount_out;
+            let swap = (MSG_SENDER, way.amount, least, way.packed(), false).abi_encode_params();
+            (vec![0x0b, 0x00], vec![wrap, swap])
+        }
+        Routed::UniversalExactOutput => {
+            let out = quotes[1].amount_out / U256::from(2);
+            let swap = (MSG_SENDER, out, way.amount, way.packed_backwards(), false).abi_encode_params();
+            let unwrap = (MSG_SENDER, zero).abi_encode_params();
+            (vec![0x0b, 0x01, 0x0c], vec![wrap, swap, unwrap])
+        }
+        _ => {
+            let pairs = (ADDRESS_THIS, way.amount, zero, vec![a, b], false).abi_encode_params();
+            let path: Bytes = (b, U24::from(way.fees[1]), c).abi_encode_packed().into();
+            let swap = (ADDRESS_THIS, all, zero, path, false).abi_encode_params();
+            let fee = (c, Address::repeat_byte(0xfe), U256::from(25)).abi_encode_params();
+            let sweep = (c, MSG_SENDER, zero).abi_encode_params();
+            (vec![0x0b, 0x08, 0x00, 0x06, 0x04], vec![wrap, pairs, swap, fee, sweep])
+        }
+    };
+    let inputs = inputs.into_iter().map(Bytes::from).collect();
+    data(&Universal::executeCall { commands: commands.into(), inputs, deadline })
+}
+
+/// An action of V4's router with its parameters.
+type Action = (u8, Vec<u8>);
+
+fn actions<const N: usize>(actions: [Action; N]) -> Bytes {
+    let (names, parameters): (Vec<u8>, Vec<Bytes>) =
+        actions.into_iter().map(|(name, parameters)| (name, Bytes::from(parameters))).unzip();
+    (Bytes::from(names), parameters).abi_encode_params().into()
+}
+
+fn single_v4(name: u8, place: &PlaceV4, zero_for_one: bool, exact: u128, limit: u128) -> Action {
+    let [currency0, currency1] = place.currencies;
+    let key = Universal::PoolKey {
+        currency0,
+        currency1,
+        fee: U24::from(place.fee),
+        tickSpacing: I24::try_from(place.spacing).unwrap_or_default(),
+        hooks: Address::ZERO,
+    };
+    let parameters =
+        Universal::Single { poolKey: key, zeroForOne: zero_for_one, exact, limit, hookData: Bytes::new() };
+    (name, parameters.abi_encode())
+}
+
+/// `currency`: where an exact input begins, or an exact output ends.
+fn path_v4(name: u8, currency: Address, path: &[(Address, &PlaceV4)], exact: u128, limit: u128) -> Action {
+    let key = |(currency, place): &(Address, &PlaceV4)| Universal::PathKey {
+        currency: *currency,
+        fee: U24::from(place.fee),
+        tickSpacing: I24::try_from(place.spacing).unwrap_or_default(),
+        hooks: Address::ZERO,
+        hookData: Bytes::new(),
+    };
+    let path = path.iter().map(key).collect();
+    (name, Universal::Path { currency, path, exact, limit }.abi_encode())
+}
+
+/// Wraps, goes through V3 to one of the tokens of V4, and from there on through V4 with all that came out.
+fn pool_then_v4(world: &World, way: &Way, deadline: U256) -> Bytes {
+    let [wrapped, middle, last] = way.tokens;
+    let (all, open) = (U256::ONE << 255usize, U256::ZERO);
+    let wrap = (ADDRESS_THIS, way.amount).abi_encode_params();
+    let path: Bytes = (wrapped, U24::from(way.fees[0]), middle).abi_encode_packed().into();
+    let swap = (ADDRESS_THIS, way.amount, U256::ZERO, path, false).abi_encode_params();
+    let settle = (0x0b, (middle, all, false).abi_encode_params());
+    let then = single_v4(0x06, &world.places_v4[0], middle < last, 0, 0);
+    let take = (0x0e, (last, MSG_SENDER, open).abi_encode_params());
+    let inputs = vec![wrap.into(), swap.into(), actions([settle, then, take])];
+    data(&Universal::executeCall { commands: vec![0x0b, 0x00, 0x10].into(), inputs, deadline })
+}

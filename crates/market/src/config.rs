@@ -39,8 +39,9 @@ pub struct MarketConfig {
     pub max_candidates: Option<usize>,
     /// Chainlink feeds in addition to the preset's; one of a token that the preset has a feed of replaces that.
     pub feeds: Vec<FeedConfig>,
-    /// Lending pools whose positions are followed. No preset has any: a pool whose revision is not proven is refused, and
-    /// who has something in it stands in its logs since it was made, which not every node gives. Default: none.
+    /// Lending pools whose positions are followed, in addition to the preset's; one with the address of a preset's replaces it.
+    /// Mainnet's preset has none: a pool whose revision is not proven is refused, and who has something in it stands in its logs
+    /// since it was made, which not every node gives. Default: none.
     pub lending: Vec<LendingConfig>,
 }
 
@@ -106,7 +107,7 @@ pub enum LendingProtocol {
 }
 
 const fn default_log_range() -> std::num::NonZeroU64 {
-    std::num::NonZeroU64::new(10_000).expect("not zero")
+    LendingPool::LOG_RANGE
 }
 
 /// A lending pool that is followed.
@@ -122,6 +123,11 @@ pub struct LendingPool {
     pub from_block: u64,
     /// Blocks whose logs are asked for at once at most.
     pub log_range: std::num::NonZeroU64,
+}
+
+impl LendingPool {
+    /// Blocks whose logs are asked for at once at most, unless the configuration says otherwise.
+    pub const LOG_RANGE: std::num::NonZeroU64 = std::num::NonZeroU64::new(10_000).expect("not zero");
 }
 
 /// One `[[market.factories]]` table.
@@ -342,6 +348,7 @@ impl ResolvedMarket {
         }
         let feeds =
             reader.feeds(&config.feeds, tables.as_ref().map_or(&[], |known| &known.feeds), wrapped_native);
+        let lending = reader.lending(&config.lending, tables.as_ref().map_or(&[], |known| &known.lending));
         let mut routers = tables.map_or_else(Vec::new, |known| known.routers);
         for router in reader.distinct("market.routers", &config.routers) {
             if !routers.contains(&router) {
@@ -354,7 +361,6 @@ impl ResolvedMarket {
             min_reserves: reader.min_reserves(&config.min_reserves),
         };
         let max_candidates = config.max_candidates.unwrap_or(DEFAULT_MAX_CANDIDATES);
-        let lending = reader.lending(&config.lending);
 
         match wrapped_native {
             Some(wrapped_native) if reader.errors.is_empty() => Ok(Self {
@@ -571,15 +577,15 @@ impl Reader {
         feeds
     }
 
-    fn lending(&mut self, configured: &[LendingConfig]) -> Vec<LendingPool> {
-        let mut pools = Vec::<LendingPool>::new();
+    fn lending(&mut self, configured: &[LendingConfig], preset: &[LendingPool]) -> Vec<LendingPool> {
+        let mut own = Vec::<LendingPool>::new();
         for (index, config) in configured.iter().enumerate() {
             let place = format!("market.lending[{index}].pool");
             let Some(pool) = self.address(&place, &config.pool) else { continue };
-            if pools.iter().any(|known| known.pool == pool) {
+            if own.iter().any(|known| known.pool == pool) {
                 self.refuse(place, "stands here twice");
             }
-            pools.push(LendingPool {
+            own.push(LendingPool {
                 name: config.name.clone().unwrap_or_else(|| pool.to_string()),
                 protocol: config.protocol,
                 pool,
@@ -587,7 +593,8 @@ impl Reader {
                 log_range: config.log_range,
             });
         }
-        pools
+        let is_new = |known: &&LendingPool| own.iter().all(|pool| pool.pool != known.pool);
+        preset.iter().filter(is_new).chain(&own).cloned().collect()
     }
 
     fn feed(&mut self, place: &str, config: &FeedConfig) -> Option<Feed> {
@@ -671,6 +678,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preset::DEVNET_CHAIN_ID;
 
     const TOKEN: &str = "0x1111111111111111111111111111111111111111";
 
@@ -833,6 +841,10 @@ mod tests {
         assert_eq!((second.name.as_str(), second.from_block, second.log_range.get()), ("mine", 7, 9));
         assert_eq!(market.lending_pools(), [first.pool, second.pool]);
         assert!(resolve(1, "").expect("the preset").lending.is_empty());
+        let [known] = &resolve(DEVNET_CHAIN_ID, "").expect("the preset").lending[..] else { panic!("one") };
+        let own = format!("[[lending]]\nprotocol = 'aave-v3'\npool = '{}'\nname = 'mine'\n", known.pool);
+        let [mine] = &resolve(DEVNET_CHAIN_ID, &own).expect("it is right").lending[..] else { panic!("one") };
+        assert_eq!((mine.pool, mine.name.as_str()), (known.pool, "mine"));
         let twice = "[[lending]]\nprotocol = 'aave-v3'\npool = '0x12'\n".to_owned()
             + &format!("[[lending]]\nprotocol = 'aave-v3'\npool = '{other}'\n").repeat(2);
         refused(1, &twice, &["market.lending[0].pool", "market.lending[2].pool"]);

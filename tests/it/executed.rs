@@ -6,7 +6,7 @@ use alloy_primitives::{Address, I256, U256};
 use headwater_reference::arbitrage::{self, search};
 use headwater_reference::executed::{Cycle, Execution, Judge};
 use headwater_reference::market::pools_at;
-use headwater_tests::devnet::{self, Artifacts, Devnet, Trader};
+use headwater_tests::devnet::{self, Artifacts, Devnet, Extent, Trader};
 
 fn factories(devnet: &Devnet) -> Vec<Address> {
     devnet.addresses().factories.iter().map(|exchange| exchange.address).collect()
@@ -26,7 +26,7 @@ fn the_balance_is_the_predicted_one_and_one_wei_more_reverts() -> anyhow::Result
     if !devnet::available("the judge by execution")? {
         return Ok(());
     }
-    let devnet = Devnet::start()?;
+    let devnet = Devnet::start_with(Extent::Pairs)?;
     let mut trader = Trader::new(11, &devnet);
     let mut judge = Judge::start(&Artifacts::install()?.anvil()?, &devnet.http_url())?;
     let (mut executed, mut hops, mut first_tokens) = (0, BTreeSet::new(), BTreeSet::new());
@@ -72,7 +72,7 @@ fn a_cycle_that_loses_is_no_gain() -> anyhow::Result<()> {
     if !devnet::available("the judge by execution, on losses")? {
         return Ok(());
     }
-    let devnet = Devnet::start()?;
+    let devnet = Devnet::start_with(Extent::Pairs)?;
     let block = devnet.head()?.number;
     let mut judge = Judge::start(&Artifacts::install()?.anvil()?, &devnet.http_url())?;
     let addresses = devnet.addresses();
@@ -95,7 +95,7 @@ fn three_hundred_blocks_hold_both_profit_and_peace() -> anyhow::Result<()> {
     if !devnet::available("the trader's markets")? {
         return Ok(());
     }
-    let devnet = Devnet::start()?;
+    let devnet = Devnet::start_with(Extent::Pairs)?;
     let mut trader = Trader::new(1, &devnet);
     let (mut none, mut gross, mut net) = (0, 0, 0);
     let mut pools_at_the_end = 0;

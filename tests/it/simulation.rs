@@ -9,7 +9,7 @@ use headwater_node::{NodeConfig, Redial};
 use headwater_reference::arbitrage::{Cycle, search};
 use headwater_reference::market::pools_at;
 use headwater_simulation::{NodeSimulator, SimulationError, Simulator};
-use headwater_tests::devnet::{self, Devnet, Head, Trader};
+use headwater_tests::devnet::{self, Devnet, Extent, Head, Trader};
 
 /// A cycle that the reference search found, as a detector would say it.
 fn opportunity(head: Head, found: &Cycle) -> Opportunity {
@@ -64,7 +64,7 @@ async fn the_simulation_yields_the_predicted_profit_and_one_unit_more_reverts() 
     if !devnet::available("the simulation on real contracts")? {
         return Ok(());
     }
-    let devnet = Devnet::start()?;
+    let devnet = Devnet::start_with(Extent::Pairs)?;
     let mut trader = Trader::new(29, &devnet);
     let simulator = simulator(&devnet)?;
     let (mut simulated, mut hops) = (0, BTreeSet::new());
@@ -92,7 +92,7 @@ async fn a_finding_is_simulated_on_its_own_block_and_on_none_that_was_replaced()
     if !devnet::available("the simulation on old and replaced blocks")? {
         return Ok(());
     }
-    let devnet = Devnet::start()?;
+    let devnet = Devnet::start_with(Extent::Pairs)?;
     let mut trader = Trader::new(31, &devnet);
     let simulator = simulator(&devnet)?;
     let mut early = None;

@@ -1,13 +1,15 @@
-//! The devnet: anvil with other people's real bytecode, two Uniswap V2 exchanges, seven tokens, twenty pools, and a
-//! seeded trader who makes their prices drift apart.
+//! The devnet: anvil with other people's real bytecode: two Uniswap V2 exchanges with seven tokens and twenty pools, pools of
+//! Uniswap V3 and V4 of the same tokens, Aave V3 with two hundred borrowers, and a seeded trader who makes prices drift apart.
 //!
 //! Everything that reaches a block is fixed: the accounts, the order of transactions (first in, first out, sent one after
 //! another), the timestamps (twelve seconds apart, from [`GENESIS_TIMESTAMP`]). So one seed makes one chain, hash for hash.
 //! Mining is the caller's: a block exists when [`Devnet::mine`] is called.
 
 mod artifacts;
+mod concentrated;
 mod contracts;
 mod deployment;
+mod lending;
 mod trader;
 
 use std::io::Write as _;
@@ -26,7 +28,11 @@ use tokio::time::Instant;
 
 pub use self::artifacts::{Artifacts, Recipe};
 use self::contracts::{Router, Token};
-pub use self::deployment::{Addresses, DEPLOYER, Erc20, Exchange, PAIR_INIT_CODE_HASH, Pool};
+pub use self::deployment::{
+    Addresses, Concentrated, DEPLOYER, Erc20, Exchange, Lending, PAIR_INIT_CODE_HASH, Pool, PriceFeed,
+    RangedPool,
+};
+pub use self::lending::Borrower;
 pub use self::trader::Trader;
 
 /// Anvil's own.
@@ -37,6 +43,9 @@ pub const GENESIS_TIMESTAMP: u64 = 1_700_000_000;
 
 /// Seconds between blocks, whatever the pace at which they are mined.
 pub const BLOCK_SECONDS: u64 = 12;
+
+/// Wei, at the start.
+const BASE_FEE: u64 = 1_000_000_000;
 
 /// Where a transaction's deadline is of no interest.
 const NEVER: U256 = U256::MAX;
@@ -56,9 +65,19 @@ impl Default for Genesis {
     }
 }
 
+/// How much stands on a devnet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Everything.
+    Whole,
+    /// The exchanges of pairs alone: for those who bring other pools themselves, or have to know all that can be found.
+    Pairs,
+}
+
 /// A running devnet; gone when dropped.
 #[derive(Debug)]
 pub struct Devnet {
+    extent: Extent,
     artifacts: Artifacts,
     anvil: Anvil,
     addresses: Addresses,
@@ -134,18 +153,26 @@ pub(crate) fn read_variable(name: &str) -> Option<String> {
 }
 
 impl Devnet {
-    /// Fetches what is missing, starts anvil, deploys. Takes about a second.
+    /// Fetches what is missing, starts anvil, deploys everything. Takes a few seconds.
     ///
     /// # Errors
     /// No Node.js, no way to the package registry, or an anvil that does not do as it is told.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(Extent::Whole)
+    }
+
+    /// As [`Devnet::start`], with as much as is asked for.
+    ///
+    /// # Errors
+    /// As [`Devnet::start`].
+    pub fn start_with(extent: Extent) -> anyhow::Result<Self> {
         let artifacts = Artifacts::install()?;
         let old_states = artifacts.temporary_directory()?;
         let arguments = arguments(Genesis::default(), old_states.path())?;
         let anvil = Anvil::spawn(&artifacts.anvil()?, &arguments)?;
         let accounts = anvil.rpc().call("eth_accounts", json!([]))?;
         let addresses = Addresses::derive();
-        let devnet = Self { artifacts, anvil, addresses, accounts, old_states };
+        let devnet = Self { extent, artifacts, anvil, addresses, accounts, old_states };
         devnet.deploy()?;
         Ok(devnet)
     }
@@ -162,7 +189,20 @@ impl Devnet {
     }
 
     fn deploy(&self) -> anyhow::Result<()> {
-        deployment::deploy(self, &self.artifacts).context("deploying the devnet's contracts")
+        deployment::deploy(self, &self.artifacts).context("deploying the devnet's contracts")?;
+        if self.extent == Extent::Whole {
+            concentrated::deploy(self, &self.artifacts).context("deploying Uniswap V3 and V4")?;
+            lending::deploy(self, &self.artifacts).context("deploying Aave V3")?;
+            // Blocks with little in them have lowered it, blocks with much have raised it.
+            self.rpc().call::<Value>("anvil_setNextBlockBaseFeePerGas", json!([hex(BASE_FEE)]))?;
+            self.mine()?;
+        }
+        Ok(())
+    }
+
+    /// How much stands here.
+    pub fn extent(&self) -> Extent {
+        self.extent
     }
 
     /// For judges and requests of the test's own.
@@ -190,12 +230,13 @@ impl Devnet {
         &self.accounts
     }
 
-    /// A configuration for this devnet, ready to be saved.
+    /// A configuration for this devnet, ready to be saved; its last table is `[market]`, or one below it.
     pub fn configuration(&self) -> String {
-        format!(
-            "[node]\nurls = [\"{}\"]\nchain_id = {CHAIN_ID}\n\n[market]\npreset = \"devnet\"\n",
-            self.ws_url()
-        )
+        let node = format!("[node]\nurls = [\"{}\"]\nchain_id = {CHAIN_ID}\n\n", self.ws_url());
+        match self.extent {
+            Extent::Whole => node + "[market]\npreset = \"devnet\"\n",
+            Extent::Pairs => node + &self.addresses.market_of_pairs(),
+        }
     }
 
     /// Mines one block out of everything that was sent, twelve seconds after its parent.
@@ -290,8 +331,9 @@ impl Devnet {
         self.mine_after(BLOCK_SECONDS + 1)
     }
 
-    /// Trades and mines at a steady pace for as long as `go_on` says so of each new head: the devnet live. A block that is late
-    /// is not waited for again, so that the pace holds on average.
+    /// Trades and mines at a steady pace for as long as `go_on` says so of each new head: the devnet live. What goes into a block
+    /// is sent right behind the one before, so that it is pending for a while. A block that is late is not waited for again, so
+    /// that the pace holds on average.
     ///
     /// # Errors
     /// A node that does not answer.
@@ -304,19 +346,21 @@ impl Devnet {
         let mut next = Instant::now();
         for count in 1u64.. {
             next += pace.block_time;
+            let wait = || thread::sleep(next.saturating_duration_since(Instant::now()));
             let head = match pace.reorg_every {
                 Some(every) if count.is_multiple_of(every.get()) => {
+                    wait();
                     self.reorg(1 + count / every.get() % 3, trader)?
                 }
                 _ => {
                     trader.trade(self)?;
+                    wait();
                     self.mine()?
                 }
             };
             if !go_on(&head) {
                 break;
             }
-            thread::sleep(next.saturating_duration_since(Instant::now()));
         }
         Ok(())
     }
@@ -328,7 +372,14 @@ impl Devnet {
     }
 
     /// Sends a call to the mempool.
-    fn send(&self, from: Address, to: Address, value: U256, data: Vec<u8>, gas: u64) -> anyhow::Result<B256> {
+    pub(crate) fn send(
+        &self,
+        from: Address,
+        to: Address,
+        value: U256,
+        data: Vec<u8>,
+        gas: u64,
+    ) -> anyhow::Result<B256> {
         self.send_transaction(
             from,
             json!({ "to": to, "value": value, "data": Bytes::from(data), "gas": hex(gas) }),
@@ -354,6 +405,42 @@ impl Devnet {
 
     fn create(&self, from: Address, code: Bytes) -> anyhow::Result<B256> {
         self.send_transaction(from, json!({ "data": code, "gas": hex(6_000_000) }))
+    }
+
+    /// A contract of this creation code, in a block of its own.
+    pub(crate) fn create_mined(&self, from: Address, code: &[u8]) -> anyhow::Result<Address> {
+        let code = Bytes::copy_from_slice(code);
+        let creation = self.send_transaction(from, json!({ "data": code, "gas": hex(15_000_000) }))?;
+        self.mine()?;
+        let receipt = self.receipt(creation)?;
+        Ok(receipt["contractAddress"].as_str().context("the contract was not created")?.parse()?)
+    }
+
+    /// Sends a call, and nothing else, in a block.
+    fn send_mined(&self, from: Address, to: Address, data: Vec<u8>, gas: u64) -> anyhow::Result<()> {
+        let sent = self.send(from, to, U256::ZERO, data, gas)?;
+        self.mine()?;
+        self.receipt(sent).map(drop)
+    }
+
+    /// Of a transaction that is mined and succeeded.
+    fn receipt(&self, transaction: B256) -> anyhow::Result<Value> {
+        let receipt: Value = self.rpc().call("eth_getTransactionReceipt", json!([transaction]))?;
+        ensure!(receipt["status"] == "0x1", "a transaction of the deployment failed: {receipt}");
+        Ok(receipt)
+    }
+
+    /// Words of a contract's storage at the head.
+    pub(crate) fn storage(&self, slots: &[(Address, U256)]) -> anyhow::Result<Vec<U256>> {
+        let questions: Vec<_> = slots
+            .iter()
+            .map(|(contract, slot)| ("eth_getStorageAt", json!([contract, slot, "latest"])))
+            .collect();
+        let answers = self.rpc().batch(&questions)?;
+        let words = answers
+            .into_iter()
+            .map(|answer| Ok(U256::from_be_bytes(serde_json::from_value::<B256>(answer)?.0)));
+        words.collect()
     }
 
     fn send_transaction(&self, from: Address, mut transaction: Value) -> anyhow::Result<B256> {
@@ -388,7 +475,7 @@ impl Devnet {
     }
 
     /// Reads many things at the head in one request.
-    fn read<C: SolCall>(&self, calls: &[(Address, C)]) -> anyhow::Result<Vec<Option<C::Return>>> {
+    fn read<C: SolCall>(&self, calls: &[(Address, &C)]) -> anyhow::Result<Vec<Option<C::Return>>> {
         let questions: Vec<_> = calls
             .iter()
             .map(|(to, call)| {
@@ -406,7 +493,7 @@ fn arguments(genesis: Genesis, old_states: &Path) -> anyhow::Result<Vec<String>>
         "--no-mining",
         "--order=fifo",
         "--balance=1000000",
-        "--base-fee=1000000000",
+        &format!("--base-fee={BASE_FEE}"),
         "--gas-limit=30000000",
         &format!("--chain-id={}", genesis.chain_id),
         &format!("--timestamp={}", genesis.timestamp),

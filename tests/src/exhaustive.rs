@@ -98,6 +98,10 @@ mod tests {
     fn right() -> FoundLine {
         let cycle = Exhaustive::default().search(&market(), &[token(1)]).remove(0);
         FoundLine {
+            kind: "arbitrage".to_owned(),
+            detector: "arbitrage".to_owned(),
+            index: 0,
+            hops: None,
             block: 1,
             block_hash: B256::ZERO,
             amount_in: U256::from(cycle.amount_in),

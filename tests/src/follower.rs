@@ -11,6 +11,7 @@ use headwater_events::{BusEvent, Envelope};
 use headwater_node::NodeConfig;
 use headwater_supervisor::{Config, Failure, Live, Session};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -60,6 +61,15 @@ pub struct BlockLine {
 /// An `opportunity` line.
 #[derive(Clone, Debug, Deserialize)]
 pub struct FoundLine {
+    /// What it is.
+    pub kind: String,
+    /// Who found it.
+    pub detector: String,
+    /// Its place in the detector's set.
+    pub index: u64,
+    /// How many pools there are, where some have concentrated liquidity.
+    #[serde(default)]
+    pub hops: Option<Vec<IgnoredAny>>,
     /// Height of its block.
     pub block: u64,
     /// Hash of its block.
@@ -81,6 +91,10 @@ pub struct FoundLine {
 pub struct OutcomeLine {
     /// Hash of the block.
     pub block_hash: B256,
+    /// Who found what it is about.
+    pub detector: String,
+    /// The finding's place in the detector's set.
+    pub index: u64,
     /// What was decided.
     pub verdict: String,
     /// Why it was refused.
@@ -302,6 +316,11 @@ impl Results {
         self.found.get(&block).map_or(&[], Vec::as_slice)
     }
 
+    /// Of them, the cycles of pools of constant product alone.
+    pub fn found_in_pairs(&self, block: B256) -> Vec<FoundLine> {
+        self.found_in(block).iter().filter(|found| found.is_in_pairs()).cloned().collect()
+    }
+
     /// Every edge gave up or processed exactly what it was handed, and nothing was lost.
     ///
     /// # Errors
@@ -319,6 +338,13 @@ impl Results {
             ensure!(lost.is_none(), "lost: {edge:?}");
         }
         Ok(())
+    }
+}
+
+impl FoundLine {
+    /// Whether it is a cycle of pools of constant product alone: the executor carries out nothing else.
+    pub fn is_in_pairs(&self) -> bool {
+        self.kind == "arbitrage" && self.hops.is_none()
     }
 }
 

@@ -1,14 +1,16 @@
 //! The devnet and the real `headwater` process together.
 
 use std::fs;
+use std::io;
 use std::num::NonZeroU64;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use headwater_journal::{export_recording, verify};
+use headwater_journal::{examine, export_recording, verify};
 
 use crate::devnet::{Devnet, Pace, Trader};
 
@@ -143,20 +145,22 @@ impl Drop for Process {
 /// When it cannot be written.
 pub fn configure(folder: &Path, devnet: &Devnet) -> anyhow::Result<PathBuf> {
     let path = folder.join("headwater.toml");
-    let journal = folder.join("journal");
+    let journal = folder.join(JOURNAL);
     let text =
         format!("{}\n[journal]\ndirectory = {:?}\n", devnet.configuration(), journal.display().to_string());
     fs::write(&path, text)?;
     Ok(path)
 }
 
-/// Devnet and supervisor together, live: a block every 250 ms, a reorganisation now and then.
+const JOURNAL: &str = "journal";
+
+/// Devnet and supervisor together, live: a block every 250 ms, a reorganisation now and then, pending transactions.
 ///
 /// # Errors
 /// Whatever goes wrong on either side.
 pub fn demo(seed: u64, blocks: u64) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    follow(seed, blocks, Duration::from_millis(250), folder.path())
+    follow(seed, blocks, Duration::from_millis(250), folder.path(), "\n[mempool]\nenabled = true\n")
 }
 
 /// Records `blocks` canonical blocks of the devnet, reorganisations among them, into one compressed file.
@@ -164,11 +168,10 @@ pub fn demo(seed: u64, blocks: u64) -> anyhow::Result<()> {
 /// # Errors
 /// Whatever goes wrong on the way, and a recording that is too small or too large to be bundled.
 pub fn record(seed: u64, blocks: u64, file: &Path) -> anyhow::Result<String> {
-    const MOST_BYTES: u64 = 2_000_000;
+    const MOST_BYTES: u64 = 1 << 20;
     let folder = tempfile::tempdir()?;
-    follow(seed, blocks, Duration::from_millis(60), folder.path())?;
-    let mut runs = fs::read_dir(folder.path().join("journal"))?;
-    let run = runs.next().context("a run leaves a journal")??.path();
+    follow(seed, blocks, Duration::from_millis(100), folder.path(), "")?;
+    let run = run_in(folder.path())?.context("a run leaves a journal")?;
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -182,13 +185,24 @@ pub fn record(seed: u64, blocks: u64, file: &Path) -> anyhow::Result<String> {
     Ok(format!("{}: {recorded} blocks, {reorgs} reorganisations, {bytes} bytes", file.display()))
 }
 
-fn follow(seed: u64, blocks: u64, block_time: Duration, folder: &Path) -> anyhow::Result<()> {
+/// The journal of the one run in a folder, once there is one.
+fn run_in(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+    match fs::read_dir(folder.join(JOURNAL)) {
+        Ok(mut runs) => Ok(runs.next().transpose()?.map(|run| run.path())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn follow(seed: u64, blocks: u64, block_time: Duration, folder: &Path, also: &str) -> anyhow::Result<()> {
     let devnet = Devnet::start()?;
     let mut trader = Trader::new(seed, &devnet);
     let config = configure(folder, &devnet)?;
+    fs::write(&config, fs::read_to_string(&config)? + also)?;
     let mut command = Command::new(headwater()?);
     command.arg("run").arg("--config").arg(config).args(["--blocks", &blocks.to_string()]);
     let mut process = Process::start(&mut command)?;
+    wait_for_load(&mut process, folder)?;
     let pace = Pace { block_time, reorg_every: NonZeroU64::new(37) };
     let mut asked = Ok(());
     devnet.run(&mut trader, pace, |_| match process.has_ended() {
@@ -200,4 +214,17 @@ fn follow(seed: u64, blocks: u64, block_time: Duration, folder: &Path) -> anyhow
     })?;
     asked?;
     process.succeed()
+}
+
+/// Nobody trades before the lending pool is loaded, which comes last: so that every block is announced to one who follows.
+fn wait_for_load(process: &mut Process, folder: &Path) -> anyhow::Result<()> {
+    while !process.has_ended()? {
+        // It may be writing there right now.
+        let examined = run_in(folder)?.and_then(|run| examine(run).ok());
+        if examined.is_some_and(|examined| examined.info.count("lending_loaded") > 0) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }

@@ -86,7 +86,9 @@ fn headline(summary: &Summary) -> String {
     let listed = |counts: Vec<(String, u64)>| {
         counts.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
     };
-    let kinds = listed(summary.opportunities.iter().map(|(kind, count)| (kind.clone(), *count)).collect());
+    let kinds = listed(
+        summary.opportunities.iter().flat_map(|(kind, count)| by_pools(summary, kind, *count)).collect(),
+    );
     let outcomes =
         listed(summary.outcomes.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect());
     format!(
@@ -109,6 +111,17 @@ fn headline(summary: &Summary) -> String {
         lost = summary.lost(),
         conserved = if conserved { "conserved" } else { "NOT CONSERVED" },
     )
+}
+
+/// Arbitrages are counted by what their pools are.
+fn by_pools(summary: &Summary, kind: &str, count: u64) -> Vec<(String, u64)> {
+    match (kind, summary.mixed_arbitrages) {
+        ("arbitrage", mixed) if mixed > 0 => {
+            let named = |pools: &str| format!("{kind} {pools}");
+            vec![(named("in pairs"), count - mixed), (named("with pools of V3 or V4"), mixed)]
+        }
+        _ => vec![(kind.to_owned(), count)],
+    }
 }
 
 fn opportunities(best: &[Opportunity]) -> String {

@@ -1,39 +1,71 @@
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 /// Which blocks are done: the executor has received the set of every detector.
 ///
-/// The replay keeps a bounded window of unfinished blocks with it. It belongs to the supervisor and outlives the
-/// executor, so that a restart forgets no receipt.
+/// The replay keeps a bounded window of unfinished blocks with it, and its detectors take turns by it. It belongs to the
+/// supervisor and outlives the executor, so that a restart forgets no receipt.
 #[derive(Clone, Debug)]
 pub struct BlockProgress {
-    /// The last block of which each detector's set was received.
-    received: Arc<Mutex<BTreeMap<Cow<'static, str>, u64>>>,
+    detectors: watch::Sender<BTreeMap<Cow<'static, str>, Spoken>>,
     finished: watch::Sender<u64>,
+}
+
+/// How far a detector is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spoken {
+    /// The last block of which its set was received, or of which it has nothing to say.
+    received: u64,
+    /// The last block for which it had its turn.
+    turn: u64,
 }
 
 impl BlockProgress {
     /// A block is done when all of `detectors` have spoken.
     pub fn new(detectors: impl IntoIterator<Item = Cow<'static, str>>) -> Self {
-        let received = detectors.into_iter().map(|detector| (detector, 0)).collect();
-        Self { received: Arc::new(Mutex::new(received)), finished: watch::Sender::new(0) }
+        let detectors = detectors.into_iter().map(|detector| (detector, Spoken::default())).collect();
+        Self { detectors: watch::Sender::new(detectors), finished: watch::Sender::new(0) }
     }
 
     /// Notes the receipt of a detector's set for the block of `seq`; says whether this finished the block.
     pub fn receive(&self, detector: &str, seq: u64) -> bool {
-        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = received.get_mut(detector) {
-            *last = seq.max(*last);
-        }
-        let finished = received.values().copied().min().unwrap_or(seq);
+        let mut finished = seq;
+        self.detectors.send_modify(|detectors| {
+            if let Some(spoken) = detectors.get_mut(detector) {
+                spoken.received = seq.max(spoken.received);
+            }
+            finished = detectors.values().map(|spoken| spoken.received).min().unwrap_or(seq);
+        });
         self.finished.send_if_modified(|last| {
             let advanced = finished > *last;
             *last = finished.max(*last);
             advanced
         })
+    }
+
+    /// Waits until it is `detector`'s turn to hand over its set for the block of `seq`: the sets of those before it by name were
+    /// received, and those behind it have spoken about the block before. Where all wait for their turn, the sets come in the order of
+    /// the blocks and, in each, of the names. A turn that was given is not waited for again. Cancel-safe.
+    pub async fn wait_for_turn(&self, detector: &str, seq: u64) {
+        let is_turn = |detectors: &BTreeMap<Cow<'static, str>, Spoken>| {
+            let own = detectors.get(detector).copied().unwrap_or_default();
+            own.turn >= seq
+                || detectors.iter().all(|(name, spoken)| match (**name).cmp(detector) {
+                    Ordering::Less => spoken.received >= seq,
+                    Ordering::Equal => true,
+                    Ordering::Greater => spoken.received >= own.received.max(own.turn),
+                })
+        };
+        // The sender lives in `self`, so the wait ends only with the condition.
+        let _ = self.detectors.subscribe().wait_for(is_turn).await;
+        self.detectors.send_modify(|detectors| {
+            if let Some(spoken) = detectors.get_mut(detector) {
+                spoken.turn = seq.max(spoken.turn);
+            }
+        });
     }
 
     /// Sequence number of the last block that is done.
@@ -51,6 +83,8 @@ impl BlockProgress {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
@@ -60,5 +94,32 @@ mod tests {
         assert!(!progress.receive("a", 9));
         assert!(progress.receive("b", 8));
         assert_eq!(progress.finished(), 8);
+    }
+
+    #[test]
+    fn detectors_take_turns_by_block_and_name() {
+        let progress = BlockProgress::new(["a".into(), "b".into(), "c".into()]);
+        let is_turn = |detector, seq| progress.wait_for_turn(detector, seq).now_or_never().is_some();
+        assert!(!is_turn("b", 3) && !is_turn("c", 3) && is_turn("a", 3));
+        assert!(is_turn("a", 3), "a turn that was given");
+        assert!(!is_turn("a", 5) && !is_turn("b", 3), "its set is on the way");
+        progress.receive("a", 3);
+        assert!(!is_turn("a", 5) && !is_turn("c", 3) && is_turn("b", 3));
+        progress.receive("b", 3);
+        assert!(!is_turn("a", 5) && is_turn("c", 3));
+        progress.receive("c", 3);
+        assert!(!is_turn("b", 5) && is_turn("a", 5));
+        // One that has nothing to say of a block has had its turn.
+        progress.receive("a", 5);
+        progress.receive("b", 5);
+        assert!(!is_turn("a", 7) && is_turn("c", 5));
+    }
+
+    #[test]
+    fn one_alone_need_not_wait() {
+        let progress = BlockProgress::new(["a".into()]);
+        for seq in 1..5 {
+            assert!(progress.wait_for_turn("a", seq).now_or_never().is_some());
+        }
     }
 }

@@ -33,7 +33,8 @@ pub struct Wiring<M> {
     pub findings: Outlet<M, Wait>,
     /// Where the end of the evaluation is stamped.
     pub timeline: Timeline,
-    /// Where it is said that a block cannot be evaluated, so that nobody waits for its set.
+    /// Where it is said that a block cannot be evaluated, so that nobody waits for its set; and by which detectors take turns where
+    /// every block is evaluated.
     pub progress: BlockProgress,
     /// Whether blocks may be skipped.
     pub pace: Pace,
@@ -55,7 +56,7 @@ impl<M> Clone for Wiring<M> {
 /// What to do when blocks come faster than they are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Evaluate each, as in a replay.
+    /// Evaluate each, and hand over the sets in the order of blocks and detectors, as in a replay.
     EveryBlock,
     /// Go on with the newest; what the skipped blocks touched is examined with it.
     Newest,
@@ -124,6 +125,9 @@ impl<D: Detector, M: Message + From<OpportunitySet>> Component for DetectorActor
         };
         let set = self.evaluate(&view);
         self.wiring.timeline.stamp(set.as_of.seq, Stage::Detected);
+        if self.wiring.pace == Pace::EveryBlock {
+            self.wiring.progress.wait_for_turn(&self.name, set.as_of.seq).await;
+        }
         self.wiring.findings.send(set.into()).await.map_err(EvaluationError::from)?;
         Ok(())
     }

@@ -39,8 +39,9 @@ pub struct MarketConfig {
     pub max_candidates: Option<usize>,
     /// Chainlink feeds in addition to the preset's; one of a token that the preset has a feed of replaces that.
     pub feeds: Vec<FeedConfig>,
-    /// Lending pools whose positions are followed. No preset has any: a pool whose revision is not proven is refused, and
-    /// who has something in it stands in its logs since it was made, which not every node gives. Default: none.
+    /// Lending pools whose positions are followed, in addition to the preset's; one with the address of a preset's replaces it.
+    /// Mainnet's preset has none: a pool whose revision is not proven is refused, and who has something in it stands in its logs
+    /// since it was made, which not every node gives. Default: none.
     pub lending: Vec<LendingConfig>,
     /// Factories of Uniswap V3 and managers of V4 whose logs are searched for pools, as nobody lists them. Default: none, and only
     /// pools of two listed (else base) tokens with a usual fee are loaded at start.
@@ -133,7 +134,7 @@ pub enum LendingProtocol {
 }
 
 const fn default_log_range() -> std::num::NonZeroU64 {
-    std::num::NonZeroU64::new(10_000).expect("not zero")
+    LendingPool::LOG_RANGE
 }
 
 /// A lending pool that is followed.
@@ -149,6 +150,11 @@ pub struct LendingPool {
     pub from_block: u64,
     /// Blocks whose logs are asked for at once at most.
     pub log_range: std::num::NonZeroU64,
+}
+
+impl LendingPool {
+    /// Blocks whose logs are asked for at once at most, unless the configuration says otherwise.
+    pub const LOG_RANGE: std::num::NonZeroU64 = std::num::NonZeroU64::new(10_000).expect("not zero");
 }
 
 /// One `[[market.factories]]` table.
@@ -380,6 +386,7 @@ impl ResolvedMarket {
         }
         let feeds =
             reader.feeds(&config.feeds, tables.as_ref().map_or(&[], |known| &known.feeds), wrapped_native);
+        let lending = reader.lending(&config.lending, tables.as_ref().map_or(&[], |known| &known.lending));
         let mut routers = tables.map_or_else(Vec::new, |known| known.routers);
         for router in reader.distinct("market.routers", &config.routers) {
             if !routers.contains(&router) {
@@ -392,7 +399,6 @@ impl ResolvedMarket {
             min_reserves: reader.min_reserves(&config.min_reserves),
         };
         let max_candidates = config.max_candidates.unwrap_or(DEFAULT_MAX_CANDIDATES);
-        let lending = reader.lending(&config.lending);
         let searchable: Vec<Address> = concentrated_factories
             .iter()
             .map(|factory| factory.address)
@@ -628,15 +634,15 @@ impl Reader {
         feeds
     }
 
-    fn lending(&mut self, configured: &[LendingConfig]) -> Vec<LendingPool> {
-        let mut pools = Vec::<LendingPool>::new();
+    fn lending(&mut self, configured: &[LendingConfig], preset: &[LendingPool]) -> Vec<LendingPool> {
+        let mut own = Vec::<LendingPool>::new();
         for (index, config) in configured.iter().enumerate() {
             let place = format!("market.lending[{index}].pool");
             let Some(pool) = self.address(&place, &config.pool) else { continue };
-            if pools.iter().any(|known| known.pool == pool) {
+            if own.iter().any(|known| known.pool == pool) {
                 self.refuse(place, "stands here twice");
             }
-            pools.push(LendingPool {
+            own.push(LendingPool {
                 name: config.name.clone().unwrap_or_else(|| pool.to_string()),
                 protocol: config.protocol,
                 pool,
@@ -644,7 +650,8 @@ impl Reader {
                 log_range: config.log_range,
             });
         }
-        pools
+        let is_new = |known: &&LendingPool| own.iter().all(|pool| pool.pool != known.pool);
+        preset.iter().filter(is_new).chain(&own).cloned().collect()
     }
 
     fn history(&mut self, configured: &[HistoryConfig], searchable: &[Address]) -> Vec<History> {
@@ -743,6 +750,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preset::DEVNET_CHAIN_ID;
     use alloy_primitives::address;
 
     const TOKEN: &str = "0x1111111111111111111111111111111111111111";
@@ -842,7 +850,7 @@ mod tests {
         let text = format!("[[factories]]\nprotocol = 'uniswap-v3'\naddress = '{TOKEN}'");
         let market = resolve(1, &format!("{text}\ninit_code_hash = '{hash}'")).expect("the table is right");
         assert_eq!((market.factories.len(), market.concentrated_factories.len()), (2, 2));
-        assert!(resolve(31_337, "").expect("the preset").concentrated_factories.is_empty());
+        assert_eq!(resolve(DEVNET_CHAIN_ID, "").expect("the preset").concentrated_factories.len(), 1);
         refused(1, &text, &["market.factories[0].init_code_hash"]);
         refused(
             1,
@@ -906,6 +914,10 @@ mod tests {
         assert_eq!((second.name.as_str(), second.from_block, second.log_range.get()), ("mine", 7, 9));
         assert_eq!(market.lending_pools(), [first.pool, second.pool]);
         assert!(resolve(1, "").expect("the preset").lending.is_empty());
+        let [known] = &resolve(DEVNET_CHAIN_ID, "").expect("the preset").lending[..] else { panic!("one") };
+        let own = format!("[[lending]]\nprotocol = 'aave-v3'\npool = '{}'\nname = 'mine'\n", known.pool);
+        let [mine] = &resolve(DEVNET_CHAIN_ID, &own).expect("it is right").lending[..] else { panic!("one") };
+        assert_eq!((mine.pool, mine.name.as_str()), (known.pool, "mine"));
         let twice = "[[lending]]\nprotocol = 'aave-v3'\npool = '0x12'\n".to_owned()
             + &format!("[[lending]]\nprotocol = 'aave-v3'\npool = '{other}'\n").repeat(2);
         refused(1, &twice, &["market.lending[0].pool", "market.lending[2].pool"]);

@@ -2,7 +2,7 @@ use alloy_primitives::{Address, B256, address, b256};
 use headwater_events::Protocol;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConcentratedFactory, ConcentratedManager, Factory};
+use crate::config::{ConcentratedFactory, ConcentratedManager, Factory, LendingPool, LendingProtocol};
 use crate::feeds::{Feed, FeedQuote};
 
 /// A chain whose contracts are known.
@@ -34,6 +34,8 @@ pub struct PresetTables {
     pub routers: Vec<Address>,
     /// Chainlink feeds that are read.
     pub feeds: Vec<Feed>,
+    /// Lending pools whose positions are followed.
+    pub lending: Vec<LendingPool>,
     /// Tokens by the names that people give them; for display only.
     pub tokens: &'static [(&'static str, Address)],
 }
@@ -46,6 +48,9 @@ pub const DEVNET_CHAIN_ID: u64 = 31337;
 /// Keccak-256 of the creation code of `UniswapV2Pair` (v2-periphery `UniswapV2Library.pairFor`).
 const UNISWAP_V2_INIT_CODE_HASH: B256 =
     b256!("96e8ac4277198ff8b6f785478aa9a39f403cb768dd02cbee326c3e7da348845f");
+/// Keccak-256 of the creation code of `UniswapV3Pool` (v3-periphery `PoolAddress.sol`).
+const UNISWAP_V3_INIT_CODE_HASH: B256 =
+    b256!("e34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54");
 /// The same of SushiSwap's pair (sushiswap `UniswapV2Library.pairFor`).
 const SUSHISWAP_INIT_CODE_HASH: B256 =
     b256!("e18a34eb0e04b04f7a0ac29a6e80748dca96319b42c54d679cb821dca90c6303");
@@ -134,11 +139,11 @@ fn mainnet() -> PresetTables {
                 SUSHISWAP_INIT_CODE_HASH,
             ),
         ],
-        // `FACTORY_ADDRESS` of v3-sdk, and `POOL_INIT_CODE_HASH` in `PoolAddress.sol` of v3-periphery.
+        // `FACTORY_ADDRESS` of v3-sdk.
         concentrated_factories: vec![ConcentratedFactory {
             name: "uniswap-v3".to_owned(),
             address: address!("1F98431c8aD98523631AE4a59f267346ea31F984"),
-            init_code_hash: b256!("e34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54"),
+            init_code_hash: UNISWAP_V3_INIT_CODE_HASH,
             deployer: None,
         }],
         // `PoolManager` on Ethereum (docs.uniswap.org, v4 deployments).
@@ -176,6 +181,23 @@ fn devnet() -> PresetTables {
             address!("cf7ed3acca5a467e9e704c703e8d87f634fb0fc9"),
             address!("dc64a140aa3e981100a9beca4e685f962f0cf6c9"),
         ],
+        concentrated_factories: vec![ConcentratedFactory {
+            name: "uniswap-v3".to_owned(),
+            address: address!("d04ff4a75edd737a73e92b2f2274cb887d96e110"),
+            init_code_hash: UNISWAP_V3_INIT_CODE_HASH,
+            deployer: None,
+        }],
+        concentrated_managers: vec![ConcentratedManager {
+            name: "uniswap-v4".to_owned(),
+            address: address!("c6b8fbf96cf7bbe45576417ec2163acecfa88ecc"),
+        }],
+        lending: vec![LendingPool {
+            name: "aave-v3".to_owned(),
+            protocol: LendingProtocol::AaveV3,
+            pool: address!("a8341097e7bca3e9e20809f8513c20782a4686e3"),
+            from_block: 0,
+            log_range: LendingPool::LOG_RANGE,
+        }],
         ..with_tokens(&DEVNET_TOKENS)
     }
 }
@@ -190,6 +212,7 @@ fn with_tokens(tokens: &'static [(&'static str, Address)]) -> PresetTables {
         base_tokens: addresses.take(BASE_TOKENS).collect(),
         routers: Vec::new(),
         feeds: Vec::new(),
+        lending: Vec::new(),
         tokens,
     }
 }
@@ -282,6 +305,19 @@ mod tests {
             let hash = factory.init_code_hash.map(|hash| hash.to_string());
             assert_eq!(hash.as_deref(), deployed["init_code_hash"].as_str());
         }
+        let (ranged, lending) = (&deployed["concentrated"], &deployed["lending"]);
+        let [factory] = &preset.concentrated_factories[..] else { panic!("one factory of V3") };
+        assert_eq!(factory.address, address(&ranged["factory"]));
+        assert_eq!(ranged["init_code_hash"].as_str(), Some(&*factory.init_code_hash.to_string()));
+        let [manager] = &preset.concentrated_managers[..] else { panic!("one manager of V4") };
+        assert_eq!(manager.address, address(&ranged["manager"]));
+        for pool in ranged["pools"].as_array().expect("a list").iter().filter(|pool| pool["id"].is_null()) {
+            let fee = u32::try_from(pool["fee"].as_u64().expect("a fee")).expect("24 bits");
+            let derived = factory.derive(address(&pool["token0"]), address(&pool["token1"]), fee);
+            assert_eq!(derived, address(&pool["address"]));
+        }
+        let [pool] = &preset.lending[..] else { panic!("one lending pool") };
+        assert_eq!(pool.pool, address(&lending["pool"]));
         for token in deployed["tokens"].as_array().expect("a list") {
             let name = token["symbol"].as_str().expect("a symbol");
             assert!(preset.tokens.contains(&(name, address(&token["address"]))), "{name}");

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::B256;
 use headwater_bus::{DropReason, EdgeReport, EventHandler, Topology};
-use headwater_events::{BusEvent, Envelope, Verdict};
+use headwater_events::{BusEvent, Envelope, Kind, Plan, Verdict};
 use serde::Serialize;
 
 use crate::latencies::{Latencies, LatencyReport};
@@ -40,6 +40,8 @@ pub struct Summary {
     pub quarantined: Vec<SetAside>,
     /// Findings by kind.
     pub opportunities: BTreeMap<String, u64>,
+    /// Of the arbitrages, those through a pool with concentrated liquidity.
+    pub mixed_arbitrages: u64,
     /// Outcomes by verdict.
     pub outcomes: BTreeMap<&'static str, u64>,
     /// Refused outcomes by reason.
@@ -167,6 +169,8 @@ impl Summary {
             }
             BusEvent::OpportunityFound(found) => {
                 *self.opportunities.entry(found.kind.to_string()).or_default() += 1;
+                let is_mixed = found.kind == Kind::Arbitrage && matches!(found.plan, Plan::Mixed(_));
+                self.mixed_arbitrages += u64::from(is_mixed);
             }
             BusEvent::OutcomeRecorded(outcome) => {
                 *self.outcomes.entry(verdict(&outcome.verdict)).or_default() += 1;
@@ -193,7 +197,7 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use headwater_bus::{Channel, OverflowPolicy, Timeline};
-    use headwater_events::{Kind, Opportunity, Refusal, SourceGap};
+    use headwater_events::{Opportunity, Refusal, SourceGap};
 
     use super::*;
     use crate::samples::{block, opportunity, outcome};
@@ -208,6 +212,7 @@ mod tests {
             BusEvent::SourceGap(SourceGap { from: 3, to: 7, filled: 4 }),
             BusEvent::OpportunityFound(opportunity(2)),
             BusEvent::OpportunityFound(custom),
+            BusEvent::OpportunityFound(Opportunity { plan: Plan::Mixed(Vec::new()), ..opportunity(2) }),
             outcome(2, Verdict::Refused(Refusal::TooMany), None),
             outcome(2, Verdict::WouldSend, None),
         ] {
@@ -224,7 +229,7 @@ mod tests {
         assert_eq!((summary.blocks, summary.first_block, summary.last_block), (2, Some(1), Some(2)));
         assert_eq!((summary.logs, summary.swaps), (4, 2));
         assert_eq!((summary.gaps, summary.unfilled), (1, 1));
-        assert_eq!((summary.found(), summary.opportunities["mine"]), (2, 1));
+        assert_eq!((summary.found(), summary.opportunities["mine"], summary.mixed_arbitrages), (3, 1, 1));
         assert_eq!((summary.outcomes["refused"], summary.outcomes["would_send"]), (1, 1));
         assert_eq!(summary.refusals["too_many"], 1);
         assert_eq!((summary.lost(), summary.edges[0].dropped["superseded"]), (2, 1));

@@ -14,7 +14,7 @@ use anyhow::Context;
 use self::contracts::{Aggregator, Configurator, ConfiguratorV3_6, Oracle, Pool, Sentinel, Sequencer, Token};
 use crate::evm::{Artifact, Evm, Failure, Message, Receipt};
 
-pub use self::deployment::{CATEGORIES, Category, RESERVES, Terms};
+pub use self::deployment::{Builder, CATEGORIES, Category, Protocol, RESERVES, Terms};
 
 /// Which release the contracts are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,41 @@ pub enum Release {
 /// Compiled contracts by name; libraries are linked as they are met.
 #[derive(Clone, Debug, Default)]
 pub struct Contracts(pub BTreeMap<String, Artifact>);
+
+/// A chain that contracts can be put on: one in memory, or a node's.
+pub trait Ground {
+    /// Creates a contract; the arguments of its constructor stand behind its code.
+    ///
+    /// # Errors
+    /// A constructor that reverts.
+    fn create(&mut self, from: Address, code: &[u8]) -> anyhow::Result<Address>;
+
+    /// Sends a call for good.
+    ///
+    /// # Errors
+    /// A revert.
+    fn send<C: SolCall>(&mut self, from: Address, to: Address, call: &C) -> anyhow::Result<()>;
+
+    /// Asks a contract something.
+    ///
+    /// # Errors
+    /// A revert.
+    fn read<C: SolCall>(&mut self, of: Address, call: &C) -> anyhow::Result<C::Return>;
+}
+
+impl Ground for &mut Evm {
+    fn create(&mut self, from: Address, code: &[u8]) -> anyhow::Result<Address> {
+        Evm::deploy(self, from, code, &[])
+    }
+
+    fn send<C: SolCall>(&mut self, from: Address, to: Address, call: &C) -> anyhow::Result<()> {
+        Evm::send(self, from, to, call).map(drop)
+    }
+
+    fn read<C: SolCall>(&mut self, of: Address, call: &C) -> anyhow::Result<C::Return> {
+        Evm::read(self, of, call)
+    }
+}
 
 /// One asset of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

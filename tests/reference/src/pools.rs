@@ -79,8 +79,8 @@ pub struct State {
 }
 
 impl State {
-    /// Both contracts keep price and tick in one word, in this order from the lowest bit.
-    fn from_words(slot0: U256, liquidity: U256) -> Self {
+    /// By the words of its storage. Both contracts keep price and tick in one word, in this order from the lowest bit.
+    pub fn from_words(slot0: U256, liquidity: U256) -> Self {
         let tick = (slot0 >> 160usize).as_limbs()[0] as u32;
         Self {
             sqrt_price: slot0 & ((U256::ONE << 160usize) - U256::ONE),

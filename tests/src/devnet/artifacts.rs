@@ -6,6 +6,7 @@
 //! registry. The entries of anvil's platforms other than Linux on x86-64 were added by hand, without the hash that only a download
 //! tells; npm skips them elsewhere.
 
+mod aave;
 mod compiler;
 
 use std::fs::{self, File};

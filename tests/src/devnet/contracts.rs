@@ -12,6 +12,7 @@ sol! {
         function initialize(string name, string symbol, uint8 decimals, address[] minters, address[] pausers) external;
         function mint(address account, uint256 amount) external returns (bool);
         function approve(address spender, uint256 amount) external returns (bool);
+        function transfer(address to, uint256 amount) external returns (bool);
         function balanceOf(address account) external view returns (uint256);
         function decimals() external view returns (uint8);
         function symbol() external view returns (string);

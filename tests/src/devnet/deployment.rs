@@ -1,13 +1,14 @@
-//! What stands on the devnet before anybody trades: the same contracts at the same addresses every time.
+//! What stands on the devnet before anybody trades: the same contracts at the same addresses every time. The pairs are put
+//! here; pools with concentrated liquidity and lending behind them, by accounts of their own.
 
 use alloy_primitives::{Address, B256, Bytes, U256, address, b256, bytes, keccak256};
 use alloy_sol_types::{SolCall, SolConstructor, SolValue};
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
-use super::Devnet;
 use super::artifacts::Artifacts;
 use super::contracts::{Factory, Router, Token, Weth};
+use super::{Devnet, concentrated, lending};
 
 /// The first account of anvil's well-known test mnemonic. Its nonces decide all addresses.
 pub const DEPLOYER: Address = address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
@@ -84,6 +85,62 @@ pub struct Addresses {
     pub pools: Vec<Pool>,
     /// Takes the part of everybody else's transactions.
     pub burner: Address,
+    /// Uniswap V3 and V4.
+    pub concentrated: Concentrated,
+    /// Aave V3.
+    pub lending: Lending,
+}
+
+/// Where liquidity is concentrated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concentrated {
+    /// `UniswapV3Factory`.
+    pub factory: Address,
+    /// keccak256 of the creation code of `UniswapV3Pool`.
+    pub init_code_hash: B256,
+    /// V4's `PoolManager`.
+    pub manager: Address,
+    /// Its authors' `PoolSwapTest`.
+    pub swaps: Address,
+    /// Its authors' `PoolModifyLiquidityTest`.
+    pub liquidity: Address,
+    /// The pools that exist from the start: of V3, then of V4.
+    pub pools: Vec<RangedPool>,
+}
+
+/// A pool with concentrated liquidity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangedPool {
+    /// The lower address.
+    pub token0: Address,
+    /// The higher address.
+    pub token1: Address,
+    /// Hundredths of a basis point.
+    pub fee: u32,
+    /// Ticks that may be initialised are multiples of it.
+    pub tick_spacing: i32,
+    /// V3: the pool; V4: the manager.
+    pub address: Address,
+    /// V4: which of the manager's pools.
+    pub id: Option<B256>,
+}
+
+/// Aave V3.0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lending {
+    /// The pool's proxy.
+    pub pool: Address,
+    /// What says the prices, by reserve.
+    pub feeds: Vec<PriceFeed>,
+}
+
+/// What says a price in dollars, with eight decimals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceFeed {
+    /// Of which token.
+    pub symbol: String,
+    /// The contract.
+    pub address: Address,
 }
 
 /// A factory and its router.
@@ -126,7 +183,7 @@ pub struct Pool {
 impl Addresses {
     /// Derived from the deployer's nonces and, for pairs, from CREATE2.
     pub fn derive() -> Self {
-        let nth = created_by_deployer;
+        let nth = |nonce| created_by(DEPLOYER, nonce);
         let exchange = |name: &str, factory: u8, router: u8| Exchange {
             name: name.to_owned(),
             address: nth(factory),
@@ -138,6 +195,7 @@ impl Addresses {
             decimals: *decimals,
             address: nth(nonce),
         });
+        let lending = lending::derive();
         let mut addresses = Self {
             chain_id: super::CHAIN_ID,
             weth: nth(0),
@@ -145,8 +203,11 @@ impl Addresses {
             tokens: tokens.collect(),
             pools: Vec::new(),
             burner: nth(11),
+            concentrated: concentrated::derive(),
+            lending,
         };
         addresses.pools = POOLS.iter().map(|(factory, a, b, _)| addresses.pool(factory, a, b)).collect();
+        addresses.concentrated.pools = concentrated::pools(&addresses);
         addresses
     }
 
@@ -174,6 +235,27 @@ impl Addresses {
         self.tokens.iter().find(|token| token.symbol == symbol).expect("one of the devnet's tokens").address
     }
 
+    /// `[market]` without a preset, for a devnet with nothing but pairs.
+    pub(super) fn market_of_pairs(&self) -> String {
+        let bases =
+            ["WETH", "USDC", "USDT", "DAI", "WBTC"].map(|symbol| format!("\"{:#x}\"", self.token(symbol)));
+        let routers = self.factories.iter().map(|exchange| format!("\"{:#x}\"", exchange.router));
+        let factories = self.factories.iter().map(|exchange| {
+            let Exchange { name, address, init_code_hash, .. } = exchange;
+            format!(
+                "\n[[market.factories]]\nprotocol = \"uniswap-v2\"\nname = \"{name}\"\naddress = \"{address:#x}\"\n\
+                 init_code_hash = \"{init_code_hash:#x}\"\n"
+            )
+        });
+        format!(
+            "[market]\npreset = \"none\"\nwrapped_native = \"{:#x}\"\nbase_tokens = [{}]\nrouters = [{}]\n{}",
+            self.weth,
+            bases.join(", "),
+            routers.collect::<Vec<_>>().join(", "),
+            factories.collect::<String>()
+        )
+    }
+
     /// By name.
     ///
     /// # Panics
@@ -183,11 +265,11 @@ impl Addresses {
     }
 }
 
-/// The contract that the deployer creates with this nonce, below 128: keccak256 of the RLP of sender and nonce (Yellow
+/// The contract that an account creates with this nonce, below 128: keccak256 of the RLP of sender and nonce (Yellow
 /// Paper, section 7).
-fn created_by_deployer(nonce: u8) -> Address {
+pub(super) fn created_by(creator: Address, nonce: u8) -> Address {
     let nonce = if nonce == 0 { 0x80 } else { nonce };
-    let rlp = [&[0xd6, 0x94], DEPLOYER.as_slice(), &[nonce]].concat();
+    let rlp = [&[0xd6, 0x94], creator.as_slice(), &[nonce]].concat();
     Address::from_word(keccak256(rlp))
 }
 
@@ -211,6 +293,10 @@ pub(super) fn deploy(devnet: &Devnet, artifacts: &Artifacts) -> anyhow::Result<(
     fill_purses(devnet)?;
     fund_pools(devnet)
 }
+
+/// How many transactions an account has sent when its purse is full: a deposit, and an approval for each of two routers of each
+/// of seven tokens.
+pub(super) const NONCE_WITH_A_FULL_PURSE: u8 = 15;
 
 /// In the order of the nonces that [`Addresses::derive`] counts on.
 fn deploy_contracts(devnet: &Devnet, artifacts: &Artifacts) -> anyhow::Result<()> {

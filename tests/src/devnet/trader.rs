@@ -3,7 +3,8 @@
 //! Three phases follow each other. While prices *drift*, random swaps through the routers move each pool by 0.1–3 %, on its
 //! own, so that cycles become profitable; a lone arbitrageur closes one gap now and then. Then arbitrage *closes* them all: every
 //! pool is swapped back to a common reference price. Then it is *quiet*: nothing moves by more than the fees absorb, and no
-//! cycle is profitable. Sizes are computed in floating point (products, quotients, square roots: exact to IEEE 754 everywhere),
+//! cycle is profitable. Pools with concentrated liquidity go through the same phases; what happens in lending is in phases of its own.
+//! Each of the three has a sequence of chance of its own. Sizes are computed in floating point (products, quotients, square roots: exact to IEEE 754 everywhere),
 //! which is good enough for someone who makes prices and has none to hit.
 
 #![expect(non_snake_case, reason = "the router's parameters keep their names in Solidity")]
@@ -15,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::contracts::{Pair, Router};
 use super::deployment::{LATE_POOLS, worth};
-use super::{DEPLOYER, Devnet, NEVER, Pool};
+use super::{Addresses, DEPLOYER, Devnet, NEVER, Pool, concentrated, lending};
 
 /// A pool this far from the reference price is swapped back: two such pools differ by less than twice the fee of 0.3 %, three by
 /// less than three times, so that no cycle is profitable once all are within.
@@ -45,10 +46,12 @@ pub struct Trader {
     /// How many of the late pairs were created.
     created: usize,
     reference: Reference,
+    concentrated: concentrated::Users,
+    lending: lending::Users,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Drifting,
     Closing,
     Quiet,
@@ -56,7 +59,7 @@ enum Phase {
 
 /// What the world outside pays for a token: wei per smallest unit.
 #[derive(Clone, Debug)]
-struct Reference {
+pub(super) struct Reference {
     wei_per_unit: Vec<(Address, f64)>,
 }
 
@@ -97,20 +100,16 @@ enum Ends {
 impl Trader {
     /// The same seed trades the same on the same chain.
     pub fn new(seed: u64, devnet: &Devnet) -> Self {
-        let addresses = devnet.addresses();
-        let symbols = addresses.tokens.iter().map(|token| (token.symbol.as_str(), token.address));
-        let wei_per_unit = symbols
-            .chain([("WETH", addresses.weth)])
-            .map(|(symbol, address)| (address, 1e18 / float(worth(symbol, 1))))
-            .collect();
         Self {
             random: ChaCha8Rng::seed_from_u64(seed),
             phase: Phase::Quiet,
             left: 3,
             blocks: 0,
-            pools: addresses.pools.clone(),
+            pools: devnet.addresses().pools.clone(),
             created: 0,
-            reference: Reference { wei_per_unit },
+            reference: Reference::at_the_start(devnet.addresses()),
+            concentrated: concentrated::Users::new(seed, devnet),
+            lending: lending::Users::new(seed, devnet),
         }
     }
 
@@ -121,22 +120,26 @@ impl Trader {
     /// A node that does not answer.
     pub fn trade(&mut self, devnet: &Devnet) -> anyhow::Result<()> {
         let quotes = self.quotes(devnet)?;
-        self.enter_phase(&quotes);
+        let concentrated = self.concentrated.quotes(devnet)?;
+        let reference = &self.reference;
+        let is_closed = quotes.iter().all(|quote| reference.gap(quote).abs() <= CLOSED_WITHIN)
+            && !concentrated.iter().any(|quote| quote.is_apart(reference));
+        self.enter_phase(is_closed);
         self.crowd(devnet)?;
         match self.phase {
             Phase::Drifting => self.drift(devnet, &quotes)?,
             Phase::Closing => self.close(devnet, &quotes)?,
             Phase::Quiet => self.whisper(devnet, &quotes)?,
         }
+        self.concentrated.act(devnet, self.phase, &self.reference, &concentrated)?;
+        self.lending.act(devnet)?;
         self.blocks += 1;
         Ok(())
     }
 
-    fn enter_phase(&mut self, quotes: &[Quote]) {
+    fn enter_phase(&mut self, is_closed: bool) {
         let (phase, left) = match self.phase {
-            Phase::Closing if quotes.iter().any(|quote| self.reference.gap(quote).abs() > CLOSED_WITHIN) => {
-                return;
-            }
+            Phase::Closing if !is_closed => return,
             _ if self.left > 0 => {
                 self.left -= 1;
                 return;
@@ -302,7 +305,8 @@ impl Trader {
 
     /// Every pool that stands; one whose creation was orphaned does not.
     fn quotes(&self, devnet: &Devnet) -> anyhow::Result<Vec<Quote>> {
-        let calls: Vec<_> = self.pools.iter().map(|pool| (pool.address, Pair::getReservesCall {})).collect();
+        let ask = Pair::getReservesCall {};
+        let calls: Vec<_> = self.pools.iter().map(|pool| (pool.address, &ask)).collect();
         let answers = devnet.read(&calls)?;
         let quotes = self.pools.iter().zip(answers).filter_map(|(pool, reserves)| {
             let reserves = reserves?;
@@ -317,12 +321,22 @@ impl Trader {
 }
 
 impl Reference {
+    /// What every pool begins with.
+    pub(super) fn at_the_start(addresses: &Addresses) -> Self {
+        let symbols = addresses.tokens.iter().map(|token| (token.symbol.as_str(), token.address));
+        let wei_per_unit = symbols
+            .chain([("WETH", addresses.weth)])
+            .map(|(symbol, address)| (address, 1e18 / float(worth(symbol, 1))))
+            .collect();
+        Self { wei_per_unit }
+    }
+
     fn wei_per_unit(&self, token: Address) -> f64 {
         self.wei_per_unit.iter().find(|entry| entry.0 == token).expect("one of the devnet's tokens").1
     }
 
     /// Smallest units out for one in.
-    fn rate(&self, token_in: Address, token_out: Address) -> f64 {
+    pub(super) fn rate(&self, token_in: Address, token_out: Address) -> f64 {
         self.wei_per_unit(token_in) / self.wei_per_unit(token_out)
     }
 

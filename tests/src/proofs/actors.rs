@@ -173,7 +173,7 @@ enum Way {
 }
 
 /// The actors with a mailbox.
-const COMPONENTS: [&str; 5] = ["decoder", "oracle", "state", "arbitrage", "executor"];
+const COMPONENTS: [&str; 6] = ["decoder", "oracle", "state", "arbitrage", "liquidation", "executor"];
 const WAYS: [Way; 4] = [Way::Killed, Way::PanicsBefore, Way::PanicsAfter, Way::KilledFromOutside];
 
 fn disturb_the_bot(recording: &Recording, args: &ProofArgs, report: &mut Report) -> anyhow::Result<()> {

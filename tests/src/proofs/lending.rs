@@ -1,6 +1,5 @@
 //! Every account of an Aave pool is valued and liquidated as the pool's own bytecode does it.
 
-pub(super) mod artifacts;
 mod follower;
 mod judge;
 mod loaded;
@@ -103,7 +102,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     }
     let packages = Artifacts::install()?;
     for release in [Release::V3_0, Release::V3_6] {
-        let contracts = artifacts::contracts(&packages, release)?;
+        let contracts = packages.aave(release)?;
         let mut tally = Tally::default();
         while tally.worlds < size.worlds
             || (tally.verdict(release, &size).is_err() && tally.worlds < size.most_worlds)

@@ -20,7 +20,6 @@ use self::chain::Chain;
 use self::pending::Reporter;
 use crate::devnet::{self, Artifacts};
 use crate::proof::{Proof, ProofArgs, Report};
-use crate::proofs::lending::artifacts;
 use crate::proofs::lending::play::Play;
 
 /// The detector of liquidations against the contracts.
@@ -106,7 +105,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     }
     let packages = Artifacts::install()?;
     for release in [Release::V3_0, Release::V3_6] {
-        let contracts = artifacts::contracts(&packages, release)?;
+        let contracts = packages.aave(release)?;
         let mut tally = Tally::default();
         while tally.worlds == 0 || (tally.verdict(release, &size).is_err() && tally.worlds < size.most_worlds)
         {

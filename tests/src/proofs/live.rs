@@ -22,7 +22,7 @@ use crate::proof::{Proof, ProofArgs, Report};
 /// The bot on a devnet at four blocks a second, over a WebSocket.
 pub const LIVE: Proof = Proof {
     name: "live",
-    about: "60 s live on anvil: its chain block by block, each finding executed on a fork, none missing",
+    about: "60 s live on anvil: its chain block by block, each finding in pairs executed on a fork, none missing",
     full_duration: "3 min",
     run,
 };
@@ -58,17 +58,35 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         compare_chain(&devnet, first, &results)?,
         judge_losses(&results, &size)?,
         search_again(&devnet, &results)?.to_string(),
-        judge_outcomes(&results)?,
     ];
+    let (outcomes, contradicted) = judge_outcomes(&results)?;
+    lines.push(outcomes);
+    execute(&devnet, &contradicted)?;
     let sample = sample(&results, size.executions, args.seed);
     execute(&devnet, &sample)?;
-    let all: usize = results.blocks.iter().map(|block| results.found_in(block.hash).len()).sum();
+    let all: usize = results.blocks.iter().map(|block| results.found_in_pairs(block.hash).len()).sum();
     lines.push(format!(
-        "{} of {all} findings{} executed on a fork of their block: the balance is the predicted one to the wei",
+        "{} of {all} findings in pairs{} executed on a fork of their block: the balance is the predicted one to the wei",
         sample.len(),
         if sample.len() < all { ", picked by the seed," } else { "" }
     ));
+    lines.push(judged_elsewhere(&results)?);
     Ok(Report { checked: sample.len() as u64, floor: size.floor, skipped: 0, seed: args.seed, lines })
+}
+
+/// What has judges of its own: here it has to be there.
+fn judged_elsewhere(results: &Results) -> anyhow::Result<String> {
+    let found = || results.blocks.iter().flat_map(|block| results.found_in(block.hash));
+    let liquidations = found().filter(|found| found.kind == "liquidation").count();
+    let mixed = found().filter(|found| found.hops.is_some()).count();
+    ensure!(
+        mixed > 0 && liquidations > 0,
+        "{mixed} cycles over pools of V3 and V4, {liquidations} liquidations"
+    );
+    Ok(format!(
+        "not judged here: {mixed} cycles with pools of V3 or V4 (the proofs recall-mixed and cycles do), {liquidations} liquidations \
+         (the proof liquidations)"
+    ))
 }
 
 /// Lets the bot follow the devnet for a while, and says with which block it had to begin.
@@ -135,7 +153,7 @@ fn judge_losses(results: &Results, size: &Size) -> anyhow::Result<String> {
     ))
 }
 
-/// The findings of each block are those of the exhaustive search on the reserves that the node tells.
+/// The findings of each block that are in pairs are those of the exhaustive search on the reserves that the node tells.
 pub(super) fn search_again(devnet: &Devnet, results: &Results) -> anyhow::Result<Searched> {
     let addresses = devnet.addresses();
     let factories: Vec<Address> = addresses.factories.iter().map(|exchange| exchange.address).collect();
@@ -144,14 +162,15 @@ pub(super) fn search_again(devnet: &Devnet, results: &Results) -> anyhow::Result
     let mut exhaustive = Exhaustive::default();
     let mut searched = Searched::default();
     for block in &results.blocks {
-        let found = results.found_in(block.hash);
+        let found = results.found_in_pairs(block.hash);
         if !block.was_evaluated() {
-            ensure!(found.is_empty(), "findings in block {}, which was passed over", block.number);
+            let all = results.found_in(block.hash);
+            ensure!(all.is_empty(), "findings in block {}, which was passed over", block.number);
             continue;
         }
         let pools = pools_at(devnet.rpc(), &factories, block.number)?;
         let here =
-            exhaustive.compare(found, &pools, &bases).with_context(|| format!("block {}", block.number))?;
+            exhaustive.compare(&found, &pools, &bases).with_context(|| format!("block {}", block.number))?;
         searched.blocks += 1;
         searched.cycles += here;
         searched.without += u64::from(here == 0);
@@ -180,25 +199,65 @@ impl fmt::Display for Searched {
 }
 
 /// Whatever was simulated on its own block yields what it promised.
-fn judge_outcomes(results: &Results) -> anyhow::Result<String> {
+///
+/// Anvil answers a call that waits while a block is mined by the state of the new block. So a simulation that contradicts its finding
+/// is no verdict yet: those findings are handed back, to be executed on a fork of their block, and have to be few.
+fn judge_outcomes(results: &Results) -> anyhow::Result<(String, Vec<FoundLine>)> {
     let canonical: BTreeMap<B256, &BlockLine> =
         results.blocks.iter().map(|block| (block.hash, block)).collect();
+    let others = results.found.values().flatten().filter(|found| !found.is_in_pairs());
+    let others: BTreeSet<_> =
+        others.map(|found| (found.block_hash, found.detector.as_str(), found.index)).collect();
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut contradicted = Vec::new();
     for outcome in &results.outcomes {
         let is_canonical = canonical.contains_key(&outcome.block_hash);
-        *counts.entry(judge_outcome(outcome, is_canonical)?).or_default() += 1;
+        let is_of_another_kind =
+            others.contains(&(outcome.block_hash, outcome.detector.as_str(), outcome.index));
+        let judged = judge_outcome(outcome, is_canonical, is_of_another_kind);
+        let of_another_block = ["reverted", "profit_differs"].map(Some).contains(&outcome.reason.as_deref());
+        let name = if judged.is_err() && of_another_block && !is_of_another_kind {
+            contradicted.push(finding_of(outcome, results)?.clone());
+            "to be executed".to_owned()
+        } else {
+            judged?
+        };
+        *counts.entry(name).or_default() += 1;
     }
+    contradicted.sort_by_key(|found| found.block);
+    let simulated = counts.get("would_send").copied().unwrap_or_default();
+    ensure!(
+        contradicted.len() as u64 * 50 <= simulated,
+        "{} simulations of {simulated} contradict their finding, as of {:?}",
+        contradicted.len(),
+        contradicted.first()
+    );
     let sent = counts.get("would_send").copied().unwrap_or_default();
     ensure!(sent > 0, "nothing was simulated: {counts:?}");
     let found: usize = results.found.values().map(Vec::len).sum();
     ensure!(results.outcomes.len() == found, "{} outcomes of {found} findings", results.outcomes.len());
     let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
-    Ok(format!("{} outcomes, one a finding: {}", results.outcomes.len(), counts.join(", ")))
+    Ok((format!("{} outcomes, one a finding: {}", results.outcomes.len(), counts.join(", ")), contradicted))
 }
 
-fn judge_outcome(outcome: &OutcomeLine, is_canonical: bool) -> anyhow::Result<String> {
+fn finding_of<'a>(outcome: &OutcomeLine, results: &'a Results) -> anyhow::Result<&'a FoundLine> {
+    let mut found = results.found_in(outcome.block_hash).iter();
+    found
+        .find(|found| found.detector == outcome.detector && found.index == outcome.index)
+        .with_context(|| format!("an outcome of no finding: {outcome:?}"))
+}
+
+/// `is_of_another_kind`: of a finding that the executor does not carry out, and never says that it would.
+fn judge_outcome(
+    outcome: &OutcomeLine,
+    is_canonical: bool,
+    is_of_another_kind: bool,
+) -> anyhow::Result<String> {
     let was_slow = outcome.detail.as_ref().is_some_and(|words| words.contains("no answer within"));
     match (&outcome.verdict[..], outcome.reason.as_deref()) {
+        (_, Some(reason @ "not_executable")) if is_of_another_kind => Ok(reason.to_owned()),
+        ("expired", _) if is_of_another_kind => Ok("expired".to_owned()),
+        _ if is_of_another_kind => bail!("it is not to be carried out: {outcome:?}"),
         (verdict @ ("would_send" | "expired"), _) => Ok(verdict.to_owned()),
         (_, Some(reason @ ("too_many" | "no_net_profit" | "orphaned"))) => Ok(reason.to_owned()),
         (_, Some("simulation_failed")) if was_slow => Ok("unanswered".to_owned()),
@@ -208,10 +267,10 @@ fn judge_outcome(outcome: &OutcomeLine, is_canonical: bool) -> anyhow::Result<St
     }
 }
 
-/// The findings of canonical blocks, or as many as are asked for, picked by the seed; in the order of the chain.
+/// The findings in pairs of canonical blocks, or as many as are asked for, picked by the seed; in the order of the chain.
 fn sample(results: &Results, most: usize, seed: u64) -> Vec<FoundLine> {
     let mut all: Vec<_> =
-        results.blocks.iter().flat_map(|block| results.found_in(block.hash)).cloned().collect();
+        results.blocks.iter().flat_map(|block| results.found_in_pairs(block.hash)).collect();
     all.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     all.truncate(most);
     all.sort_by_key(|found| found.block);
@@ -246,6 +305,8 @@ mod tests {
     fn outcome(verdict: &str, reason: Option<&str>, detail: Option<&str>) -> OutcomeLine {
         OutcomeLine {
             block_hash: B256::ZERO,
+            detector: "arbitrage".to_owned(),
+            index: 0,
             verdict: verdict.to_owned(),
             reason: reason.map(str::to_owned),
             detail: detail.map(str::to_owned),
@@ -254,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_simulation_that_contradicts_a_finding_is_a_failure() {
-        let judge = |outcome, is_canonical| judge_outcome(&outcome, is_canonical).ok();
+        let judge = |outcome, is_canonical| judge_outcome(&outcome, is_canonical, false).ok();
         assert_eq!(judge(outcome("would_send", None, None), true).as_deref(), Some("would_send"));
         assert_eq!(judge(outcome("refused", Some("too_many"), None), true).as_deref(), Some("too_many"));
         let slow = outcome("refused", Some("simulation_failed"), Some("no answer within 2s"));
@@ -264,6 +325,16 @@ mod tests {
             assert!(judge(outcome("refused", Some(reason), None), false).is_some(), "{reason}");
         }
         assert_eq!(judge(outcome("unsimulated", None, None), true), None);
+        assert_eq!(judge(outcome("refused", Some("not_executable"), None), true), None);
+    }
+
+    #[test]
+    fn what_is_not_to_be_carried_out_has_one_outcome() {
+        let judge = |outcome| judge_outcome(&outcome, true, true).ok();
+        assert!(judge(outcome("refused", Some("not_executable"), None)).is_some());
+        assert!(judge(outcome("expired", None, None)).is_some());
+        assert_eq!(judge(outcome("would_send", None, None)), None);
+        assert_eq!(judge(outcome("refused", Some("reverted"), None)), None);
     }
 
     /// A chain of a hundred blocks, of which the first `passed_over` have not been evaluated.
@@ -295,6 +366,10 @@ mod tests {
         let mut results = results(0, 0);
         for block in &results.blocks.clone() {
             let found = FoundLine {
+                kind: "arbitrage".to_owned(),
+                detector: "arbitrage".to_owned(),
+                index: 0,
+                hops: None,
                 block: block.number,
                 block_hash: block.hash,
                 path: Vec::new(),

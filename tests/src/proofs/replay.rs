@@ -10,7 +10,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use anyhow::{Context, bail, ensure};
 use headwater_actor::Delays;
 use headwater_bus::EventHandler;
-use headwater_events::{BlockEvent, BusEvent, Envelope};
+use headwater_events::{BlockEvent, BusEvent, Envelope, Kind, Plan};
 use headwater_journal::Recording;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -75,8 +75,13 @@ fn ensure_enough(plain: &Replayed, report: &mut Report) -> anyhow::Result<()> {
         *by_block.entry(found.as_of.seq).or_default() += 1;
     }
     let empty = summary.blocks - by_block.len() as u64;
+    let of = |kind: Kind| found.iter().filter(|found| found.kind == kind).count() as u64;
+    let mixed = found.iter().filter(|found| matches!(found.plan, Plan::Mixed(_))).count() as u64;
     for (what, count, least) in [
         ("opportunities", found.len() as u64, 50),
+        ("arbitrages in pairs", of(Kind::Arbitrage) - mixed, 50),
+        ("arbitrages with pools of V3 or V4", mixed, 50),
+        ("liquidations", of(Kind::Liquidation), 50),
         ("blocks", summary.blocks, 300),
         ("blocks without a finding", empty, 50),
         ("reorgs", summary.reorgs, 1),
@@ -85,12 +90,14 @@ fn ensure_enough(plain: &Replayed, report: &mut Report) -> anyhow::Result<()> {
     }
     ensure!(found.len() == plain.lines.opportunities.len(), "a finding has no line");
     report.lines.push(format!(
-        "{} blocks, {} reorgs, {} holes in what was announced and all filled, {} opportunities, {empty} blocks without one; \
+        "{} blocks, {} reorgs, {} holes in what was announced and all filled, {} opportunities ({mixed} with pools of V3 or V4, {} \
+         liquidations), {empty} blocks without one; \
          nothing lost, nothing dropped, {} edges conserved, {} actors drained",
         summary.blocks,
         summary.reorgs,
         summary.gaps,
         found.len(),
+        of(Kind::Liquidation),
         plain.ended.edges.len(),
         plain.ended.exits.len()
     ));
@@ -98,7 +105,7 @@ fn ensure_enough(plain: &Replayed, report: &mut Report) -> anyhow::Result<()> {
 }
 
 /// Who is slow in a run.
-const SLOW: [&str; 6] = ["everybody", "oracle", "state", "decoder", "arbitrage", "executor"];
+const SLOW: [&str; 7] = ["everybody", "oracle", "state", "decoder", "arbitrage", "liquidation", "executor"];
 
 fn repeat(
     recording: &Recording,

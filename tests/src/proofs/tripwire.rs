@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use self::bot::{Bot, CALLS, MOST_QUARANTINED, POOLS, TICKS};
 use self::injury::{Injury, Kind};
 use super::tracking::exchange::Exchange;
-use crate::devnet::{self, Artifacts, Devnet, Trader};
+use crate::devnet::{self, Artifacts, Devnet, Extent, Trader};
 use crate::proof::{Proof, ProofArgs, Report};
 use crate::replayed::runtime;
 
@@ -64,7 +64,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let mut random = ChaCha8Rng::seed_from_u64(args.seed);
     let rounds = if args.quick { 1 } else { 8 };
     let mut tally = Tally::default();
-    let (devnet, artifacts) = (Devnet::start()?, Artifacts::install()?);
+    let (devnet, artifacts) = (Devnet::start_with(Extent::Pairs)?, Artifacts::install()?);
     let exchange = Exchange::deploy(&devnet, &artifacts, &mut random, V3_POOLS)?;
     let trader = Trader::new(random.random(), &devnet);
     let mut stage = Stage { devnet, exchange, trader };

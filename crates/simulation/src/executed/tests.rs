@@ -25,6 +25,7 @@ fn market() -> MarketSnapshot {
             name: "v3".into(),
             address: factory,
             init_code_hash: B256::ZERO,
+            deployer: None,
         }],
         ..ResolvedMarket::resolve(&MarketConfig::default(), 1).expect("the default")
     };

@@ -27,7 +27,12 @@ const SECOND: [u8; 4] = [0x04, 0xe4, 0x5a, 0xaf];
 
 /// A pool at the price of one, with much liquidity around it.
 fn market() -> MarketSnapshot {
-    let factory = ConcentratedFactory { name: "v3".into(), address: FACTORY, init_code_hash: B256::ZERO };
+    let factory = ConcentratedFactory {
+        name: "v3".into(),
+        address: FACTORY,
+        init_code_hash: B256::ZERO,
+        deployer: None,
+    };
     let market = ResolvedMarket {
         concentrated_factories: vec![factory],
         ..ResolvedMarket::resolve(&MarketConfig::default(), 1).expect("the default")

@@ -5,7 +5,7 @@ use alloy_sol_types::{SolCall, SolValue};
 use anyhow::Context;
 
 use super::contracts::{AccessControl, Configurator, ConfiguratorV3_6, Oracle, Pool, Provider};
-use super::{Contracts, Release, Site, World};
+use super::{Contracts, Ground, Release, Site, World};
 use crate::evm::{Block, Evm, Parameters};
 
 /// What a reserve is listed with.
@@ -76,13 +76,27 @@ fn named(name: &str) -> Address {
     Address::from_word(keccak256(name))
 }
 
-struct Builder<'a> {
-    evm: Evm,
+/// A pool without reserves, and who governs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    /// Knows the others.
+    pub provider: Address,
+    /// The pool's proxy.
+    pub pool: Address,
+    /// The configurator's proxy.
+    pub configurator: Address,
+    /// `AaveOracle`.
+    pub oracle: Address,
+}
+
+/// Deploys pools and lists reserves, on whatever chain.
+#[derive(Debug)]
+pub struct Builder<'a, G> {
+    ground: G,
     contracts: &'a Contracts,
     release: Release,
     admin: Address,
     treasury: Address,
-    provider: Address,
 }
 
 impl World {
@@ -93,14 +107,21 @@ impl World {
     pub fn deploy(release: Release, contracts: &Contracts) -> anyhow::Result<Self> {
         let block = Block { number: 1, timestamp: 1_700_000_000, base_fee_per_gas: 0 };
         let parameters = Parameters { block, unlimited_code_size: true, ..Parameters::default() };
-        let evm = Evm::new(&parameters);
         let (admin, treasury) = (named("admin"), named("treasury"));
-        let mut builder = Builder { evm, contracts, release, admin, treasury, provider: Address::ZERO };
-        builder.provide()?;
-        let (pool, configurator, oracle) = builder.pool()?;
-        let (sequencer, sentinel) = builder.sentinel()?;
-        let mut world = Self {
-            evm: Evm::new(&parameters),
+        let mut evm = Evm::new(&parameters);
+        let mut builder = Builder::new(&mut evm, contracts, release, admin, treasury);
+        let protocol = builder.protocol()?;
+        let (sequencer, sentinel) = builder.sentinel(protocol.provider)?;
+        let mut reserves = Vec::new();
+        for terms in &RESERVES {
+            let asset = builder.token(terms)?;
+            let aggregator = builder.aggregator(terms.price)?;
+            reserves.push(builder.list(&protocol, terms, asset, aggregator)?);
+        }
+        let category_source = builder.categories(&protocol, &reserves)?;
+        let Protocol { pool, configurator, oracle, .. } = protocol;
+        Ok(Self {
+            evm,
             release,
             admin,
             treasury,
@@ -109,20 +130,34 @@ impl World {
             oracle,
             sentinel,
             sequencer,
-            reserves: Vec::new(),
-            category_source: None,
-        };
-        for terms in &RESERVES {
-            let site = builder.list(terms, &world)?;
-            world.reserves.push(site);
-        }
-        world.category_source = builder.categories(&world)?;
-        world.evm = builder.evm;
-        Ok(world)
+            reserves,
+            category_source,
+        })
     }
 }
 
-impl Builder<'_> {
+impl<'a, G: Ground> Builder<'a, G> {
+    /// `admin` governs what is deployed, and deploys it; `treasury` receives its fees.
+    pub fn new(
+        ground: G,
+        contracts: &'a Contracts,
+        release: Release,
+        admin: Address,
+        treasury: Address,
+    ) -> Self {
+        Self { ground, contracts, release, admin, treasury }
+    }
+
+    /// Everything but reserves, and without a sentinel.
+    ///
+    /// # Errors
+    /// A contract that is missing, or one that reverts.
+    pub fn protocol(&mut self) -> anyhow::Result<Protocol> {
+        let provider = self.provide()?;
+        let (pool, configurator, oracle) = self.pool(provider)?;
+        Ok(Protocol { provider, pool, configurator, oracle })
+    }
+
     fn deploy(&mut self, name: &str, arguments: Vec<u8>) -> anyhow::Result<Address> {
         let mut artifact = self.contracts.named(name)?.clone();
         let libraries: Vec<String> = artifact.unlinked().into_iter().map(str::to_owned).collect();
@@ -130,29 +165,28 @@ impl Builder<'_> {
             let address = self.deploy(&library, Vec::new())?;
             artifact.link(&library, address)?;
         }
-        let code = artifact.creation_code()?;
-        self.evm.deploy(self.admin, &code, &arguments).with_context(|| format!("deploying {name}"))
+        let code = [&artifact.creation_code()?[..], &arguments].concat();
+        self.ground.create(self.admin, &code).with_context(|| format!("deploying {name}"))
     }
 
-    fn send<C: SolCall>(&mut self, to: Address, call: &C) -> anyhow::Result<C::Return> {
-        self.evm.send(self.admin, to, call)
+    fn send<C: SolCall>(&mut self, to: Address, call: &C) -> anyhow::Result<()> {
+        self.ground.send(self.admin, to, call)
     }
 
-    fn provide(&mut self) -> anyhow::Result<()> {
+    fn provide(&mut self) -> anyhow::Result<Address> {
         let arguments = ("judge".to_owned(), self.admin).abi_encode_params();
-        self.provider = self.deploy("PoolAddressesProvider", arguments)?;
+        let provider = self.deploy("PoolAddressesProvider", arguments)?;
         let admin = self.admin;
-        self.send(self.provider, &Provider::setACLAdminCall { newAclAdmin: admin })?;
-        let access = self.deploy("ACLManager", self.provider.abi_encode())?;
-        self.send(self.provider, &Provider::setACLManagerCall { newAclManager: access })?;
+        self.send(provider, &Provider::setACLAdminCall { newAclAdmin: admin })?;
+        let access = self.deploy("ACLManager", provider.abi_encode())?;
+        self.send(provider, &Provider::setACLManagerCall { newAclManager: access })?;
         self.send(access, &AccessControl::addPoolAdminCall { admin })?;
         self.send(access, &AccessControl::addEmergencyAdminCall { admin })?;
         self.send(access, &AccessControl::addRiskAdminCall { admin })?;
-        Ok(())
+        Ok(provider)
     }
 
-    fn pool(&mut self) -> anyhow::Result<(Address, Address, Address)> {
-        let provider = self.provider;
+    fn pool(&mut self, provider: Address) -> anyhow::Result<(Address, Address, Address)> {
         let (pool, configurator) = match self.release {
             Release::V3_0 => (self.deploy("Pool", provider.abi_encode())?, "PoolConfigurator"),
             Release::V3_6 => {
@@ -170,37 +204,53 @@ impl Builder<'_> {
         let arguments = (provider, nothing.clone(), nothing, Address::ZERO, Address::ZERO, unit);
         let oracle = self.deploy("AaveOracle", arguments.abi_encode_params())?;
         self.send(provider, &Provider::setPriceOracleCall { newPriceOracle: oracle })?;
-        let pool = self.evm.read(provider, &Provider::getPoolCall {})?;
-        let configurator = self.evm.read(provider, &Provider::getPoolConfiguratorCall {})?;
+        let pool = self.ground.read(provider, &Provider::getPoolCall {})?;
+        let configurator = self.ground.read(provider, &Provider::getPoolConfiguratorCall {})?;
         Ok((pool, configurator, oracle))
     }
 
-    fn sentinel(&mut self) -> anyhow::Result<(Address, Address)> {
+    fn sentinel(&mut self, provider: Address) -> anyhow::Result<(Address, Address)> {
         let sequencer = self.deploy("SequencerOracle", self.admin.abi_encode())?;
-        let arguments = (self.provider, sequencer, U256::from(SENTINEL_GRACE)).abi_encode_params();
+        let arguments = (provider, sequencer, U256::from(SENTINEL_GRACE)).abi_encode_params();
         let sentinel = self.deploy("PriceOracleSentinel", arguments)?;
         let call = Provider::setPriceOracleSentinelCall { newPriceOracleSentinel: sentinel };
-        self.send(self.provider, &call)?;
+        self.send(provider, &call)?;
         Ok((sequencer, sentinel))
     }
 
-    fn aggregator(&mut self, source: Address, price: u64, oracle: Address) -> anyhow::Result<Address> {
-        let aggregator = self.deploy("MockAggregator", U256::from(price).abi_encode())?;
-        let call = Oracle::setAssetSourcesCall { assets: vec![source], sources: vec![aggregator] };
-        self.send(oracle, &call)?;
-        Ok(aggregator)
-    }
-
-    fn list(&mut self, terms: &Terms, world: &World) -> anyhow::Result<Site> {
+    /// A token that anybody may mint.
+    fn token(&mut self, terms: &Terms) -> anyhow::Result<Address> {
         let symbol = terms.symbol.to_owned();
         let arguments = (symbol.clone(), symbol, U256::from(terms.decimals)).abi_encode_params();
-        let asset = self.deploy("MintableERC20", arguments)?;
-        let aggregator = self.aggregator(asset, terms.price, world.oracle)?;
+        self.deploy("MintableERC20", arguments)
+    }
+
+    fn aggregator(&mut self, price: u64) -> anyhow::Result<Address> {
+        self.deploy("MockAggregator", U256::from(price).abi_encode())
+    }
+
+    fn quote(&mut self, protocol: &Protocol, source: Address, aggregator: Address) -> anyhow::Result<()> {
+        let call = Oracle::setAssetSourcesCall { assets: vec![source], sources: vec![aggregator] };
+        self.send(protocol.oracle, &call)
+    }
+
+    /// Lists a token, whose price is what `aggregator` says.
+    ///
+    /// # Errors
+    /// As [`Builder::protocol`].
+    pub fn list(
+        &mut self,
+        protocol: &Protocol,
+        terms: &Terms,
+        asset: Address,
+        aggregator: Address,
+    ) -> anyhow::Result<Site> {
+        self.quote(protocol, asset, aggregator)?;
         match self.release {
-            Release::V3_0 => self.init_reserve(terms, asset, world)?,
-            Release::V3_6 => self.init_reserve_v3_6(terms, asset, world)?,
+            Release::V3_0 => self.init_reserve(terms, asset, protocol)?,
+            Release::V3_6 => self.init_reserve_v3_6(terms, asset, protocol)?,
         }
-        let configurator = world.configurator;
+        let configurator = protocol.configurator;
         self.send(
             configurator,
             &Configurator::configureReserveAsCollateralCall {
@@ -220,7 +270,7 @@ impl Builder<'_> {
             let call = Configurator::setReserveStableRateBorrowingCall { asset, enabled: true };
             self.send(configurator, &call)?;
         }
-        let data = self.evm.read(world.pool, &Pool::getReserveDataCall { asset })?;
+        let data = self.ground.read(protocol.pool, &Pool::getReserveDataCall { asset })?;
         Ok(Site {
             asset,
             a_token: data.aTokenAddress,
@@ -232,15 +282,16 @@ impl Builder<'_> {
     }
 
     /// Rates that make weeks count: twenty percent at rest, three hundred above four fifths of usage.
-    fn init_reserve(&mut self, terms: &Terms, asset: Address, world: &World) -> anyhow::Result<()> {
+    fn init_reserve(&mut self, terms: &Terms, asset: Address, protocol: &Protocol) -> anyhow::Result<()> {
         let ray = |percent: u64| U256::from(10).pow(U256::from(25)) * U256::from(percent);
+        let provider = protocol.provider;
         let arguments =
-            (self.provider, ray(80), ray(20), ray(4), ray(300), ray(5), ray(300), ray(2), ray(8), ray(20));
+            (provider, ray(80), ray(20), ray(4), ray(300), ray(5), ray(300), ray(2), ray(8), ray(20));
         let strategy = self.deploy("DefaultReserveInterestRateStrategy", arguments.abi_encode_params())?;
         let input = Configurator::InitReserveInput {
-            aTokenImpl: self.deploy("AToken", world.pool.abi_encode())?,
-            stableDebtTokenImpl: self.deploy("StableDebtToken", world.pool.abi_encode())?,
-            variableDebtTokenImpl: self.deploy("VariableDebtToken", world.pool.abi_encode())?,
+            aTokenImpl: self.deploy("AToken", protocol.pool.abi_encode())?,
+            stableDebtTokenImpl: self.deploy("StableDebtToken", protocol.pool.abi_encode())?,
+            variableDebtTokenImpl: self.deploy("VariableDebtToken", protocol.pool.abi_encode())?,
             underlyingAssetDecimals: terms.decimals,
             interestRateStrategyAddress: strategy,
             underlyingAsset: asset,
@@ -254,21 +305,26 @@ impl Builder<'_> {
             stableDebtTokenSymbol: terms.symbol.to_owned(),
             params: vec![0x10].into(),
         };
-        self.send(world.configurator, &Configurator::initReservesCall { input: vec![input] }).map(drop)
+        self.send(protocol.configurator, &Configurator::initReservesCall { input: vec![input] })
     }
 
-    fn init_reserve_v3_6(&mut self, terms: &Terms, asset: Address, world: &World) -> anyhow::Result<()> {
+    fn init_reserve_v3_6(
+        &mut self,
+        terms: &Terms,
+        asset: Address,
+        protocol: &Protocol,
+    ) -> anyhow::Result<()> {
         let rates = ConfiguratorV3_6::InterestRateData {
             optimalUsageRatio: 8_000,
             baseVariableBorrowRate: 2_000,
             variableRateSlope1: 400,
             variableRateSlope2: 30_000,
         };
-        let supply = (world.pool, Address::ZERO, self.treasury).abi_encode_params();
+        let supply = (protocol.pool, Address::ZERO, self.treasury).abi_encode_params();
         let input = ConfiguratorV3_6::InitReserveInput {
             aTokenImpl: self.deploy("ATokenInstance", supply)?,
             variableDebtTokenImpl: self
-                .deploy("VariableDebtTokenInstance", (world.pool, Address::ZERO).abi_encode_params())?,
+                .deploy("VariableDebtTokenInstance", (protocol.pool, Address::ZERO).abi_encode_params())?,
             underlyingAsset: asset,
             aTokenName: terms.symbol.to_owned(),
             aTokenSymbol: terms.symbol.to_owned(),
@@ -277,14 +333,18 @@ impl Builder<'_> {
             params: vec![0x10].into(),
             interestRateData: rates.abi_encode().into(),
         };
-        self.send(world.configurator, &ConfiguratorV3_6::initReservesCall { input: vec![input] }).map(drop)
+        self.send(protocol.configurator, &ConfiguratorV3_6::initReservesCall { input: vec![input] })
     }
 
-    fn categories(&mut self, world: &World) -> anyhow::Result<Option<(Address, Address)>> {
+    fn categories(
+        &mut self,
+        protocol: &Protocol,
+        reserves: &[Site],
+    ) -> anyhow::Result<Option<(Address, Address)>> {
         let source = named("the price of category 1");
         let mut own = None;
         for category in &CATEGORIES {
-            let members = RESERVES.iter().zip(&world.reserves);
+            let members = RESERVES.iter().zip(reserves);
             let members: Vec<Address> = members
                 .filter(|(terms, _)| terms.category == category.id)
                 .map(|(_, site)| site.asset)
@@ -294,11 +354,13 @@ impl Builder<'_> {
                     let has_price = category.id == 1;
                     let oracle = if has_price { source } else { Address::ZERO };
                     if has_price {
-                        own = Some((source, self.aggregator(source, 100_000_000, world.oracle)?));
+                        let aggregator = self.aggregator(100_000_000)?;
+                        self.quote(protocol, source, aggregator)?;
+                        own = Some((source, aggregator));
                     }
-                    self.category(category, &members, oracle, world)?;
+                    self.category(category, &members, oracle, protocol)?;
                 }
-                Release::V3_6 => self.category_v3_6(category, &members, world)?,
+                Release::V3_6 => self.category_v3_6(category, &members, protocol)?,
             }
         }
         Ok(own)
@@ -309,10 +371,10 @@ impl Builder<'_> {
         category: &Category,
         members: &[Address],
         oracle: Address,
-        world: &World,
+        protocol: &Protocol,
     ) -> anyhow::Result<()> {
         self.send(
-            world.configurator,
+            protocol.configurator,
             &Configurator::setEModeCategoryCall {
                 categoryId: category.id,
                 ltv: category.ltv,
@@ -324,7 +386,7 @@ impl Builder<'_> {
         )?;
         for asset in members.iter().copied() {
             let call = Configurator::setAssetEModeCategoryCall { asset, newCategoryId: category.id };
-            self.send(world.configurator, &call)?;
+            self.send(protocol.configurator, &call)?;
         }
         Ok(())
     }
@@ -333,11 +395,11 @@ impl Builder<'_> {
         &mut self,
         category: &Category,
         members: &[Address],
-        world: &World,
+        protocol: &Protocol,
     ) -> anyhow::Result<()> {
         let id = category.id;
         self.send(
-            world.configurator,
+            protocol.configurator,
             &ConfiguratorV3_6::setEModeCategoryCall {
                 categoryId: id,
                 ltv: category.ltv,
@@ -349,10 +411,10 @@ impl Builder<'_> {
         for asset in members.iter().copied() {
             let collateral =
                 ConfiguratorV3_6::setAssetCollateralInEModeCall { asset, categoryId: id, collateral: true };
-            self.send(world.configurator, &collateral)?;
+            self.send(protocol.configurator, &collateral)?;
             let borrowable =
                 ConfiguratorV3_6::setAssetBorrowableInEModeCall { asset, categoryId: id, borrowable: true };
-            self.send(world.configurator, &borrowable)?;
+            self.send(protocol.configurator, &borrowable)?;
         }
         Ok(())
     }

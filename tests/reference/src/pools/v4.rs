@@ -351,6 +351,11 @@ impl PlaceV4 {
         keccak256(self.key().abi_encode())
     }
 
+    /// Where it begins in the manager's storage: with price and tick.
+    pub fn slot(&self) -> U256 {
+        keccak256((self.id(), U256::from(POOLS_SLOT)).abi_encode()).into()
+    }
+
     /// Where the pool stands, all its initialised ticks upwards with net and gross liquidity, and what the protocol takes, by the
     /// manager's storage. Only ticks up to `most` are looked for.
     ///
@@ -361,7 +366,7 @@ impl PlaceV4 {
         most: i32,
         mut storage: impl FnMut(&[U256]) -> anyhow::Result<Vec<U256>>,
     ) -> anyhow::Result<(State, Vec<StoredTick>, u32)> {
-        let pool = U256::from_be_bytes(keccak256((self.id(), U256::from(POOLS_SLOT)).abi_encode()).0);
+        let pool = self.slot();
         let slot = |key: i32, offset: u64| -> U256 {
             let mapping = pool + U256::from(offset);
             keccak256((I256::try_from(key).unwrap_or_default(), mapping).abi_encode()).into()

@@ -1,10 +1,11 @@
-//! The findings of each block against the exhaustive search over the reserves that the recording says.
+//! The findings of each block against the exhaustive search over the reserves that the recording says: those in pairs. What goes through
+//! pools with concentrated liquidity, and liquidations, have judges of their own, and are counted here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use alloy_primitives::{Address, I256, U256};
 use anyhow::{Context, ensure};
-use headwater_events::{BusEvent, Envelope, Opportunity, RunId};
+use headwater_events::{BusEvent, Envelope, Kind, Opportunity, Plan, RunId};
 use headwater_journal::Recording;
 use headwater_market::ResolvedMarket;
 use headwater_reference::arbitrage::{Best, Pool, Swap, best_input, net_profit, search_sized_by};
@@ -84,7 +85,8 @@ pub(super) fn judge(
              prices allow",
             blocks.len()
         ),
-        "every amount quoted again on the reserves of the block that the finding names by its hash".to_owned(),
+        "every amount in pairs quoted again on the reserves of the block that the finding names by its hash".to_owned(),
+        judged_elsewhere(&plain.found)?,
     ]);
     Ok(())
 }
@@ -99,6 +101,11 @@ pub(crate) fn as_json(envelope: &Envelope) -> anyhow::Result<Value> {
             resynced.reserves.clear();
             None
         }
+        // No judge of pairs reads these either.
+        BusEvent::ConcentratedLoaded(_) | BusEvent::V4Loaded(_) | BusEvent::LendingLoaded(_) => {
+            let name = envelope.event.name();
+            return Ok(json!({ "seq": envelope.seq, "derived": null, "event": { name: null } }));
+        }
         _ => None,
     };
     let mut event = serde_json::to_value(envelope)?;
@@ -108,10 +115,26 @@ pub(crate) fn as_json(envelope: &Envelope) -> anyhow::Result<Value> {
     Ok(event)
 }
 
-/// By the sequence number of the block.
+/// What is not of pairs alone: the bundled recording has some of each.
+fn judged_elsewhere(found: &[Opportunity]) -> anyhow::Result<String> {
+    let mixed = found.iter().filter(|found| matches!(found.plan, Plan::Mixed(_))).count();
+    let liquidations = found.iter().filter(|found| found.kind == Kind::Liquidation).count();
+    let rest = found.iter().filter(|found| !is_in_pairs(found)).count() - mixed - liquidations;
+    ensure!(rest == 0, "{rest} findings of a kind that nobody judges");
+    Ok(format!(
+        "not judged here, but for being the same each time: {mixed} cycles with pools of V3 or V4 (the proofs recall-mixed and \
+         cycles do), {liquidations} liquidations (the proof liquidations)"
+    ))
+}
+
+fn is_in_pairs(found: &Opportunity) -> bool {
+    found.kind == Kind::Arbitrage && matches!(found.plan, Plan::Swaps(_))
+}
+
+/// Those in pairs, by the sequence number of the block.
 fn by_block(found: &[Opportunity]) -> BTreeMap<u64, Vec<Opportunity>> {
     let mut blocks: BTreeMap<u64, Vec<Opportunity>> = BTreeMap::new();
-    for found in found {
+    for found in found.iter().filter(|found| is_in_pairs(found)) {
         blocks.entry(found.as_of.seq).or_default().push(found.clone());
     }
     blocks

@@ -1,6 +1,6 @@
 //! Uniswap V3 on a node: the authors' factory, pools of the devnet's tokens, and somebody who uses them.
 
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, Bytes, U256};
 use alloy_sol_types::{SolCall, sol};
 use anyhow::{Context, ensure};
 use headwater_amm::sqrt_price_at_tick;
@@ -63,13 +63,13 @@ impl Exchange {
         pools: usize,
     ) -> anyhow::Result<Self> {
         let code = artifacts.factory_v3()?.creation_code()?;
-        let factory = create(devnet, &code)?;
+        let factory = devnet.create_mined(DEPLOYER, &code)?;
         let (payer, code) = payer_v3();
         devnet.rpc().call::<Value>("anvil_setCode", json!([payer, code]))?;
         let tokens: Vec<_> = devnet.addresses().tokens.iter().map(|token| token.address).collect();
         for token in &tokens {
             let mint = mintCall { account: payer, amount: PURSE }.abi_encode();
-            transact(devnet, DEPLOYER, Some(*token), &mint, 200_000)?;
+            devnet.send(DEPLOYER, *token, U256::ZERO, mint, 200_000)?;
         }
         devnet.mine()?;
         let trader = *devnet.accounts().last().context("anvil has accounts")?;
@@ -126,7 +126,7 @@ impl Exchange {
         ensure!(told.len() == 32, "the factory does not say where the pool is");
         let pool = Address::from_slice(&told[12..]);
         let place = PlaceV3 { pool, factory: self.factory, tokens, fee, spacing };
-        transact(devnet, self.trader, Some(self.factory), &create, 7_000_000)?;
+        devnet.send(self.trader, self.factory, U256::ZERO, create.to_vec(), 7_000_000)?;
         let price = sqrt_price_at_tick(random.random_range(-20_000..20_000)).context("a tick")?;
         self.send(devnet, &place, &ActV3::Initialize(price))?;
         self.places.push(place);
@@ -185,7 +185,7 @@ impl Exchange {
     }
 
     fn send_v4(&self, devnet: &Devnet, call: CallV4) -> anyhow::Result<()> {
-        transact_with(devnet, self.trader, Some(call.to), call.value, &call.data, 2_000_000)?;
+        devnet.send(self.trader, call.to, call.value, call.data.to_vec(), 2_000_000)?;
         Ok(())
     }
 
@@ -201,7 +201,7 @@ impl Exchange {
     }
 
     fn send(&self, devnet: &Devnet, place: &PlaceV3, act: &ActV3) -> anyhow::Result<()> {
-        transact(devnet, self.trader, Some(payer_v3().0), &place.calldata(act), 1_500_000)?;
+        devnet.send(self.trader, payer_v3().0, U256::ZERO, place.calldata(act).to_vec(), 1_500_000)?;
         Ok(())
     }
 
@@ -276,21 +276,7 @@ pub(in crate::proofs) fn reserves(devnet: &Devnet, pair: Address) -> anyhow::Res
 }
 
 fn storage(devnet: &Devnet, contract: Address, slots: &[U256]) -> anyhow::Result<Vec<U256>> {
-    let questions: Vec<_> =
-        slots.iter().map(|slot| ("eth_getStorageAt", json!([contract, slot, "latest"]))).collect();
-    let answers = devnet.rpc().batch(&questions)?;
-    answers
-        .into_iter()
-        .map(|answer| Ok(U256::from_be_bytes(serde_json::from_value::<B256>(answer)?.0)))
-        .collect()
-}
-
-/// A contract of this creation code.
-fn create(devnet: &Devnet, code: &[u8]) -> anyhow::Result<Address> {
-    let creation = transact(devnet, DEPLOYER, None, code, 20_000_000)?;
-    devnet.mine()?;
-    let receipt: Value = devnet.rpc().call("eth_getTransactionReceipt", json!([creation]))?;
-    Ok(receipt["contractAddress"].as_str().context("the contract was not created")?.parse()?)
+    devnet.storage(&slots.iter().map(|slot| (contract, *slot)).collect::<Vec<_>>())
 }
 
 /// The manager, whose fees the trader may set, and its routers, which may take what the trader has.
@@ -301,51 +287,19 @@ fn deploy_v4(
     tokens: &[Address],
 ) -> anyhow::Result<RoutersV4> {
     let [manager, swaps, liquidity, _] = artifacts.manager_v4()?;
-    let manager = create(devnet, &RoutersV4::creation(&manager, trader)?)?;
-    let swaps = create(devnet, &RoutersV4::creation(&swaps, manager)?)?;
-    let liquidity = create(devnet, &RoutersV4::creation(&liquidity, manager)?)?;
+    let manager = devnet.create_mined(DEPLOYER, &RoutersV4::creation(&manager, trader)?)?;
+    let swaps = devnet.create_mined(DEPLOYER, &RoutersV4::creation(&swaps, manager)?)?;
+    let liquidity = devnet.create_mined(DEPLOYER, &RoutersV4::creation(&liquidity, manager)?)?;
     devnet.rpc().call::<Value>("anvil_setBalance", json!([trader, U256::ONE << 120usize]))?;
-    transact(devnet, trader, Some(manager), &RoutersV4::controlled_by(trader), 200_000)?;
+    devnet.send(trader, manager, U256::ZERO, RoutersV4::controlled_by(trader).to_vec(), 200_000)?;
     devnet.mine()?;
     for token in tokens {
         let mint = mintCall { account: trader, amount: PURSE }.abi_encode();
-        transact(devnet, DEPLOYER, Some(*token), &mint, 200_000)?;
+        devnet.send(DEPLOYER, *token, U256::ZERO, mint, 200_000)?;
         for router in [swaps, liquidity] {
-            transact(devnet, trader, Some(*token), &RoutersV4::approve(router), 200_000)?;
+            devnet.send(trader, *token, U256::ZERO, RoutersV4::approve(router).to_vec(), 200_000)?;
         }
         devnet.mine()?;
     }
     Ok(RoutersV4 { manager, swaps, liquidity })
-}
-
-fn transact(
-    devnet: &Devnet,
-    from: Address,
-    to: Option<Address>,
-    data: &[u8],
-    gas: u64,
-) -> anyhow::Result<B256> {
-    transact_with(devnet, from, to, U256::ZERO, data, gas)
-}
-
-fn transact_with(
-    devnet: &Devnet,
-    from: Address,
-    to: Option<Address>,
-    value: U256,
-    data: &[u8],
-    gas: u64,
-) -> anyhow::Result<B256> {
-    let mut transaction = json!({
-        "from": from,
-        "value": value,
-        "data": Bytes::copy_from_slice(data),
-        "gas": format!("{gas:#x}"),
-        "maxFeePerGas": "0xe8d4a51000",
-        "maxPriorityFeePerGas": "0x5f5e100",
-    });
-    if let Some(to) = to {
-        transaction["to"] = json!(to);
-    }
-    devnet.rpc().call("eth_sendTransaction", json!([transaction]))
 }

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use super::exchange::{Exchange, reserves};
 use super::tap::Tap;
 use super::{Place, Stored, factories, is_known, managed};
-use crate::devnet::{Artifacts, CHAIN_ID, Devnet, Trader};
+use crate::devnet::{Artifacts, CHAIN_ID, Devnet, Extent, Trader};
 
 /// How much of it.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,7 @@ struct Follower {
 }
 
 pub(super) async fn follow(size: Size, random: &mut ChaCha8Rng) -> anyhow::Result<Tally> {
-    let (devnet, artifacts) = (Devnet::start()?, Artifacts::install()?);
+    let (devnet, artifacts) = (Devnet::start_with(Extent::Pairs)?, Artifacts::install()?);
     let mut exchange = Exchange::deploy(&devnet, &artifacts, random, size.pools)?;
     let mut trader = Trader::new(random.random(), &devnet);
     let tap = Tap::to(devnet.http_url().trim_start_matches("http://").parse()?)?;

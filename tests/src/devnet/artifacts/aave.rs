@@ -2,7 +2,7 @@
 
 use headwater_reference::aave::{Contracts, Release};
 
-use crate::devnet::{Artifacts, Recipe};
+use super::{Artifacts, Recipe};
 
 /// Of `@aave/core-v3`: file and contract.
 const CORE: &[(&str, &str)] = &[
@@ -58,29 +58,35 @@ const REMAPPINGS: &[&str] = &[
     "solidity-utils/=@bgd-labs/solidity-utils/src/",
 ];
 
-pub(in crate::proofs) fn contracts(artifacts: &Artifacts, release: Release) -> anyhow::Result<Contracts> {
-    let mut contracts = Contracts::default();
-    let own = if release == Release::V3_0 { CORE } else { &[] };
-    for (file, name) in own.iter().chain(TOYS) {
-        let path = format!("@aave/core-v3/artifacts/contracts/{file}.sol/{name}.json");
-        contracts.0.insert((*name).to_owned(), artifacts.contract(&path)?);
+impl Artifacts {
+    /// All contracts of a release of Aave V3, and tokens and prices to play with.
+    ///
+    /// # Errors
+    /// As [`Artifacts::contract`] and [`Artifacts::compile`].
+    pub fn aave(&self, release: Release) -> anyhow::Result<Contracts> {
+        let mut contracts = Contracts::default();
+        let own = if release == Release::V3_0 { CORE } else { &[] };
+        for (file, name) in own.iter().chain(TOYS) {
+            let path = format!("@aave/core-v3/artifacts/contracts/{file}.sol/{name}.json");
+            contracts.0.insert((*name).to_owned(), self.contract(&path)?);
+        }
+        if release == Release::V3_6 {
+            let files: Vec<String> = ORIGIN
+                .iter()
+                .map(|(file, _)| format!("@aave-dao/aave-v3-origin/src/contracts/{file}.sol"))
+                .collect();
+            let wanted: Vec<(&str, &str)> =
+                files.iter().zip(ORIGIN).map(|(file, (_, name))| (file.as_str(), *name)).collect();
+            let recipe = Recipe {
+                contracts: &wanted,
+                remappings: REMAPPINGS,
+                optimizer_runs: 200,
+                via_ir: false,
+                evm_version: "shanghai",
+            };
+            let compiled = self.compile(&recipe)?;
+            contracts.0.extend(ORIGIN.iter().map(|(_, name)| (*name).to_owned()).zip(compiled));
+        }
+        Ok(contracts)
     }
-    if release == Release::V3_6 {
-        let files: Vec<String> = ORIGIN
-            .iter()
-            .map(|(file, _)| format!("@aave-dao/aave-v3-origin/src/contracts/{file}.sol"))
-            .collect();
-        let wanted: Vec<(&str, &str)> =
-            files.iter().zip(ORIGIN).map(|(file, (_, name))| (file.as_str(), *name)).collect();
-        let recipe = Recipe {
-            contracts: &wanted,
-            remappings: REMAPPINGS,
-            optimizer_runs: 200,
-            via_ir: false,
-            evm_version: "shanghai",
-        };
-        let compiled = artifacts.compile(&recipe)?;
-        contracts.0.extend(ORIGIN.iter().map(|(_, name)| (*name).to_owned()).zip(compiled));
-    }
-    Ok(contracts)
 }

@@ -165,6 +165,9 @@ impl Summary {
             BusEvent::PoolQuarantined(pool) => {
                 *self.differing_pools.entry(pool.difference.name()).or_default() += 1;
             }
+            BusEvent::V4Quarantined(pool) => {
+                *self.differing_pools.entry(pool.difference.name()).or_default() += 1;
+            }
             BusEvent::OpportunityFound(found) => {
                 *self.opportunities.entry(found.kind.to_string()).or_default() += 1;
             }

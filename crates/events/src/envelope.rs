@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BlockEvent, ConcentratedLoaded, FeedResolved, HealthEvent, LendingLoaded, LiquidityEvent, MarketLoaded,
     MarketResynced, Opportunity, Outcome, PendingTxEvent, PoolLoaded, PoolQuarantined, PriceEvent,
-    Reconnected, ReorgEvent, SourceGap, TokenJudged, V4Loaded,
+    Reconnected, ReorgEvent, SourceGap, TokenJudged, V4Loaded, V4Quarantined,
 };
 
 /// Everything that can be said on the bus. Matched exhaustively, so that a new variant is considered everywhere.
@@ -55,6 +55,8 @@ pub enum BusEvent {
     V4Loaded(V4Loaded),
     /// A followed pool is not what the node says that it is. Boxed, because it is rare and large.
     PoolQuarantined(Box<PoolQuarantined>),
+    /// The same of a pool of Uniswap V4.
+    V4Quarantined(Box<V4Quarantined>),
 }
 
 impl BusEvent {
@@ -73,7 +75,8 @@ impl BusEvent {
             | Self::ConcentratedLoaded(_)
             | Self::LendingLoaded(_)
             | Self::V4Loaded(_)
-            | Self::PoolQuarantined(_) => true,
+            | Self::PoolQuarantined(_)
+            | Self::V4Quarantined(_) => true,
             Self::NewPendingTx(_)
             | Self::PriceUpdate(_)
             | Self::LiquidityChange(_)
@@ -107,6 +110,7 @@ impl BusEvent {
             Self::LendingLoaded(_) => "lending_loaded",
             Self::V4Loaded(_) => "v4_loaded",
             Self::PoolQuarantined(_) => "pool_quarantined",
+            Self::V4Quarantined(_) => "v4_quarantined",
         }
     }
 
@@ -129,6 +133,9 @@ impl BusEvent {
             Self::V4Loaded(loaded) => loaded.on_heap(),
             Self::PoolQuarantined(pool) => {
                 size_of::<PoolQuarantined>() + pool.ours.capacity() + pool.theirs.capacity()
+            }
+            Self::V4Quarantined(pool) => {
+                size_of::<V4Quarantined>() + pool.ours.capacity() + pool.theirs.capacity()
             }
             Self::OpportunityFound(found) => found.on_heap(),
             Self::OutcomeRecorded(outcome) => outcome.on_heap(),

@@ -208,6 +208,25 @@ pub struct PoolQuarantined {
     pub theirs: String,
 }
 
+/// The same of a pool of Uniswap V4, which has no address of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct V4Quarantined {
+    /// The manager.
+    pub manager: Address,
+    /// The pool.
+    pub id: B256,
+    /// Height of the block as of which both were compared.
+    pub number: BlockNumber,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// Which kind of difference it is.
+    pub difference: Difference,
+    /// What was followed, in words for the reader.
+    pub ours: String,
+    /// What the node says, in words for the reader.
+    pub theirs: String,
+}
+
 /// How a pool differs from what was followed of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -216,7 +235,7 @@ pub enum Difference {
     MissedEvent,
     /// A pair holds other reserves, and none of its recent logs says so.
     ReservesWithoutSync,
-    /// A pool of V3 stands at another price.
+    /// A pool of V3 or V4 stands at another price.
     Price,
     /// Its price is the same, and the tick that it stores beside it another one.
     CurrentTick,
@@ -224,10 +243,12 @@ pub enum Difference {
     Liquidity,
     /// A tick is initialised here and not there, or the other way round, or holds another liquidity.
     Ticks,
-    /// There is no contract any longer.
+    /// There is no contract any longer; or no pool of this id.
     Gone,
     /// The contract fails, or answers what no pool can.
     Nonsense,
+    /// The protocol takes another fee of a pool of V4.
+    ProtocolFee,
 }
 
 impl Difference {
@@ -242,6 +263,7 @@ impl Difference {
             Self::Ticks => "ticks",
             Self::Gone => "gone",
             Self::Nonsense => "nonsense",
+            Self::ProtocolFee => "protocol_fee",
         }
     }
 }

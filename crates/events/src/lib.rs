@@ -36,7 +36,7 @@ pub use finding::{
 pub use learnt::{
     ConcentratedLoaded, ConcentratedState, Difference, FeedRequest, FeedResolved, FeedRound, FeedVerdict,
     LoadedTick, MarketLoaded, MarketResynced, PoolLoaded, PoolProof, PoolQuarantined, Protocol,
-    ResyncRequest, TokenJudged, TokenVerdict, V4Loaded,
+    ResyncRequest, TokenJudged, TokenVerdict, V4Loaded, V4Quarantined,
 };
 pub use lending::{
     LendingAccount, LendingCategory, LendingContracts, LendingHolding, LendingLoaded, LendingLog,

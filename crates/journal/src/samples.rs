@@ -8,7 +8,7 @@ use headwater_events::{
     FeedRound, FeedVerdict, Grade, Header, LendingAccount, LendingCategory, LendingContracts, LendingHolding,
     LendingLoaded, LendingPrice, LendingReserve, LoadedTick, Log, MarketLoaded, MarketResynced, PoolLoaded,
     PoolProof, PoolQuarantined, Protocol, Reconnected, ReorgEvent, RunId, Sequencer, SourceGap, TokenJudged,
-    TokenVerdict, Topics, Transaction, V4Loaded,
+    TokenVerdict, Topics, Transaction, V4Loaded, V4Quarantined,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -358,11 +358,21 @@ prop_compose! {
 }
 
 fn quarantined() -> impl Strategy<Value = BusEvent> {
-    let difference =
-        prop_oneof![Just(Difference::MissedEvent), Just(Difference::Gone), Just(Difference::Nonsense)];
-    (any::<([u8; 20], u64, [u8; 32])>(), difference, any::<[String; 2]>()).prop_map(
-        |((pool, number, hash), difference, [ours, theirs])| {
+    let difference = prop_oneof![
+        Just(Difference::MissedEvent),
+        Just(Difference::Gone),
+        Just(Difference::Nonsense),
+        Just(Difference::ProtocolFee),
+    ];
+    let id = any::<Option<[u8; 32]>>();
+    (any::<([u8; 20], u64, [u8; 32])>(), id, difference, any::<[String; 2]>()).prop_map(
+        |((pool, number, hash), id, difference, [ours, theirs])| {
             let (pool, protocol, hash) = (pool.into(), Protocol::UniswapV2, hash.into());
+            if let Some(id) = id {
+                let (manager, id) = (pool, id.into());
+                let event = V4Quarantined { manager, id, number, hash, difference, ours, theirs };
+                return BusEvent::V4Quarantined(Box::new(event));
+            }
             let event = PoolQuarantined { pool, protocol, number, hash, difference, ours, theirs };
             BusEvent::PoolQuarantined(Box::new(event))
         },

@@ -404,7 +404,12 @@ impl ConcentratedBook {
 
     /// Knows nothing of a pool any longer, and asks nobody about it. No reorganisation undoes it.
     pub fn quarantine(&mut self, pool: &Address) {
-        let Some(id) = self.proven(pool).filter(|id| !self.is_quarantined(*id)) else { return };
+        self.quarantine_key(&ConcentratedKey::V3(*pool));
+    }
+
+    /// As [`ConcentratedBook::quarantine`], of the pool of that name: the others of its manager go on.
+    pub fn quarantine_key(&mut self, key: &ConcentratedKey) {
+        let Some(id) = self.proven_key(key).filter(|id| !self.is_quarantined(*id)) else { return };
         self.standing[id.index()] = Standing::Quarantined;
         self.table.set(id, None);
         self.note_changes(&[id]);

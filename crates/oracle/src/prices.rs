@@ -278,6 +278,7 @@ impl Oracle {
             | BusEvent::ConcentratedLoaded(_)
             | BusEvent::LendingLoaded(_)
             | BusEvent::V4Loaded(_)
+            | BusEvent::V4Quarantined(_)
             | BusEvent::PriceUpdate(_)
             | BusEvent::LiquidityChange(_)
             | BusEvent::OpportunityFound(_)

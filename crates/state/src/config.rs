@@ -35,7 +35,7 @@ pub struct TripwireConfig {
     pub every_blocks: NonZeroU64,
     /// Pools of a sample at most. Default: 4.
     pub pools: NonZeroUsize,
-    /// Initialised ticks of a pool of Uniswap V3 that are compared at a time; they take turns. Default: 8.
+    /// Initialised ticks of a pool of Uniswap V3 or V4 that are compared at a time; they take turns. Default: 8.
     pub ticks: usize,
     /// Calls that a sample costs at most, the second opinion on each difference included; 11 at least. A sample has fewer pools
     /// where that is not enough. Default: 64.

@@ -10,8 +10,10 @@ use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use headwater_abi::logs;
 use headwater_actor::Component;
 use headwater_bus::{Message, SourcePublisher};
-use headwater_events::{AsOf, BusEvent, Difference, Log, PoolQuarantined, Topics, V2Action, V3Action};
-use headwater_market::{ConcentratedId, ConcentratedKind, MarketSnapshot, PoolId, ResolvedMarket};
+use headwater_events::{
+    AsOf, BusEvent, Difference, Log, PoolQuarantined, Topics, V2Action, V3Action, V4Action, V4Quarantined,
+};
+use headwater_market::{ConcentratedId, MarketSnapshot, PoolId, ResolvedMarket};
 use headwater_node::{Answer, Node, NodeConfig, NodeError, ask, ensure_canonical};
 use serde::{Deserialize, Serialize};
 use tracing::{debug, error, warn};
@@ -57,9 +59,12 @@ pub struct Tripwire {
     /// Times that all pools had their turn.
     laps: usize,
     /// Pools that differed lately, and the heights at which they did.
-    differed: VecDeque<(u64, Address)>,
+    differed: VecDeque<(u64, Name)>,
     observed: TripwireObserved,
 }
+
+/// What a pool is called: its address, and of V4 its manager's and its id.
+type Name = (Address, Option<B256>);
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +74,7 @@ enum Place {
 }
 
 /// The tripwire in figures, by incarnation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TripwireObserved {
     /// Blocks of which pools were sampled.
     pub samples: u64,
@@ -81,8 +86,12 @@ pub struct TripwireObserved {
     pub calls: u64,
     /// Pools quarantined.
     pub quarantined: u64,
-    /// Differences of which the second opinion was another one: the endpoint's fault.
+    /// Differences of which the second opinion, of the same endpoint, was another one: its fault.
     pub wavered: u64,
+    /// Differences about which two endpoints contradict one another: nobody knows whose fault.
+    pub contradicted: u64,
+    /// The two endpoints that did so last: hosts, no more.
+    pub contradicting: Option<[String; 2]>,
     /// Differences that were too many to be believed: the endpoint's fault.
     pub blamed: u64,
     /// Blocks that the node does not have, or no longer.
@@ -158,7 +167,7 @@ impl Tripwire {
         match place {
             Place::Pair(id) => Some(Probe::pair(snapshot.pools.meta(id)?, snapshot.pools.quoted(id)?)),
             Place::Concentrated(id) => {
-                let meta = snapshot.concentrated.meta(id).filter(|meta| meta.kind == ConcentratedKind::V3)?;
+                let meta = snapshot.concentrated.meta(id)?;
                 let pool = snapshot.quoted_concentrated(id)?;
                 let most = (self.config.budget() - CANONICAL - 1) / 2 - BESIDE_TICKS;
                 Some(Probe::concentrated(meta, pool, laps, self.config.ticks.min(most)))
@@ -178,18 +187,30 @@ impl Tripwire {
         let probes = first.iter().map(|(probe, _)| probe.clone()).collect();
         let second = self.differing(&other, sample.as_of, probes).await?;
         for (probe, found) in first {
-            let again = second.iter().find(|(other, _)| other.pool == probe.pool).map(|(_, found)| found);
+            let again = second.iter().find(|(other, _)| other.name() == probe.name()).map(|(_, found)| found);
             if again == Some(&found) {
                 let cause = self.cause(&other, &probe, &found, sample.as_of).await?;
                 certain.push((probe, Found { difference: cause, ..found }));
             } else {
-                self.observed.wavered += 1;
-                let (pool, block, theirs) = (probe.pool, sample.as_of.number, &found.theirs);
                 let again = again.map_or("what we hold", |again| &again.theirs);
-                warn!(%pool, block, theirs, again, "the node says of a pool one thing and then another; it is not believed");
+                self.note_doubt([&node, &other], &probe, &found, again, sample.as_of);
             }
         }
         Ok(certain)
+    }
+
+    /// A difference that is not one, or of which nobody knows.
+    fn note_doubt(&mut self, nodes: [&Node; 2], probe: &Probe, found: &Found, again: &str, as_of: AsOf) {
+        let [endpoint, other] = nodes.map(|node| node.endpoint().to_string());
+        let (pool, id, block, theirs) = (probe.pool, probe.id, as_of.number, &found.theirs);
+        if nodes[0].endpoint() == nodes[1].endpoint() {
+            self.observed.wavered += 1;
+            warn!(%pool, ?id, block, theirs, again, endpoint, "the node says of a pool one thing and then another; it is not believed");
+            return;
+        }
+        self.observed.contradicted += 1;
+        warn!(%pool, ?id, block, theirs, again, endpoint, other, "two endpoints contradict one another about a pool; neither is believed");
+        self.observed.contradicting = Some([endpoint, other]);
     }
 
     /// The pools that differ as of a block, which was canonical throughout.
@@ -226,11 +247,13 @@ impl Tripwire {
         self.observed.calls += 1;
         let filter = Filter {
             address: probe.pool,
+            topics: probe.id.map_or(Vec::new(), |id| vec![None, Some(id)]),
             from_block: U64::from(as_of.number.saturating_sub(WINDOW)),
             to_block: U64::from(as_of.number),
         };
         let lines: Vec<Line> = node.call("eth_getLogs", (filter,)).await?;
-        let last = lines.into_iter().rev().find_map(|line| said_by(line.log()?));
+        let said_by = lines.into_iter().rev().filter_map(|line| said_by(&line.log()?));
+        let last = said_by.into_iter().find(|last| last.is_of_kind(said));
         Ok(if last == Some(said) { Difference::MissedEvent } else { found.difference })
     }
 
@@ -254,7 +277,7 @@ impl Tripwire {
     }
 
     /// Whether as many pools differed lately as may; those that do now are among them then.
-    fn is_beyond_belief(&mut self, number: u64, pools: impl Iterator<Item = Address>) -> bool {
+    fn is_beyond_belief(&mut self, number: u64, pools: impl Iterator<Item = Name>) -> bool {
         self.differed.retain(|(at, _)| at.saturating_add(WINDOW) > number);
         for pool in pools {
             if !self.differed.iter().any(|(_, known)| *known == pool) {
@@ -267,7 +290,7 @@ impl Tripwire {
     }
 
     async fn report(&mut self, as_of: AsOf, certain: Vec<(Probe, Found)>) {
-        let pools = certain.iter().map(|(probe, _)| probe.pool);
+        let pools = certain.iter().map(|(probe, _)| probe.name());
         if !certain.is_empty() && self.is_beyond_belief(as_of.number, pools) {
             self.observed.blamed += certain.len() as u64;
             error!(
@@ -288,6 +311,7 @@ impl Tripwire {
         let Found { difference, ours, theirs, .. } = found;
         warn!(
             pool = %probe.pool,
+            id = ?probe.id,
             block = as_of.number,
             hash = %as_of.hash,
             difference = difference.name(),
@@ -295,15 +319,18 @@ impl Tripwire {
             theirs,
             "a pool is not what the node says: it is quoted no longer, until a new record begins and loads it anew"
         );
-        let event = BusEvent::PoolQuarantined(Box::new(PoolQuarantined {
-            pool: probe.pool,
-            protocol: probe.protocol,
-            number: as_of.number,
-            hash: as_of.hash,
-            difference,
-            ours,
-            theirs,
-        }));
+        let AsOf { number, hash, .. } = as_of;
+        let (pool, protocol) = (probe.pool, probe.protocol);
+        let event = match probe.id {
+            None => {
+                let event = PoolQuarantined { pool, protocol, number, hash, difference, ours, theirs };
+                BusEvent::PoolQuarantined(Box::new(event))
+            }
+            Some(id) => {
+                let event = V4Quarantined { manager: pool, id, number, hash, difference, ours, theirs };
+                BusEvent::V4Quarantined(Box::new(event))
+            }
+        };
         match self.publisher.publish(event, None).await {
             Ok(_) => self.observed.quarantined += 1,
             Err(_) => debug!("nothing is published any longer"),
@@ -341,6 +368,8 @@ fn in_range(place: Place, snapshot: &MarketSnapshot) -> Place {
 #[serde(rename_all = "camelCase")]
 struct Filter {
     address: Address,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    topics: Vec<Option<B256>>,
     from_block: U64,
     to_block: U64,
 }
@@ -360,11 +389,20 @@ impl Line {
     }
 }
 
-fn said_by(log: Log) -> Option<Said> {
-    if let Ok(Some(V2Action::Sync { reserve0, reserve1 })) = logs::pool_change(&log) {
+fn said_by(log: &Log) -> Option<Said> {
+    if let Ok(Some(V2Action::Sync { reserve0, reserve1 })) = logs::pool_change(log) {
         return Some(Said::Reserves(reserve0, reserve1));
     }
-    match logs::concentrated_change(&log).ok()?? {
+    if let Ok(Some(change)) = logs::v4_change(log) {
+        return match change {
+            V4Action::Swap { sqrt_price_x96, .. } | V4Action::Initialize { sqrt_price_x96, .. } => {
+                Some(Said::Price(U256::from(sqrt_price_x96)))
+            }
+            V4Action::ProtocolFeeUpdated { protocol_fee, .. } => Some(Said::ProtocolFee(protocol_fee)),
+            _ => None,
+        };
+    }
+    match logs::concentrated_change(log).ok()?? {
         V3Action::Swap { sqrt_price_x96, .. } | V3Action::Initialize { sqrt_price_x96, .. } => {
             Some(Said::Price(U256::from(sqrt_price_x96)))
         }
@@ -404,6 +442,6 @@ impl Component for Tripwire {
     }
 
     fn observe(&self) -> TripwireObserved {
-        self.observed
+        self.observed.clone()
     }
 }

@@ -5,7 +5,7 @@ use headwater_abi::{aave, logs};
 use headwater_bus::Message;
 use headwater_events::{
     AsOf, BlockEvent, BusEvent, Envelope, LendingLog, LiquidityEvent, Log, ReorgEvent, ResyncRequest,
-    V2Action, V3Action, V4Action,
+    V2Action, V3Action, V4Action, V4Quarantined,
 };
 use headwater_market::{
     Applied, BadImage, BlockRef, BookCounts, BookImage, ConcentratedApplied, ConcentratedBook,
@@ -176,6 +176,7 @@ impl World {
             | BusEvent::MarketLoaded(_)
             | BusEvent::MarketResynced(_)
             | BusEvent::PoolQuarantined(_)
+            | BusEvent::V4Quarantined(_)
             | BusEvent::ConcentratedLoaded(_)
             | BusEvent::LendingLoaded(_)
             | BusEvent::V4Loaded(_) => true,
@@ -217,6 +218,7 @@ impl World {
                 self.book.quarantine(&pool.pool);
                 self.concentrated.quarantine(&pool.pool);
             }
+            BusEvent::V4Quarantined(pool) => self.concentrated.quarantine_key(&key_of(pool)),
             BusEvent::PoolLoaded(loaded) => self.book.pool_loaded(loaded),
             BusEvent::TokenJudged(judged) => self.judge(judged.token, |book| book.token_judged(judged)),
             BusEvent::MarketLoaded(loaded) => {
@@ -246,6 +248,7 @@ impl World {
                 self.book.quarantine(&pool.pool);
                 self.concentrated.quarantine(&pool.pool);
             }
+            BusEvent::V4Quarantined(pool) => self.concentrated.quarantine_key(&key_of(pool)),
             _ => {}
         }
     }
@@ -432,6 +435,10 @@ impl World {
     pub fn concentrated(&self) -> &ConcentratedBook {
         &self.concentrated
     }
+}
+
+fn key_of(pool: &V4Quarantined) -> ConcentratedKey {
+    ConcentratedKey::V4 { manager: pool.manager, id: pool.id }
 }
 
 /// The block that a reorganisation leaves on top.

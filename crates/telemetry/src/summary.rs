@@ -167,6 +167,9 @@ impl Summary {
             BusEvent::PoolQuarantined(pool) => {
                 *self.differing_pools.entry(pool.difference.name()).or_default() += 1;
             }
+            BusEvent::V4Quarantined(pool) => {
+                *self.differing_pools.entry(pool.difference.name()).or_default() += 1;
+            }
             BusEvent::OpportunityFound(found) => {
                 *self.opportunities.entry(found.kind.to_string()).or_default() += 1;
                 let is_mixed = found.kind == Kind::Arbitrage && matches!(found.plan, Plan::Mixed(_));

@@ -3,16 +3,16 @@
 
 mod bot;
 mod injury;
+mod liar;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::Address;
 use anyhow::{Context, ensure};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use self::bot::{Bot, CALLS, MOST_QUARANTINED, POOLS, TICKS};
+use self::bot::{Bot, CALLS, MOST_QUARANTINED, Name, POOLS, TICKS};
 use self::injury::{Injury, Kind};
 use super::tracking::exchange::Exchange;
 use crate::devnet::{self, Artifacts, Devnet, Extent, Trader};
@@ -22,12 +22,12 @@ use crate::replayed::runtime;
 /// Every kind of difference, several times.
 pub const TRIPWIRE: Proof = Proof {
     name: "tripwire",
-    about: "pairs and pools of V3 on anvil, changed behind the bot's back in every way: that pool is quarantined, nothing else",
+    about: "pairs and pools of V3 and V4 on anvil, changed behind the bot's back in every way: that pool is quarantined, nothing else",
     full_duration: "5 min",
     run,
 };
 
-/// Pools of V3 that there are.
+/// Pools of V3 that there are, and of V4 without hooks at least.
 const V3_POOLS: usize = 14;
 
 /// Blocks with trade before anything is done, and behind each deed.
@@ -50,6 +50,8 @@ struct Tally {
     /// Findings over a quarantined pool by somebody who did not hear of it.
     averted: u64,
     blamed: u64,
+    /// Times that two endpoints contradicted one another, by the make of the pool.
+    contradicted: [u64; 3],
     gone: u64,
     samples: u64,
     calls: u64,
@@ -77,6 +79,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         ensure!(tally.injected.get(&kind) == Some(&rounds), "{kind:?} was not tried: {tally:?}");
     }
     ensure!(tally.findings > 0 && tally.averted > 0, "nothing was to be found anyway: {tally:?}");
+    ensure!(tally.contradicted.iter().all(|times| *times > 0), "no contradiction: {:?}", tally.contradicted);
     ensure!(tally.most_calls <= CALLS, "a sample cost {} calls", tally.most_calls);
     let injected: u64 = tally.injected.values().sum();
     let kinds: Vec<_> = tally.injected.iter().map(|(kind, times)| format!("{kind:?} {times}")).collect();
@@ -97,6 +100,10 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
             "{} differences in too many pools at once: the endpoint was blamed, and no pool; {} blocks that the node no longer \
              had: not compared",
             tally.blamed, tally.gone
+        ),
+        format!(
+            "{} times of pairs, {} of V3, {} of V4 two endpoints contradicted one another: both were named, and no pool was quarantined",
+            tally.contradicted[0], tally.contradicted[1], tally.contradicted[2]
         ),
         format!(
             "{} blocks, {} samples, {} calls in the node's own log, {} for one block at most (budget {CALLS})",
@@ -124,6 +131,7 @@ impl Stage {
         for kind in kinds {
             self.injure(&mut bot, kind, random, tally).await.with_context(|| format!("{kind:?}"))?;
         }
+        self.contradict(&mut bot, random, tally).await?;
         self.block_gone(&mut bot, tally).await?;
         self.too_many(&mut bot, random, tally).await?;
         tally.findings += bot.findings;
@@ -147,6 +155,7 @@ impl Stage {
     ) -> anyhow::Result<()> {
         for _ in 0..random.random_range(1..5) {
             self.exchange.act(&self.devnet, random)?;
+            self.exchange.act_v4(&self.devnet, random)?;
         }
         self.trader.trade(&self.devnet)?;
         self.pass(bot, None, tally).await.map(drop)
@@ -156,7 +165,7 @@ impl Stage {
     async fn pass(
         &mut self,
         bot: &mut Bot,
-        deaf_to: Option<Address>,
+        deaf_to: Option<Name>,
         tally: &mut Tally,
     ) -> anyhow::Result<bool> {
         self.devnet.mine()?;
@@ -176,7 +185,8 @@ impl Stage {
         }
         let observed = bot.observed();
         ensure!(bot.quarantined.is_empty(), "a false alarm: {:?}", bot.quarantined);
-        ensure!(observed.wavered + observed.blamed + observed.block_gone == 0, "{observed:?}");
+        let doubts = observed.wavered + observed.contradicted + observed.blamed + observed.block_gone;
+        ensure!(doubts == 0, "{observed:?}");
         tally.control_blocks += QUIET;
         tally.control_compared += observed.compared - before;
         Ok(())
@@ -191,7 +201,7 @@ impl Stage {
     ) -> anyhow::Result<()> {
         let known: BTreeSet<_> = bot.quarantined.keys().copied().collect();
         let (victim, injury) = match kind {
-            Kind::MissedSync | Kind::MissedSwap => (self.miss(bot, kind, random, tally).await?, None),
+            kind if kind.is_missed() => (self.miss(bot, kind, random, tally).await?, None),
             _ => {
                 let victim = bot.victim(kind, random)?;
                 let injury = Injury::inflict(&self.devnet, kind, &victim, random)?;
@@ -200,7 +210,7 @@ impl Stage {
         };
         let bound = bot.bound(kind, &victim);
         let mut blocks = 0;
-        while !bot.quarantined.contains_key(&victim.pool) {
+        while !bot.quarantined.contains_key(&victim.name) {
             ensure!(blocks < bound, "not noticed within {bound} blocks");
             blocks += 1;
             self.pass(bot, None, tally).await?;
@@ -211,14 +221,14 @@ impl Stage {
         tally.slowest = tally.slowest.max(blocks);
         tally.bound = tally.bound.max(bound);
         *tally.injected.entry(kind).or_default() += 1;
-        let found = bot.quarantined[&victim.pool];
+        let found = bot.quarantined[&victim.name];
         ensure!(found == kind.expected(), "taken for {found:?}");
         let new: Vec<_> = bot.quarantined.keys().filter(|pool| !known.contains(*pool)).collect();
-        ensure!(new == [&victim.pool], "others were quarantined: {new:?}");
+        ensure!(new == [&victim.name], "others were quarantined: {new:?}");
         for _ in 0..BETWEEN {
             self.trade(bot, random, tally).await?;
         }
-        ensure!(!bot.is_quoted(&victim.pool), "it is quoted again");
+        ensure!(!bot.is_quoted(&victim.name), "it is quoted again");
         tally.undisturbed += bot.compare(&self.devnet, &self.exchange)?;
         Ok(())
     }
@@ -235,13 +245,43 @@ impl Stage {
             let victim = bot.victim(kind, random)?;
             for _ in 0..8 {
                 self.exchange.act(&self.devnet, random)?;
+                self.exchange.act_v4(&self.devnet, random)?;
             }
             self.trader.trade(&self.devnet)?;
-            if self.pass(bot, Some(victim.pool), tally).await? {
+            if self.pass(bot, Some(victim.name), tally).await? {
                 return Ok(victim);
             }
         }
         anyhow::bail!("nobody trades")
+    }
+
+    /// One of two endpoints lies about a pool, of each make in turn: nothing is believed, and both are named.
+    async fn contradict(
+        &mut self,
+        bot: &mut Bot,
+        random: &mut ChaCha8Rng,
+        tally: &mut Tally,
+    ) -> anyhow::Result<()> {
+        let known = bot.quarantined.clone();
+        for (place, kind) in [Kind::Reserves, Kind::Price, Kind::V4Price].into_iter().enumerate() {
+            let victim = bot.victim(kind, random)?;
+            bot.liar.lie_about(victim.name);
+            let before = bot.torn();
+            let mut blocks = 0;
+            while bot.torn().contradicted == before.contradicted {
+                ensure!(blocks < bot.lap(), "nobody contradicted the lie about {victim:?}: {:?}", bot.torn());
+                blocks += 1;
+                self.pass(bot, None, tally).await?;
+                bot.ask_both().await?;
+            }
+            bot.liar.be_honest();
+            let after = bot.torn();
+            ensure!(after.contradicting == Some(bot.endpoints()), "named: {:?}", after.contradicting);
+            ensure!(after.quarantined == 0 && after.failed == 0, "{after:?}");
+            ensure!(bot.quarantined == known && bot.is_quoted(&victim.name), "it was believed");
+            tally.contradicted[place] += after.contradicted - before.contradicted;
+        }
+        Ok(())
     }
 
     /// The block is undone before anybody asks about it.
@@ -272,7 +312,7 @@ impl Stage {
                 break;
             }
             let victim = bot.victim(Kind::Reserves, random)?;
-            if seen.insert(victim.pool) {
+            if seen.insert(victim.name) {
                 injuries.push(Injury::inflict(&self.devnet, Kind::Reserves, &victim, random)?);
             }
         }

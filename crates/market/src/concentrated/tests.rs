@@ -95,6 +95,20 @@ fn a_protocol_fee_is_undone_and_saved_with_its_block() {
 }
 
 #[test]
+fn a_quarantine_is_of_one_pool_of_its_manager() {
+    let (_, mut book) = book();
+    let other = PoolKey { fee: 500, tick_spacing: 10, ..key() };
+    apply(&mut book, 1, initialized(MANAGER, key()));
+    apply(&mut book, 2, initialized(MANAGER, other));
+    let [own, other] = [key(), other].map(|key| ConcentratedKey::V4 { manager: MANAGER, id: key.id() });
+    book.quarantine(&MANAGER);
+    assert_eq!(book.counts().quarantined, 0, "a manager is no pool");
+    book.quarantine_key(&own);
+    let known = |key| book.table().pool(book.proven_key(&key).expect("it is proven")).is_some();
+    assert_eq!((known(own), known(other), book.counts().quarantined), (false, true, 1));
+}
+
+#[test]
 fn pools_with_a_hook_or_a_dynamic_fee_are_refused_by_name_for_good() {
     let (market, mut book) = book();
     let hooks = Address::repeat_byte(0x80);

@@ -9,8 +9,9 @@ use anyhow::{Context, bail, ensure};
 use headwater_bus::{EventHandler, SnapshotReader};
 use headwater_events::{AsOf, BusEvent, Envelope, RunId};
 use headwater_journal::Recording;
-use headwater_market::{FeedPrice, PriceSnapshot};
+use headwater_market::{FeedPrice, PendingReports, PriceSnapshot};
 use headwater_node::NodeConfig;
+use headwater_reference::calldata::{Abi, call, encode};
 use headwater_reference::fake_node::{
     BlockBuilder, CallRequest, FakeBlock, FakeLog, FakeNode, FakeTransaction, RpcErr, V2Pair, V2World,
     address_word, word,
@@ -18,6 +19,7 @@ use headwater_reference::fake_node::{
 use headwater_simulation::Unavailable;
 use headwater_supervisor::commands::replay_parts;
 use headwater_supervisor::{Bot, Config, Live, Record, Running};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -92,6 +94,7 @@ struct Rig {
     timestamp: u64,
     heard: watch::Receiver<(Option<AsOf>, u64)>,
     prices: SnapshotReader<PriceSnapshot>,
+    reports: watch::Receiver<PendingReports>,
     running: Running,
     record: Record,
 }
@@ -100,7 +103,7 @@ fn configuration(folder: &str) -> anyhow::Result<Config> {
     let text = format!(
         "[market]\npreset = 'none'\nwrapped_native = '{NATIVE:#x}'\n[[market.factories]]\nprotocol = 'uniswap-v2'\naddress = '{FACTORY:#x}'\n\
          [[market.feeds]]\nproxy = '{PROXY:#x}'\ntoken = '{COIN:#x}'\nquote = 'native'\nheartbeat_s = {HEARTBEAT}\n\
-         [oracle]\nfeed_grace_s = {GRACE}\nmax_feed_deviation_ppm = 500000\n[journal]\ndirectory = '{folder}'\n"
+         [mempool]\nenabled = true\n[oracle]\nfeed_grace_s = {GRACE}\nmax_feed_deviation_ppm = 500000\n[journal]\ndirectory = '{folder}'\n"
     );
     Config::parse(&text).map_err(|faults| anyhow::anyhow!("{faults:?}"))
 }
@@ -130,7 +133,7 @@ pub(super) async fn run() -> anyhow::Result<String> {
         replayed.state_digest
     );
     Ok(format!(
-        "live: a proxy that changed its aggregator without a word was noticed {noticed} blocks after the old one had become silent, \
+        "live: a report in the mempool was a price by its name until it was mined; a proxy that changed its aggregator without a word was noticed {noticed} blocks after the old one had become silent, \
          a feed that fell silent took its token's price away until it spoke again; the record, with its {resolved} verdicts, gives \
          the same state without a node"
     ))
@@ -163,10 +166,14 @@ impl Rig {
         let (sender, heard) = watch::channel((None, 0));
         live.bot.register("heads", Heads(sender));
         let prices = live.bot.prices.reader("judge");
+        let reports = live.bot.reports.subscribe();
         live.load(|_, _| {}).await?;
         let (running, record) = live.follow(None);
         timeout(PATIENCE, node.until_subscribed("newHeads", 1)).await.context("the subscription")?;
-        Ok(Self { node, script, head, timestamp, heard, prices, running, record })
+        timeout(PATIENCE, node.until_subscribed("newPendingTransactions", 1))
+            .await
+            .context("the mempool's subscription")?;
+        Ok(Self { node, script, head, timestamp, heard, prices, reports, running, record })
     }
 
     /// A block; what the prices are as of it.
@@ -195,6 +202,43 @@ impl Rig {
         Ok(timeout(PATIENCE, self.prices.wait_for(&as_of)).await.context("no prices come")??)
     }
 
+    /// A report in the mempool is a price that can be asked for by its name, and no other; once it is mined it is none.
+    async fn announce(&mut self, confirmed: u64, pending: i64) -> anyhow::Result<()> {
+        let snapshot = self.prices.latest().context("there are prices")?;
+        let observations = [pending - 3, pending, pending + 4];
+        let word = |value: i64| Abi::Word(I256::try_from(value).unwrap_or_default().into_raw().into());
+        let report = encode(&[word(256), word(0), Abi::Array(observations.map(word).to_vec())]);
+        let empty = || Abi::Array(Vec::new());
+        let signature = "transmit(bytes,bytes32[],bytes32[],bytes32)";
+        let input: Bytes = call(signature, &[Abi::Bytes(report), empty(), empty(), word(0)]).into();
+        let transmit =
+            FakeTransaction { to: Some(OLD), input: input.clone(), ..FakeTransaction::emitting(vec![]) };
+        for (number, to) in [(1, STRANGER), (2, OLD)] {
+            self.node.push_pending(json!({
+                "hash": B256::repeat_byte(number), "from": transmit.from, "to": to, "value": "0x0", "input": input,
+                "nonce": format!("{:#x}", transmit.nonce), "gas": "0x7a120", "gasPrice": "0x5", "blockHash": null,
+            }));
+        }
+        let is_told = |told: &PendingReports| !told.reports.is_empty();
+        let told =
+            timeout(PATIENCE, self.reports.wait_for(is_told)).await.context("no report comes")??.clone();
+        let quotes = told.quotes(&COIN, &snapshot);
+        let [quote] = &quotes[..] else { bail!("{quotes:?} are pending") };
+        ensure!(quote.transaction == B256::repeat_byte(2) && quote.proxy == PROXY, "{quote:?}");
+        ensure!(quote.price.mantissa == tenths(pending.unsigned_abs()), "{quote:?}");
+        ensure!(quote.deviation_ppm.is_some(), "it is not compared with the confirmed ones: {quote:?}");
+        expect(&*self.block(12, &[]).await?, Some(confirmed), true)?;
+        ensure!(!self.reports.borrow().reports.is_empty(), "it is forgotten too early");
+        self.timestamp += 12;
+        let builder = BlockBuilder::child_of(&self.head).timestamp(self.timestamp);
+        let block = builder.transaction(transmit).build();
+        self.head = block.clone();
+        self.node.push_block(block);
+        let is_mined = |told: &PendingReports| told.reports.is_empty();
+        timeout(PATIENCE, self.reports.wait_for(is_mined)).await.context("it is pending for ever")??;
+        Ok(())
+    }
+
     /// Says how many blocks it took to notice the change of phase.
     async fn story(&mut self) -> anyhow::Result<u64> {
         // Resolved at the start; strangers change nothing, the aggregator does.
@@ -202,6 +246,7 @@ impl Rig {
         expect(&*self.block(12, &[(STRANGER, 50, 77)]).await?, Some(10), true)?;
         expect(&*self.block(12, &[(OLD, 2, 12), (STRANGER, 51, 77)]).await?, Some(12), true)?;
         expect(&*self.block(12, &[(NEW, 9, 77)]).await?, Some(12), true)?;
+        self.announce(12, 14).await?;
         // Far from its pool the feed objects.
         expect(&*self.block(12, &[(OLD, 3, 40)]).await?, Some(40), false)?;
         expect(&*self.block(12, &[(OLD, 4, 10)]).await?, Some(10), true)?;

@@ -104,6 +104,16 @@ impl Exchange {
         self.factory
     }
 
+    /// The manager of the pools of V4.
+    pub(in crate::proofs) fn manager(&self) -> Address {
+        self.managed.routers.manager
+    }
+
+    /// The pools of V4 without hooks.
+    pub(in crate::proofs) fn places_v4(&self) -> &[PlaceV4] {
+        &self.managed.places
+    }
+
     pub(in crate::proofs) fn places(&self) -> &[PlaceV3] {
         &self.places
     }
@@ -172,7 +182,11 @@ impl Exchange {
     }
 
     /// Uses a pool of V4; what the manager refuses is mined and leaves no log.
-    pub(super) fn act_v4(&mut self, devnet: &Devnet, random: &mut ChaCha8Rng) -> anyhow::Result<()> {
+    pub(in crate::proofs) fn act_v4(
+        &mut self,
+        devnet: &Devnet,
+        random: &mut ChaCha8Rng,
+    ) -> anyhow::Result<()> {
         let Some(place) = self.managed.pick(random) else { return Ok(()) };
         let (state, ..) = place.read(0, |slots| storage(devnet, place.manager, slots))?;
         if state.sqrt_price.is_zero() {
@@ -190,7 +204,7 @@ impl Exchange {
     }
 
     /// As [`Exchange::stored`], of a pool of V4, with the protocol's fee.
-    pub(super) fn stored_v4(
+    pub(in crate::proofs) fn stored_v4(
         &self,
         devnet: &Devnet,
         place: &PlaceV4,

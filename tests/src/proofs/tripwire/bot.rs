@@ -11,12 +11,12 @@ use headwater_actor::Component as _;
 use headwater_bus::{BusConfig, EventBus, EventHandler, SourcePublisher, Timeline, Topology};
 use headwater_detectors::{Arbitrage, ArbitrageConfig, Detector as _};
 use headwater_events::{
-    BusEvent, DecodedBlock, Difference, Envelope, Grade, Opportunity, Protocol, ReorgEvent,
+    BusEvent, DecodedBlock, Difference, Envelope, Grade, Log, Opportunity, Plan, Protocol, ReorgEvent,
 };
 use headwater_ingest::{Fetcher, Link};
 use headwater_market::{
-    FactoryConfig, MarketConfig, MarketSnapshot, Preset, PriceSnapshot, Reserves, ResolvedMarket, Touched,
-    WholeView,
+    ConcentratedKey, ConcentratedKind, ConcentratedMeta, FactoryConfig, MarketConfig, MarketSnapshot, Preset,
+    PriceSnapshot, Reserves, ResolvedMarket, Touched, WholeView,
 };
 use headwater_node::{Node, NodeConfig};
 use headwater_oracle::{Oracle, OracleConfig};
@@ -29,14 +29,15 @@ use tokio::sync::mpsc;
 use super::super::tracking::INIT_CODE_HASH;
 use super::super::tracking::exchange::{Exchange, reserves};
 use super::super::tracking::tap::Tap;
-use super::injury::Kind;
+use super::injury::{Kind, Make};
+use super::liar::Liar;
 use crate::devnet::{CHAIN_ID, Devnet};
 
 /// `[state.tripwire]`.
 pub(super) const POOLS: u64 = 4;
 pub(super) const TICKS: u64 = 8;
 pub(super) const CALLS: u64 = 104;
-pub(super) const MOST_QUARANTINED: u64 = 13;
+pub(super) const MOST_QUARANTINED: u64 = 22;
 
 /// Every source event, in the order of the bus.
 struct Out(mpsc::Sender<Envelope>);
@@ -47,10 +48,13 @@ impl EventHandler for Out {
     }
 }
 
+/// What a pool is called: its address, and of V4 its manager's and its id.
+pub(super) type Name = (Address, Option<B256>);
+
 /// A pool to which something is done.
 #[derive(Clone, Debug)]
 pub(super) struct Victim {
-    pub(super) pool: Address,
+    pub(super) name: Name,
     pub(super) spacing: i32,
     pub(super) current_tick: i32,
     pub(super) ticks: Vec<i32>,
@@ -69,13 +73,16 @@ pub(super) struct Bot {
     oracle: Oracle,
     detectors: [Arbitrage; 2],
     tripwire: Tripwire,
+    /// Asks a liar first, and then the node.
+    torn: Tripwire,
+    pub(super) liar: Liar,
     /// What only the tripwire asks.
     tap: Tap,
     record: Vec<Envelope>,
     head: Link,
     snapshots: [Option<Arc<MarketSnapshot>>; 2],
     prices: Option<Arc<PriceSnapshot>>,
-    pub(super) quarantined: BTreeMap<Address, Difference>,
+    pub(super) quarantined: BTreeMap<Name, Difference>,
     pub(super) findings: u64,
     pub(super) averted: u64,
     pub(super) most_calls: u64,
@@ -99,10 +106,13 @@ impl Bot {
             most_quarantined: size(MOST_QUARANTINED),
             ..TripwireConfig::default()
         };
+        let liar = Liar::in_front_of(devnet.http_url().trim_start_matches("http://").parse()?)?;
+        let both = NodeConfig::new(vec![liar.url().parse()?, tap.url().parse()?]);
+        let torn = Tripwire::new(&market, tripwire.clone(), both, bus.publisher());
         let tripwire = Tripwire::new(&market, tripwire, config(&tap.url())?, bus.publisher());
         let head = head(devnet)?;
         let load = bulk_load(&node, &market, head.hash, |_, _| {}).await?;
-        ensure!(load.report.concentrated_pools >= 8, "only {} pools of V3", load.report.concentrated_pools);
+        ensure!(load.report.concentrated_pools >= 16, "only {} pools of V3", load.report.concentrated_pools);
         let search = || {
             let config = ArbitrageConfig { profit_after_gas: false, ..ArbitrageConfig::default() };
             Arbitrage::new(config, market.base_tokens.clone())
@@ -117,6 +127,8 @@ impl Bot {
             oracle: Oracle::new(&market, &OracleConfig::default()),
             detectors: [search(), search()],
             tripwire,
+            torn,
+            liar,
             tap,
             record: Vec::new(),
             head,
@@ -139,6 +151,22 @@ impl Bot {
         self.tripwire.observe()
     }
 
+    /// Of the one that asks two endpoints.
+    pub(super) fn torn(&self) -> TripwireObserved {
+        self.torn.observe()
+    }
+
+    /// The endpoints that it asks, by their hosts.
+    pub(super) fn endpoints(&self) -> [String; 2] {
+        [self.liar.url(), self.tap.url()]
+    }
+
+    /// The same pools are asked about at two endpoints.
+    pub(super) async fn ask_both(&mut self) -> anyhow::Result<()> {
+        let snapshot = self.snapshots[0].clone().context("there is a snapshot")?;
+        self.torn.handle(&SampleRequest { snapshot }).await
+    }
+
     async fn publish(&mut self, event: BusEvent) -> anyhow::Result<()> {
         let seq = self.publisher.publish(event, None).await?;
         while self.record.last().is_none_or(|last| last.seq < seq) {
@@ -155,10 +183,20 @@ impl Bot {
         if let Some(block) = self.world.apply(&envelope)? {
             self.snapshots[0] = Some(block.snapshot);
         }
-        if let BusEvent::PoolQuarantined(pool) = &envelope.event {
-            let twice = self.quarantined.insert(pool.pool, pool.difference);
-            ensure!(twice.is_none(), "{} is quarantined twice", pool.pool);
-            ensure!(pool.hash == self.head.hash && pool.ours != pool.theirs, "{pool:?}");
+        let quarantined = match &envelope.event {
+            BusEvent::PoolQuarantined(pool) => {
+                ensure!(pool.hash == self.head.hash && pool.ours != pool.theirs, "{pool:?}");
+                Some(((pool.pool, None), pool.difference))
+            }
+            BusEvent::V4Quarantined(pool) => {
+                ensure!(pool.hash == self.head.hash && pool.ours != pool.theirs, "{pool:?}");
+                Some(((pool.manager, Some(pool.id)), pool.difference))
+            }
+            _ => None,
+        };
+        if let Some((name, difference)) = quarantined {
+            let twice = self.quarantined.insert(name, difference);
+            ensure!(twice.is_none(), "{name:?} is quarantined twice");
         } else if let Some(block) = self.unguarded.apply(&envelope)? {
             self.snapshots[1] = Some(block.snapshot);
         }
@@ -171,21 +209,19 @@ impl Bot {
 
     /// The node's head, and what is found in it; then some of its pools are compared. Says whether logs of `deaf_to` were left
     /// out.
-    pub(super) async fn block(&mut self, devnet: &Devnet, deaf_to: Option<Address>) -> anyhow::Result<bool> {
+    pub(super) async fn block(&mut self, devnet: &Devnet, deaf_to: Option<Name>) -> anyhow::Result<bool> {
         let was_deaf = self.follow(devnet, deaf_to).await?;
         self.search()?;
         self.sample().await?;
         Ok(was_deaf)
     }
 
-    async fn follow(&mut self, devnet: &Devnet, deaf_to: Option<Address>) -> anyhow::Result<bool> {
+    async fn follow(&mut self, devnet: &Devnet, deaf_to: Option<Name>) -> anyhow::Result<bool> {
         let link = head(devnet)?;
         let mut block = self.fetcher.fetch(&self.node, &link).await?.block;
         let all = block.logs.len();
         // What the last of them says is missed: one without an effect is not.
-        block.logs.retain(|log| {
-            Some(log.address) != deaf_to || log.topics.first() != Some(&telling(deaf_to, &self.world))
-        });
+        block.logs.retain(|log| deaf_to.is_none_or(|name| !is_told_by(log, name, &self.world)));
         let was_deaf = block.logs.len() < all;
         self.head = link;
         self.publish(BusEvent::NewBlock(block)).await?;
@@ -250,7 +286,7 @@ impl Bot {
             *found = detector.evaluate(&view);
         }
         let is_over =
-            |found: &&Opportunity| found.path.iter().any(|pool| self.quarantined.contains_key(pool));
+            |found: &&Opportunity| names_of(found).iter().any(|name| self.quarantined.contains_key(name));
         let [guarded, unguarded] = &found;
         ensure!(!guarded.iter().any(|found| is_over(&found)), "a finding over a quarantined pool");
         self.findings += guarded.len() as u64;
@@ -258,11 +294,13 @@ impl Bot {
         Ok(())
     }
 
-    pub(super) fn is_quoted(&self, pool: &Address) -> bool {
+    pub(super) fn is_quoted(&self, name: &Name) -> bool {
         let Some(snapshot) = &self.snapshots[0] else { return false };
         let (pools, concentrated) = (&snapshot.pools, &snapshot.concentrated);
-        pools.find(pool).is_some_and(|id| pools.quoted(id).is_some())
-            || concentrated.find(pool).is_some_and(|id| snapshot.quoted_concentrated(id).is_some())
+        pools.find(&name.0).is_some_and(|id| pools.quoted(id).is_some())
+            || concentrated
+                .find_key(&key_of(*name))
+                .is_some_and(|id| snapshot.quoted_concentrated(id).is_some())
     }
 
     /// Any pool of the kind that is quoted.
@@ -270,21 +308,24 @@ impl Bot {
         let snapshot = self.snapshots[0].as_ref().context("there is a snapshot")?;
         let pairs = snapshot.pools.iter().filter(|(id, ..)| snapshot.pools.quoted(*id).is_some());
         let pairs = pairs.map(|(_, meta, _)| Victim {
-            pool: meta.address,
+            name: (meta.address, None),
             spacing: 1,
             current_tick: 0,
             ticks: Vec::new(),
         });
-        let concentrated = snapshot.concentrated.iter().filter_map(|(_, meta, pool)| {
-            let pool = pool.filter(|pool| pool.liquidity() > 0)?;
+        let make = kind.make();
+        let concentrated = snapshot.concentrated.iter().filter_map(|(id, meta, pool)| {
+            let is_of_make = (meta.kind == ConcentratedKind::V3) == (make == Make::V3);
+            let is_quoted = snapshot.quoted_concentrated(id).is_some();
+            let pool = pool.filter(|pool| is_of_make && is_quoted && pool.ticks().next().is_some())?;
             Some(Victim {
-                pool: meta.address,
+                name: name_of(meta),
                 spacing: meta.tick_spacing,
                 current_tick: pool.price()?.tick,
                 ticks: pool.ticks().map(|tick| tick.index).collect(),
             })
         });
-        let mut all: Vec<_> = if kind.is_of_pair() { pairs.collect() } else { concentrated.collect() };
+        let mut all: Vec<_> = if make == Make::V2 { pairs.collect() } else { concentrated.collect() };
         ensure!(!all.is_empty(), "there is no pool left");
         Ok(all.swap_remove(random.random_range(0..all.len())))
     }
@@ -297,7 +338,7 @@ impl Bot {
 
     pub(super) fn bound(&self, kind: Kind, victim: &Victim) -> u64 {
         match kind {
-            Kind::Tick => super::blocks_for_ticks(self.lap(), victim.ticks.len()),
+            Kind::Tick | Kind::V4Tick => super::blocks_for_ticks(self.lap(), victim.ticks.len()),
             _ => self.lap(),
         }
     }
@@ -309,7 +350,7 @@ impl Bot {
         for (id, meta, held) in snapshot.pools.iter() {
             let [reserve0, reserve1] = reserves(devnet, meta.address)?;
             let stored = Reserves { reserve0, reserve1 };
-            if self.quarantined.contains_key(&meta.address) {
+            if self.quarantined.contains_key(&(meta.address, None)) {
                 ensure!(snapshot.pools.quoted(id).is_none(), "{} is quoted", meta.address);
                 continue;
             }
@@ -323,7 +364,7 @@ impl Bot {
         for place in exchange.places() {
             let Some(id) = snapshot.concentrated.find(&place.pool) else { continue };
             let pool = snapshot.concentrated.pool(id);
-            if self.quarantined.contains_key(&place.pool) {
+            if self.quarantined.contains_key(&(place.pool, None)) {
                 ensure!(pool.is_none(), "{} is quoted", place.pool);
                 continue;
             }
@@ -334,6 +375,31 @@ impl Bot {
             ensure!(pool.liquidity() == state.liquidity, "{place:?}: {}, not {state:?}", pool.liquidity());
             let held = pool.ticks().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross));
             ensure!(held.eq(ticks), "{place:?} has other ticks");
+            compared += 1;
+        }
+        Ok(compared + self.compare_v4(devnet, exchange)?)
+    }
+
+    fn compare_v4(&self, devnet: &Devnet, exchange: &Exchange) -> anyhow::Result<u64> {
+        let snapshot = self.snapshots[0].as_ref().context("there is a snapshot")?;
+        let mut compared = 0;
+        for place in exchange.places_v4() {
+            let name = (place.manager, Some(place.id()));
+            let Some(id) = snapshot.concentrated.find_key(&key_of(name)) else { continue };
+            let pool = snapshot.concentrated.pool(id);
+            if self.quarantined.contains_key(&name) {
+                ensure!(pool.is_none(), "{place:?} is quoted");
+                continue;
+            }
+            let pool = pool.with_context(|| format!("{place:?} is not quoted"))?;
+            let (state, ticks, protocol_fee) = exchange.stored_v4(devnet, place, false)?;
+            let price = pool.price().map(|price| (price.sqrt_price, price.tick)).unwrap_or_default();
+            ensure!(price == (state.sqrt_price, state.tick), "{place:?}: {price:?}, not {state:?}");
+            ensure!(pool.liquidity() == state.liquidity, "{place:?}: {}, not {state:?}", pool.liquidity());
+            let held = pool.ticks().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross));
+            ensure!(held.eq(ticks), "{place:?} has other ticks");
+            let [zero_in, one_in] = pool.fee().protocol;
+            ensure!(zero_in | one_in << 12 == protocol_fee, "{place:?} has another protocol fee");
             compared += 1;
         }
         Ok(compared)
@@ -365,12 +431,37 @@ impl Bot {
     }
 }
 
-/// The event that sets a pool's state.
-fn telling(pool: Option<Address>, world: &World) -> B256 {
-    let is_concentrated = pool.is_some_and(|pool| world.concentrated().proven(&pool).is_some());
-    let swap = "Swap(address,address,int256,int256,uint160,uint128,int24)";
-    let name = if is_concentrated { swap } else { "Sync(uint112,uint112)" };
-    alloy_primitives::keccak256(name)
+/// Whether a log is one by which a pool tells where it stands.
+fn is_told_by(log: &Log, (address, id): Name, world: &World) -> bool {
+    let v4 = "Swap(bytes32,address,int128,int128,uint160,uint128,int24,uint24)";
+    let v3 = "Swap(address,address,int256,int256,uint160,uint128,int24)";
+    let telling = match id {
+        Some(_) => v4,
+        None if world.concentrated().proven(&address).is_some() => v3,
+        None => "Sync(uint112,uint112)",
+    };
+    log.address == address
+        && log.topics.first() == Some(&alloy_primitives::keccak256(telling))
+        && (id.is_none() || log.topics.get(1).copied() == id)
+}
+
+fn key_of((address, id): Name) -> ConcentratedKey {
+    id.map_or(ConcentratedKey::V3(address), |id| ConcentratedKey::V4 { manager: address, id })
+}
+
+fn name_of(meta: &ConcentratedMeta) -> Name {
+    match meta.kind {
+        ConcentratedKind::V3 => (meta.address, None),
+        ConcentratedKind::V4 { id } => (meta.address, Some(id)),
+    }
+}
+
+/// The pools that a finding goes through.
+fn names_of(found: &Opportunity) -> Vec<Name> {
+    match &found.plan {
+        Plan::Mixed(steps) => steps.iter().map(|step| (step.swap.pool, step.pool_id)).collect(),
+        _ => found.path.iter().map(|pool| (*pool, None)).collect(),
+    }
 }
 
 fn market(devnet: &Devnet, exchange: &Exchange) -> anyhow::Result<ResolvedMarket> {
@@ -379,14 +470,24 @@ fn market(devnet: &Devnet, exchange: &Exchange) -> anyhow::Result<ResolvedMarket
     let config = MarketConfig {
         preset: Some(Preset::Devnet),
         tokens: tokens.map(|token| token.to_string()).collect(),
-        factories: vec![FactoryConfig {
-            protocol: Protocol::UniswapV3,
-            name: None,
-            address: exchange.factory().to_string(),
-            init_code_hash: Some(INIT_CODE_HASH.to_owned()),
-            deployer: None,
-            fee_ppm: 3_000,
-        }],
+        factories: vec![
+            FactoryConfig {
+                protocol: Protocol::UniswapV3,
+                name: None,
+                address: exchange.factory().to_string(),
+                init_code_hash: Some(INIT_CODE_HASH.to_owned()),
+                deployer: None,
+                fee_ppm: 3_000,
+            },
+            FactoryConfig {
+                protocol: Protocol::UniswapV4,
+                name: None,
+                address: exchange.manager().to_string(),
+                init_code_hash: None,
+                deployer: None,
+                fee_ppm: 3_000,
+            },
+        ],
         ..MarketConfig::default()
     };
     Ok(ResolvedMarket::resolve(&config, CHAIN_ID)?)

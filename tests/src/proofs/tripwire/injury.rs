@@ -30,10 +30,28 @@ pub(super) enum Kind {
     Bitmap,
     PoolGone,
     PoolNonsense,
+    /// Of a pool of V4, an entry of its manager, all from here on.
+    V4Price,
+    V4MissedSwap,
+    V4CurrentTick,
+    V4Liquidity,
+    V4Tick,
+    V4Bitmap,
+    V4ProtocolFee,
+    V4Gone,
+    V4Nonsense,
+}
+
+/// Which pools something can be done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Make {
+    V2,
+    V3,
+    V4,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::Reserves,
         Self::MissedSync,
         Self::PairGone,
@@ -46,22 +64,56 @@ impl Kind {
         Self::Bitmap,
         Self::PoolGone,
         Self::PoolNonsense,
+        Self::V4Price,
+        Self::V4MissedSwap,
+        Self::V4CurrentTick,
+        Self::V4Liquidity,
+        Self::V4Tick,
+        Self::V4Bitmap,
+        Self::V4ProtocolFee,
+        Self::V4Gone,
+        Self::V4Nonsense,
     ];
 
-    pub(super) fn is_of_pair(self) -> bool {
-        matches!(self, Self::Reserves | Self::MissedSync | Self::PairGone | Self::PairNonsense)
+    pub(super) fn make(self) -> Make {
+        match self {
+            Self::Reserves | Self::MissedSync | Self::PairGone | Self::PairNonsense => Make::V2,
+            Self::Price
+            | Self::MissedSwap
+            | Self::CurrentTick
+            | Self::Liquidity
+            | Self::Tick
+            | Self::Bitmap
+            | Self::PoolGone
+            | Self::PoolNonsense => Make::V3,
+            Self::V4Price
+            | Self::V4MissedSwap
+            | Self::V4CurrentTick
+            | Self::V4Liquidity
+            | Self::V4Tick
+            | Self::V4Bitmap
+            | Self::V4ProtocolFee
+            | Self::V4Gone
+            | Self::V4Nonsense => Make::V4,
+        }
+    }
+
+    /// Whether logs are kept from the bot, and nothing is done to the contract.
+    pub(super) fn is_missed(self) -> bool {
+        matches!(self, Self::MissedSync | Self::MissedSwap | Self::V4MissedSwap)
     }
 
     pub(super) fn expected(self) -> Difference {
         match self {
             Self::Reserves => Difference::ReservesWithoutSync,
-            Self::MissedSync | Self::MissedSwap => Difference::MissedEvent,
-            Self::PairGone | Self::PoolGone => Difference::Gone,
-            Self::PairNonsense | Self::PoolNonsense => Difference::Nonsense,
-            Self::Price => Difference::Price,
-            Self::CurrentTick => Difference::CurrentTick,
-            Self::Liquidity => Difference::Liquidity,
-            Self::Tick | Self::Bitmap => Difference::Ticks,
+            Self::MissedSync | Self::MissedSwap | Self::V4MissedSwap => Difference::MissedEvent,
+            Self::PairGone | Self::PoolGone | Self::V4Gone => Difference::Gone,
+            Self::PairNonsense | Self::PoolNonsense | Self::V4Nonsense => Difference::Nonsense,
+            Self::Price | Self::V4Price => Difference::Price,
+            Self::CurrentTick | Self::V4CurrentTick => Difference::CurrentTick,
+            Self::Liquidity | Self::V4Liquidity => Difference::Liquidity,
+            Self::Tick | Self::Bitmap | Self::V4Tick | Self::V4Bitmap => Difference::Ticks,
+            Self::V4ProtocolFee => Difference::ProtocolFee,
         }
     }
 }
@@ -80,10 +132,13 @@ impl Injury {
         victim: &Victim,
         random: &mut ChaCha8Rng,
     ) -> anyhow::Result<Self> {
-        let pool = victim.pool;
+        let (pool, id) = victim.name;
+        // `PoolManager`: `pools` in slot 6, in each its first word, `liquidity` in 3, `ticks` in 4, `tickBitmap` in 5.
+        let place: U256 = keccak256([id.unwrap_or_default().0, U256::from(6).to_be_bytes()].concat()).into();
+        let within = |offset: u64| place.wrapping_add(U256::from(offset));
         let bit = |at: usize| U256::ONE << at;
-        let of = |key: i32, mapping: u64| -> anyhow::Result<U256> {
-            let (key, mapping) = (I256::try_from(key)?.into_raw(), U256::from(mapping));
+        let of = |key: i32, mapping: U256| -> anyhow::Result<U256> {
+            let key = I256::try_from(key)?.into_raw();
             Ok(keccak256([key.to_be_bytes::<32>(), mapping.to_be_bytes()].concat()).into())
         };
         let mut any_tick = || {
@@ -96,12 +151,20 @@ impl Injury {
             Kind::Price => (U256::ZERO, bit(random.random_range(0..30))),
             Kind::CurrentTick => (U256::ZERO, bit(160)),
             Kind::Liquidity => (U256::from(4), bit(random.random_range(0..50))),
-            Kind::Tick => (of(any_tick()?, 5)?, bit(0)),
-            Kind::Bitmap => {
-                let place = victim.current_tick.div_euclid(victim.spacing);
-                let bit_of = usize::try_from((place + 7).rem_euclid(256))?;
-                (of(place.div_euclid(256), 6)?, bit(bit_of))
+            Kind::Tick => (of(any_tick()?, U256::from(5))?, bit(0)),
+            Kind::Bitmap | Kind::V4Bitmap => {
+                let mapping = if kind == Kind::Bitmap { U256::from(6) } else { within(5) };
+                let at = victim.current_tick.div_euclid(victim.spacing);
+                let bit_of = usize::try_from((at + 7).rem_euclid(256))?;
+                (of(at.div_euclid(256), mapping)?, bit(bit_of))
             }
+            Kind::V4Price => (place, bit(random.random_range(0..30))),
+            Kind::V4CurrentTick => (place, bit(160)),
+            Kind::V4ProtocolFee => (place, bit(random.random_range(184..194))),
+            Kind::V4Nonsense => (place, bit(210)),
+            Kind::V4Liquidity => (within(3), bit(random.random_range(0..50))),
+            Kind::V4Tick => (of(any_tick()?, within(4))?, bit(0)),
+            Kind::V4Gone => (place, word(devnet, pool, place)?),
             Kind::PairGone | Kind::PoolGone => return Self::code(devnet, pool, Bytes::new()),
             // PUSH1 0 PUSH1 0 REVERT; and PUSH1 1 PUSH1 0 RETURN, one byte of nothing.
             Kind::PairNonsense => {
@@ -110,11 +173,13 @@ impl Injury {
             Kind::PoolNonsense => {
                 return Self::code(devnet, pool, Bytes::from_static(&[0x60, 1, 0x60, 0, 0xf3]));
             }
-            Kind::MissedSync | Kind::MissedSwap => anyhow::bail!("nothing is done to the contract"),
+            Kind::MissedSync | Kind::MissedSwap | Kind::V4MissedSwap => {
+                anyhow::bail!("nothing is done to the contract")
+            }
         };
-        let before: B256 = devnet.rpc().call("eth_getStorageAt", json!([pool, slot, "latest"]))?;
-        set_slot(devnet, pool, slot, (U256::from_be_bytes(before.0) ^ changed).into())?;
-        Ok(Self::Slot { pool, slot, before })
+        let before = word(devnet, pool, slot)?;
+        set_slot(devnet, pool, slot, (before ^ changed).into())?;
+        Ok(Self::Slot { pool, slot, before: before.into() })
     }
 
     fn code(devnet: &Devnet, pool: Address, code: Bytes) -> anyhow::Result<Self> {
@@ -132,6 +197,11 @@ impl Injury {
             }
         }
     }
+}
+
+fn word(devnet: &Devnet, contract: Address, slot: U256) -> anyhow::Result<U256> {
+    let word: B256 = devnet.rpc().call("eth_getStorageAt", json!([contract, slot, "latest"]))?;
+    Ok(word.into())
 }
 
 fn set_slot(devnet: &Devnet, pool: Address, slot: U256, word: B256) -> anyhow::Result<()> {

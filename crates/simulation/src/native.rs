@@ -1,7 +1,7 @@
 //! What a call of a known router does to tracked pools, without executing it.
 //!
 //! A router is followed step by step on a copy of the pools, with what it holds meanwhile. Whatever is not sure to go as it is
-//! followed here is left to the execution: permissions by signature, Permit2, fees on the way, commands that may fail.
+//! followed here is left to the execution: permissions by signature, payments through Permit2, commands that may fail.
 
 mod index;
 mod ledger;

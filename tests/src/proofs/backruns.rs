@@ -34,22 +34,24 @@ use crate::proof::{Proof, ProofArgs, Report};
 /// To the wei, and nothing where nothing can be.
 pub const BACKRUNS: Proof = Proof {
     name: "backruns",
-    about: "400 backruns through V2, 100 of them behind contracts that nobody decodes, and as many behind what moves a pool of V3: mined right behind their transaction, worth what was predicted to the wei",
-    full_duration: "5 s",
+    about: "400 backruns through V2, 100 of them behind contracts that nobody decodes, as many behind what moves pools of V3, and 100 behind what moves pools of V4: mined right behind their transaction, worth what was predicted to the wei",
+    full_duration: "15 s",
     run,
 };
 
-/// How many predictions through pairs alone there have to be, of those how many behind executed transactions, and how many of each
-/// sort of transactions that have to give none; the same of predictions behind what moves a pool of V3, of
-/// those behind what moves pools of V4 alone, by either means, and how many transactions of each sort of call through both, and that
-/// change liquidity.
+/// How much there has to be.
 struct Size {
+    /// Predictions through pairs alone, and of those behind executed transactions.
     predictions: u64,
     executed: u64,
+    /// Transactions of each sort that have to give none.
     hopeless: u64,
+    /// Predictions behind transactions that move a pool of V3, and of those behind executed ones.
     concentrated: u64,
     concentrated_executed: u64,
+    /// Predictions behind computed and behind executed transactions that move pools of V4 and none of V3, and through V4.
     v4: u64,
+    /// Computed transactions of each sort of call through V3 and V4, and transactions that change ticks.
     each: u64,
 }
 
@@ -87,8 +89,9 @@ struct Tally {
     /// Predictions behind transactions that move a pool of V3, by the same, and behind such as move pools of V4 and none of V3.
     concentrated: [u64; 2],
     v4: [u64; 2],
-    /// Predictions through pools of which some have concentrated liquidity.
+    /// Predictions through pools of which some have concentrated liquidity, and through such as are of V4.
     mixed: u64,
+    through_v4: u64,
     /// Transactions that move a pool of V3, and that move pools of V4 and none of V3, by the same.
     moving: [u64; 2],
     moving_v4: [u64; 2],
@@ -118,7 +121,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let [moving, moving_executed] = tally.moving;
     let [computed_v4, executed_v4] = tally.v4;
     let [moving_v4, moving_executed_v4] = tally.moving_v4;
-    let checked = tally.behind_native + tally.behind_executed;
+    let checked = tally.behind_native + tally.behind_executed + tally.mixed;
     let lines = vec![
         format!(
             "{} blocks, {} transactions: the effect of {} computed, of {} executed, each equal to the pools' storage behind it",
@@ -135,8 +138,8 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         ),
         format!(
             "{computed_v4} backruns behind {moving_v4} computed transactions that move pools of V4 alone, {executed_v4} behind \
-             {moving_executed_v4} executed ones; {} transactions change ticks; {} backruns go through V3 or V4",
-            tally.changing_ticks, tally.mixed
+             {moving_executed_v4} executed ones; {} transactions change ticks; {} backruns go through V3 or V4, {} through V4",
+            tally.changing_ticks, tally.mixed, tally.through_v4
         ),
         format!("calls through V3 and V4 computed: {:?}", tally.routed),
         format!(
@@ -144,7 +147,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
             tally.failing, tally.replaced, tally.never_landing, tally.without_gain
         ),
     ];
-    Ok(Report { checked, floor: size.predictions, skipped: 0, seed: args.seed, lines })
+    Ok(Report { checked, floor: size.predictions + size.concentrated, skipped: 0, seed: args.seed, lines })
 }
 
 async fn play(seed: u64, size: &Size) -> anyhow::Result<Tally> {
@@ -155,11 +158,14 @@ async fn play(seed: u64, size: &Size) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let enough = |tally: &Tally| {
         let Tally { concentrated: [computed, executed], v4, .. } = *tally;
-        tally.behind_native + tally.behind_executed >= size.predictions
+        let plain = tally.behind_native + tally.behind_executed;
+        plain >= size.predictions
+            && plain + tally.mixed >= size.predictions + size.concentrated
             && tally.behind_executed >= size.executed
             && computed + executed >= size.concentrated
             && executed >= size.concentrated_executed
             && v4.iter().all(|count| *count >= size.v4)
+            && tally.through_v4 >= size.v4
             && Routed::ALL.iter().all(|sort| tally.routed.get(sort).is_some_and(|count| *count >= size.each))
             && tally.changing_ticks >= size.each
             && [tally.failing, tally.replaced, tally.never_landing].iter().all(|sort| *sort >= size.hopeless)
@@ -317,6 +323,7 @@ fn mine(
         ensure!(gained == finding.profit, "worth {gained} behind its transaction: {finding:?}");
         let is_mixed = behind(finding)?.is_mixed();
         tally.mixed += u64::from(is_mixed);
+        tally.through_v4 += u64::from(behind(finding)?.swaps().iter().any(|step| step.pool_id.is_some()));
         tally.concentrated[place] += u64::from(moves_v3);
         tally.v4[place] += u64::from(moves_v4 && !moves_v3);
         if !is_mixed {

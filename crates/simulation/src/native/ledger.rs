@@ -90,8 +90,10 @@ impl<'a> Ledger<'a> {
                 self.done.is_single = self.swaps == 1;
                 Ok(self.done)
             }
-            // Its reason holds only if the router had nothing, which nobody has looked at.
-            Err(Not::Succeeding(reason)) if self.done.presumed_empty.is_empty() => {
+            // The reason holds only if the router had nothing and no contract was sent anything before, which nobody has looked at.
+            Err(Not::Succeeding(reason))
+                if self.done.presumed_empty.is_empty() && self.done.paid_native.is_empty() =>
+            {
                 Err(Not::Succeeding(reason))
             }
             _ => Err(Not::Known),

@@ -54,7 +54,7 @@ fn carry_out(command: &Command, ledger: &mut Ledger<'_>) -> Result<(), Not> {
             take_out(*token, *amount, ledger)?;
             pay_out(*token, recipient, *amount, ledger)
         }
-        Instruction::PayPortion { token, recipient, bips } => {
+        Instruction::PayPortion { token, recipient, bips } if !bips.is_zero() => {
             let (whole, recipient) = (U256::from(10_000), meant(*recipient, ledger));
             let all = if *token == NATIVE { ledger.native() } else { ledger.all_of(*token) };
             let amount = all.checked_mul(*bips).ok_or(Not::Known)? / whole;

@@ -15,16 +15,20 @@ sol! {
     interface Pair {
         function swap(uint256 amount0Out, uint256 amount1Out, address to, bytes data) external;
     }
-    interface Manager {
+    event Swap(
+        address indexed sender, address indexed recipient, int256 amount0, int256 amount1, uint160 sqrtPriceX96,
+        uint128 liquidity, int24 tick
+    );
+}
+
+/// What V4's manager logs.
+mod manager {
+    alloy_sol_types::sol! {
         event Swap(
             bytes32 indexed id, address indexed sender, int128 amount0, int128 amount1, uint160 sqrtPriceX96,
             uint128 liquidity, int24 tick, uint24 fee
         );
     }
-    event Swap(
-        address indexed sender, address indexed recipient, int256 amount0, int256 amount1, uint160 sqrtPriceX96,
-        uint128 liquidity, int24 tick
-    );
 }
 
 /// What the trader gains for good: each pool takes the whole of what the one before gave, and gives what was predicted and no unit
@@ -113,7 +117,7 @@ fn through_manager(
     let act = ActV4::Swap(order(step, place.currencies, amount)?);
     let CallV4 { to, value, data } = world.routers_v4.call(place, &act);
     let receipt = evm.transact(&Message { from: OWNER, to, value, data })?;
-    let swaps = receipt.events::<Manager::Swap>(place.manager);
+    let swaps = receipt.events::<manager::Swap>(place.manager);
     let swap = swaps.first().context("a swap says so")?;
     let [amount0, amount1] = [swap.amount0, swap.amount1].map(I256::try_from);
     let (taken, given) = if step.zero_for_one { (-amount0?, amount1?) } else { (-amount1?, amount0?) };

@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 
 const USAGE: &str = "usage: cargo xtask <workflow> [options]
 
-  devnet    a local chain on which a seeded trader makes prices drift, until Ctrl-C
+  devnet    a local chain on which seeded traders make prices drift and dip, until Ctrl-C
   demo      the devnet and the supervisor together, live, for a minute
   record    makes the bundled recording from the devnet
   latency   blocks through the whole bot over a real socket, timed, beside the pattern of the seed

@@ -27,7 +27,7 @@ pub(crate) use self::judged::as_json;
 pub const REPLAY: Proof = Proof {
     name: "replay",
     about: "the bundled recording, 20 times with random delays, offline, rewritten, altered; each block = the reference",
-    full_duration: "1 min",
+    full_duration: "5 min",
     run,
 };
 

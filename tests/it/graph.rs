@@ -39,6 +39,21 @@ async fn a_configured_lending_pool_is_loaded_and_has_its_detector() -> anyhow::R
     Ok(())
 }
 
+#[tokio::test]
+async fn with_a_mempool_pending_reports_reach_who_liquidates_behind_them() -> anyhow::Result<()> {
+    let pool = "[mempool]\nenabled = true\n[[market.lending]]\nprotocol = 'aave-v3'\npool = '0x87870Bca3F3fD6335C3F4ce8392D69350B4fA4E2'";
+    let config = Config::parse(pool).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+    let edges = commands::topology(config).await?;
+    for (from, to) in [
+        ("mempool", "transmissions"),
+        ("transmissions", "pending-liquidation"),
+        ("pending-liquidation", "executor"),
+    ] {
+        ensure!(edges.iter().any(|edge| edge.from == from && edge.to == to), "{from} to {to}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_readme_quotes_the_minimal_bot_in_full() {
     assert_eq!(quoted("rust", "//!"), Some(MINIMAL));

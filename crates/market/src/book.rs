@@ -7,6 +7,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, BlockHash, BlockNumber};
 use headwater_events::{MarketLoaded, MarketResynced, PoolLoaded, Protocol, TokenJudged, TokenVerdict};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::config::{Factory, ResolvedMarket};
 use crate::pools::{PoolId, PoolMeta, PoolTable, Reserves};
@@ -46,6 +47,7 @@ pub struct PoolBook {
     refused: imbl::HashMap<Address, bool>,
     candidates: imbl::HashMap<Address, Sighting>,
     max_candidates: usize,
+    max_pools: usize,
     /// One per applied block, oldest first; at most [`HORIZON`].
     records: VecDeque<Record>,
     /// The block below the oldest record, where it is known.
@@ -54,6 +56,7 @@ pub struct PoolBook {
     all_changed: bool,
     /// While the market is lost: how many ids had been given out when it was. What came later is known from its blocks.
     lost: Option<usize>,
+    refused_pools: u64,
     counts: BookCounts,
 }
 
@@ -215,11 +218,13 @@ impl PoolBook {
             refused: imbl::HashMap::new(),
             candidates: imbl::HashMap::new(),
             max_candidates: market.max_candidates,
+            max_pools: market.load.max_tracked_pools,
             records: VecDeque::with_capacity(HORIZON + 1),
             base: None,
             changed: Vec::new(),
             all_changed: true,
             lost: None,
+            refused_pools: 0,
             counts: BookCounts::default(),
         }
     }
@@ -490,13 +495,15 @@ impl PoolBook {
     }
 
     fn judge(&mut self, token: Address, refused: bool) {
-        let before = self.refused.insert(token, refused).unwrap_or(false);
-        if refused == before {
-            return;
-        }
-        for id in self.pools_of.get(&token).cloned().unwrap_or_default() {
-            self.table.set_admitted(id, self.is_admissible(id));
-            self.note_changes(&[id]);
+        let concerned = self.pools_of.get(&token).cloned().unwrap_or_default();
+        let before: Vec<_> = concerned.iter().map(|id| self.is_admissible(*id)).collect();
+        self.refused.insert(token, refused);
+        for (id, before) in concerned.into_iter().zip(before) {
+            let admitted = self.is_admissible(id);
+            if admitted != before {
+                self.table.set_admitted(id, admitted);
+                self.note_changes(&[id]);
+            }
         }
     }
 
@@ -574,6 +581,10 @@ impl PoolBook {
                 return Some(id);
             }
         }
+        if self.table.len() >= self.max_pools {
+            self.refuse_pool(meta.address);
+            return None;
+        }
         let (token0, token1) = (meta.token0, meta.token1);
         let id = self.table.replace(meta, true);
         self.standing.push(Standing::Unproven);
@@ -581,6 +592,19 @@ impl PoolBook {
         self.pools_of.entry(token1).or_default().push(id);
         self.table.set_admitted(id, self.is_admissible(id));
         Some(id)
+    }
+
+    fn refuse_pool(&mut self, pool: Address) {
+        self.refused_pools += 1;
+        // A flood of them is told of ever more seldom.
+        if self.refused_pools.is_power_of_two() {
+            warn!(%pool, tracked = self.max_pools, refused = self.refused_pools, "a pool is refused: no more are tracked");
+        }
+    }
+
+    /// Pools that were refused because as many as configured are tracked. Undone blocks stay counted, and a restart begins anew.
+    pub fn refused_pools(&self) -> u64 {
+        self.refused_pools
     }
 
     /// A protocol that is not quoted here, or a refused token, keeps a pool out.

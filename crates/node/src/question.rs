@@ -1,5 +1,6 @@
 //! Calls of contracts as of one block, many at a time.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -18,6 +19,19 @@ pub struct Question {
     pub to: Address,
     /// The calldata.
     pub data: Bytes,
+}
+
+/// A call without data of code that stands nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeCall {
+    /// Who calls.
+    pub from: Address,
+    /// Whose code is run.
+    pub to: Address,
+    /// The gas that it may use.
+    pub gas: u64,
+    /// What stands where, for this call.
+    pub code: Vec<(Address, Bytes)>,
 }
 
 /// What became of a call.
@@ -73,6 +87,24 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// [`AskError`] when the node does not answer for the block, or fails. A contract that fails is an answer.
 pub async fn ask(node: &Node, block: BlockHash, questions: &[Question]) -> Result<Vec<Answer>, AskError> {
     let calls = questions.iter().map(|question| call(question, block)).collect::<Result<Vec<_>, _>>()?;
+    ask_all(node, block, &calls).await
+}
+
+/// As [`ask`], with code in place of what stands at some addresses, for each call alone.
+///
+/// # Errors
+///
+/// As [`ask`]; also where the node knows no state overrides.
+pub async fn ask_with_code(
+    node: &Node,
+    block: BlockHash,
+    questions: &[CodeCall],
+) -> Result<Vec<Answer>, AskError> {
+    let calls = questions.iter().map(|question| question.call(block)).collect::<Result<Vec<_>, _>>()?;
+    ask_all(node, block, &calls).await
+}
+
+async fn ask_all(node: &Node, block: BlockHash, calls: &[Call]) -> Result<Vec<Answer>, AskError> {
     let mut answers: Vec<Option<Answer>> = vec![None; calls.len()];
     let mut open: Vec<usize> = (0..calls.len()).collect();
     let mut pause = FIRST_PAUSE;
@@ -104,14 +136,36 @@ fn call(question: &Question, block: BlockHash) -> Result<Call, NodeError> {
         to: Address,
         data: &'a Bytes,
     }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Block {
-        block_hash: BlockHash,
-        require_canonical: bool,
-    }
     let transaction = Transaction { to: question.to, data: &question.data };
-    Call::new("eth_call", (transaction, Block { block_hash: block, require_canonical: true }))
+    Call::new("eth_call", (transaction, Place { block_hash: block, require_canonical: true }))
+}
+
+/// EIP-1898: by hash, and refused if the block is not canonical.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Place {
+    block_hash: BlockHash,
+    require_canonical: bool,
+}
+
+impl CodeCall {
+    fn call(&self, block: BlockHash) -> Result<Call, NodeError> {
+        #[derive(Serialize)]
+        struct Transaction {
+            from: Address,
+            to: Address,
+            gas: U64,
+        }
+        #[derive(Serialize)]
+        struct Account<'a> {
+            code: &'a Bytes,
+        }
+        let transaction = Transaction { from: self.from, to: self.to, gas: U64::from(self.gas) };
+        let place = Place { block_hash: block, require_canonical: true };
+        let accounts: BTreeMap<_, _> =
+            self.code.iter().map(|(address, code)| (*address, Account { code })).collect();
+        Call::new("eth_call", (transaction, place, accounts))
+    }
 }
 
 fn answer(block: BlockHash, reply: Result<Reply, NodeError>) -> Result<Answer, AskError> {

@@ -76,7 +76,12 @@ pub enum Subject {
     /// A contract that emitted `Sync`: is it a pool of ours?
     Pool(Address),
     /// A token of a pool of ours: may it be quoted?
-    Token(Address),
+    Token {
+        /// The token.
+        token: Address,
+        /// The pool, which holds of it.
+        holder: Address,
+    },
     /// A contract that emits what a pool of Uniswap V3 emits, and of which nothing is known, or no longer: is it ours, and where does
     /// it stand?
     Concentrated(Address),
@@ -257,13 +262,22 @@ impl World {
     /// The questions that a block raises: about emitters of `Sync` or of V3's events that are not known, and about tokens of its
     /// pools that nobody has judged. Ascending, without repetition.
     pub fn requests(&self, block: &AppliedBlock) -> Vec<LoadRequest> {
-        let Applied { touched, created, unproven } = &block.applied;
-        let tokens = touched.iter().chain(created).flat_map(|id| self.book.unjudged_tokens(*id));
+        let Applied { touched, unproven, .. } = &block.applied;
+        // What a pool does not hold yet cannot be tried out.
+        let tokens = touched.iter().flat_map(|id| {
+            let holder = self.book.table().meta(*id).map(|meta| meta.address);
+            let tokens = self.book.unjudged_tokens(*id);
+            tokens.filter_map(move |token| Some(Subject::Token { token, holder: holder? }))
+        });
         let concentrated = block.concentrated.unknown.iter().copied().map(Subject::Concentrated);
         let pools = unproven.iter().copied().map(Subject::Pool).chain(concentrated);
-        let mut subjects: Vec<_> = pools.chain(tokens.map(Subject::Token)).collect();
+        let mut subjects: Vec<_> = pools.chain(tokens).collect();
         subjects.sort_unstable();
-        subjects.dedup();
+        subjects.dedup_by_key(|subject| match *subject {
+            Subject::Token { token, .. } => (0, token),
+            Subject::Pool(pool) => (1, pool),
+            Subject::Concentrated(pool) => (2, pool),
+        });
         let as_of = block.snapshot.as_of;
         subjects.into_iter().map(|subject| LoadRequest { subject, as_of }).collect()
     }

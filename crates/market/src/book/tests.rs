@@ -101,6 +101,20 @@ fn changed(book: &mut PoolBook) -> &mut Vec<Touch> {
 }
 
 #[test]
+fn a_flood_of_pools_is_refused_and_counted() {
+    let mut market = market();
+    market.load.max_tracked_pools = 2;
+    let mut book = PoolBook::new(&market);
+    book.market_loaded(&MarketLoaded { number: 0, hash: GENESIS, chain_id: 1, pools: 0 });
+    let flood: Vec<_> = (1..=9).map(|seed| created(factory(), seed)).collect();
+    apply(&mut book, 1, &flood);
+    book.pool_loaded(&loaded(10, None));
+    assert_eq!((book.table().len(), book.refused_pools()), (2, 8));
+    apply(&mut book, 2, &[sync(1, 5), sync(10, 5)]);
+    assert_eq!((quoted(&book, 1), quoted(&book, 10)), (Some(5), None));
+}
+
+#[test]
 fn no_field_can_change_without_changing_the_account() {
     let mut book = book();
     book.pool_loaded(&loaded(1, Some((100, GENESIS))));

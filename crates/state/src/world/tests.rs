@@ -84,7 +84,8 @@ fn strangers_and_unjudged_tokens_raise_questions_once() {
         history.block(vec![sync(9, 1), sync(8, 1), sync(9, 2)]),
         &[Subject::Pool(address(8)), Subject::Pool(address(9))],
     );
-    let tokens = [Subject::Token(address(0xa0)), Subject::Token(address(0xa1))];
+    let holder = address(1);
+    let tokens = [0xa0, 0xa1].map(|token| Subject::Token { token: address(token), holder });
     check_requests(history.block(vec![created(factory(), 1), sync(1, 1)]), &tokens);
     check_requests(history.block(vec![sync(1, 2)]), &tokens);
     history.add(BusEvent::TokenJudged(judged(0xa0, false)));

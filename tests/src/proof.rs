@@ -69,6 +69,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::oracle::ORACLE,
     crate::proofs::tracking::TRACKING,
     crate::proofs::backruns::BACKRUNS,
+    crate::proofs::hostile::HOSTILE,
 ];
 
 /// By name.

@@ -24,6 +24,7 @@ mod mainnet;
 mod oracle;
 mod poison;
 mod recall;
+mod recall_mixed;
 mod reorgs;
 mod replay;
 mod silence;

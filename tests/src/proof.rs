@@ -49,6 +49,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::live::LIVE,
     crate::proofs::mainnet::MAINNET,
     crate::proofs::recall::RECALL,
+    crate::proofs::recall_mixed::RECALL_MIXED,
     crate::proofs::lending::LENDING,
     crate::proofs::liquidations::LIQUIDATIONS,
     crate::proofs::actors::ACTORS,

@@ -20,6 +20,7 @@ pub mod mainnet_swaps;
 pub mod oracle;
 pub mod poison;
 pub mod recall;
+pub mod recall_mixed;
 pub mod reorgs;
 pub mod replay;
 pub mod silence;

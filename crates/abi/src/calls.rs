@@ -4,6 +4,7 @@
 //! contract that is not what it was taken for shows here.
 
 pub mod v3;
+pub mod v4;
 
 use alloy_primitives::{Address, Bytes, U256};
 use alloy_sol_types::SolCall;

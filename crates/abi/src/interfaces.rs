@@ -46,6 +46,11 @@ sol! {
         function ticks(int24 tick) external view returns (uint128 liquidityGross, int128 liquidityNet);
     }
 
+    /// v4-core, `src/interfaces/IExtsload.sol`: that for many slots.
+    interface IExtsload {
+        function extsload(bytes32[] calldata slots) external view returns (bytes32[] memory values);
+    }
+
     /// EIP-20.
     #[sol(all_derives)]
     interface IERC20 {

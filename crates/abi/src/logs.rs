@@ -6,7 +6,7 @@
 use std::array::from_fn;
 
 use alloy_primitives::{Address, B256, U256};
-use headwater_events::{Action, Log, TokenTransfer, V2Action, V3Action, WethAction};
+use headwater_events::{Action, Log, TokenTransfer, V2Action, V3Action, V4Action, WethAction};
 
 use crate::Malformed;
 use crate::aave;
@@ -36,7 +36,7 @@ const FOLLOWED_TOPICS: [B256; TOPICS.len() + aave::TOPICS.len()] = {
 type Decode = fn(&Log) -> Result<Action, Malformed>;
 
 /// The rarer events, by ascending topic.
-const OTHERS: [(B256, Decode); 35] = [
+const OTHERS: [(B256, Decode); 36] = [
     (AAVE_COLLATERAL_ENABLED, lending::collateral_enabled),
     (ANSWER_UPDATED, feeds::answer_updated),
     (V3_BURN, pools::v3_burn),
@@ -69,6 +69,7 @@ const OTHERS: [(B256, Decode); 35] = [
     (V4_INITIALIZE, pools::v4_initialize),
     (AAVE_DEPOSIT, lending::supply),
     (AAVE_LIQUIDATION_CALL, lending::liquidation_call),
+    (V4_PROTOCOL_FEE_UPDATED, pools::v4_protocol_fee_updated),
     (V4_MODIFY_LIQUIDITY, pools::v4_modify_liquidity),
     (NEW_TRANSMISSION_OCR1, feeds::new_transmission_ocr1),
     (BUY_COLLATERAL, lending::buy_collateral),
@@ -132,6 +133,26 @@ pub fn concentrated_change(log: &Log) -> Result<Option<V3Action>, Malformed> {
     };
     Ok(match decode(log)? {
         Action::V3 { action, .. } => Some(action),
+        _ => None,
+    })
+}
+
+/// Only what changes a pool of Uniswap V4: `Initialize`, `Swap`, `ModifyLiquidity` and `ProtocolFeeUpdated`; `None` for every other
+/// log.
+///
+/// # Errors
+///
+/// As [`action`].
+pub fn v4_change(log: &Log) -> Result<Option<V4Action>, Malformed> {
+    let decode = match log.topics.first() {
+        Some(&V4_SWAP) => pools::v4_swap,
+        Some(&V4_MODIFY_LIQUIDITY) => pools::v4_modify_liquidity,
+        Some(&V4_INITIALIZE) => pools::v4_initialize,
+        Some(&V4_PROTOCOL_FEE_UPDATED) => pools::v4_protocol_fee_updated,
+        _ => return Ok(None),
+    };
+    Ok(match decode(log)? {
+        Action::V4 { action, .. } => Some(action),
         _ => None,
     })
 }

@@ -11,8 +11,8 @@ mod walk;
 /// Below this gain of an infinitely small swap, floating point knows too little of the best input, and exact quotes correct it.
 const THIN: f64 = 1e-8;
 
-/// How often the stairs are gone through at most.
-const ROUNDS: usize = 3;
+/// How many segments to either side of the best are gone through, where they are near enough to matter.
+const NEIGHBOURS: usize = 2;
 
 /// One direction through a pool of any kind.
 #[derive(Clone, Copy, Debug)]
@@ -119,14 +119,8 @@ pub fn size_mixed_cycle(hops: &[MixedHop<'_>]) -> Option<CycleSizing> {
         best.climb(start);
     }
     best.consider_around();
-    // From where it has led to it may see farther.
-    for _ in 0..ROUNDS {
-        let before = best.profit();
-        best.consider_stairs(start);
-        if best.profit() == before {
-            break;
-        }
-    }
+    best.consider_stairs(start);
+    best.consider_around();
     best.into_sizing()
 }
 
@@ -175,13 +169,10 @@ impl Best<'_> {
         self.offer(amount_in, out.unwrap_or(0));
     }
 
-    /// The least input that makes hop `level` yield `amount`, and what the later hops make of that.
+    /// The least input that makes hop `level` yield `amount` or more, which at its end the next pool may not take.
     fn consider(&mut self, level: usize, amount: u128) {
-        let (before, after) = self.hops.split_at(level + 1);
-        let amount_in = before.iter().rev().try_fold(amount, |amount, hop| hop.least_input(amount));
-        let out = after.iter().try_fold(amount, |amount, hop| hop.quote(amount));
-        if let (Some(amount_in), Some(out)) = (amount_in, out) {
-            self.offer(amount_in, out);
+        if let Some(amount_in) = self.input_for(Some(level), amount) {
+            self.consider_input(amount_in);
         }
     }
 
@@ -209,27 +200,48 @@ impl Best<'_> {
         }
     }
 
-    /// Both ends of the step that the best so far falls on, for every token on the way.
+    /// Both ends of the step that the best so far falls on, for every token on the way, and one unit less: the unit that ends a
+    /// segment may buy next to nothing.
     fn consider_around(&mut self) {
         let Some(at) = self.found.as_ref().map(|best| best.amount_in) else { return };
         self.consider_input(at - 1);
         self.consider_input(at + 1);
         for (level, amount) in quote_mixed_cycle(self.hops, at).into_iter().flatten().enumerate() {
-            self.consider(level, amount);
-            self.consider(level, amount + 1);
+            for near in amount.saturating_sub(1)..=amount + 1 {
+                self.consider(level, near);
+            }
         }
     }
 
-    /// What the model of all roundings proposes.
+    /// What the model of all roundings proposes, in the segments about the best so far and in their neighbours.
     fn consider_stairs(&mut self, start: u128) {
         let at = self.found.as_ref().map_or(start, |best| best.amount_in);
-        let Some(proposals) = stairs::proposals(self.hops, at, self.profit()) else { return };
-        for amount in proposals.amounts {
-            match proposals.level {
-                Some(level) => self.consider(level, amount),
-                None => self.consider_input(amount),
+        let mut patience = stairs::PATIENCE;
+        let mut beyond = self.consider_segment(at, &mut patience);
+        for _ in 0..NEIGHBOURS {
+            for side in [0, 1] {
+                beyond[side] = beyond[side].and_then(|at| self.consider_segment(at, &mut patience)[side]);
             }
         }
+    }
+
+    /// Answers inputs just beyond both ends.
+    fn consider_segment(&mut self, amount_in: u128, patience: &mut u32) -> [Option<u128>; 2] {
+        let Some(proposals) = stairs::proposals(self.hops, amount_in, self.profit(), patience) else {
+            return [None; 2];
+        };
+        for amount in proposals.amounts {
+            if let Some(amount_in) = self.input_for(proposals.level, amount) {
+                self.consider_input(amount_in);
+            }
+        }
+        proposals.beyond.map(|amount| self.input_for(proposals.level, amount?))
+    }
+
+    /// The least input that makes a hop yield an amount; the amount, of no hop.
+    fn input_for(&self, level: Option<usize>, amount: u128) -> Option<u128> {
+        let before = level.map_or(&[][..], |level| &self.hops[..=level]);
+        before.iter().rev().try_fold(amount, |amount, hop| hop.least_input(amount))
     }
 
     fn profit(&self) -> u128 {
@@ -239,11 +251,13 @@ impl Best<'_> {
     fn into_sizing(self) -> Option<CycleSizing> {
         let found = self.found?;
         let target = found.amount_in + found.profit;
-        let amount_in = self.hops.iter().rev().try_fold(target, |amount, hop| hop.least_input(amount));
-        let amount_in = amount_in.unwrap_or(found.amount_in).min(found.amount_in);
-        let amounts = quote_mixed_cycle(self.hops, amount_in)?;
-        let amount_out = *amounts.last()?;
-        Some(CycleSizing { amount_in, amount_out, profit: amount_out.checked_sub(amount_in)?, amounts })
+        let least = self.hops.iter().rev().try_fold(target, |amount, hop| hop.least_input(amount));
+        let inputs = [least.unwrap_or(found.amount_in).min(found.amount_in), found.amount_in];
+        inputs.into_iter().find_map(|amount_in| {
+            let amounts = quote_mixed_cycle(self.hops, amount_in)?;
+            let amount_out = *amounts.last()?;
+            Some(CycleSizing { amount_in, amount_out, profit: amount_out.checked_sub(amount_in)?, amounts })
+        })
     }
 }
 

@@ -86,8 +86,11 @@ impl<D: Detector, M: Message + From<OpportunitySet>> DetectorActor<D, M> {
     async fn view(&mut self, decoded: &Arc<DecodedBlock>) -> Result<WholeView, EvaluationError> {
         let market = self.wiring.market.wait_for(&decoded.as_of).await?;
         let prices = self.wiring.prices.wait_for(&decoded.as_of).await?;
-        let touched = Touched::between(&self.wiring.market.window(), self.last, &market);
-        Ok(WholeView::new(market, prices, Arc::clone(decoded), touched)?)
+        let window = self.wiring.market.window();
+        let touched = Touched::between(&window, self.last, &market);
+        let concentrated = Touched::concentrated_between(&window, self.last, &market);
+        let view = WholeView::new(market, prices, Arc::clone(decoded), touched)?;
+        Ok(view.with_touched_concentrated(concentrated))
     }
 
     fn evaluate(&mut self, view: &WholeView) -> OpportunitySet {

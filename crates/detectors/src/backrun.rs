@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, U256};
 use headwater_events::{Behind, DecodedBlock, Kind, Opportunity, PendingTxEvent, Plan};
-use headwater_market::{Changes, MarketSnapshot, MixedBlocks, PoolId, PriceSnapshot, Touched, WholeView};
+use headwater_market::{
+    Changes, ConcentratedId, MarketSnapshot, MixedBlocks, PoolId, PriceSnapshot, Touched, WholeView,
+};
 use headwater_simulation::Effect;
 
 use crate::Detector;
@@ -44,7 +46,7 @@ impl<D: Detector> Backruns<D> {
         Self { search, base: None }
     }
 
-    /// Goes on to the state behind a block; `touched`: what changed since the last one.
+    /// Goes on to the state behind a block; `touched` and `concentrated`: which pools of either table changed since the last one.
     ///
     /// # Errors
     ///
@@ -54,9 +56,10 @@ impl<D: Detector> Backruns<D> {
         market: Arc<MarketSnapshot>,
         prices: Arc<PriceSnapshot>,
         touched: Touched,
+        concentrated: Touched<ConcentratedId>,
     ) -> Result<(), MixedBlocks> {
         self.base = None;
-        let view = view(&market, &prices, touched)?;
+        let view = view(&market, &prices, touched)?.with_touched_concentrated(concentrated);
         let found = self.search.evaluate(&view);
         let gains = found.into_iter().map(|found| ((found.path, found.tokens), found.profit)).collect();
         self.base = Some(Base { market, prices, gains });
@@ -99,8 +102,12 @@ impl<D: Detector> Backruns<D> {
             concentrated_changes: Changes::Pools([].into()),
             ..MarketSnapshot::clone(market)
         });
-        let found = self.search.evaluate(&view(&after, prices, Touched::Pools(ids.clone()))?);
-        self.search.evaluate(&view(market, prices, Touched::Pools(ids))?);
+        let of = |market| {
+            let view = view(market, prices, Touched::Pools(ids.clone()))?;
+            Ok(view.with_touched_concentrated(Touched::Pools(Vec::new())))
+        };
+        let found = self.search.evaluate(&of(&after)?);
+        self.search.evaluate(&of(market)?);
         let opened = found.into_iter().filter(|found| {
             let way = (found.path.clone(), found.tokens.clone());
             found.path.iter().any(|pool| changed.contains(pool))
@@ -110,7 +117,8 @@ impl<D: Detector> Backruns<D> {
     }
 }
 
-/// The finding as one that follows the transaction; `None` where it has no swaps to follow it with.
+/// The finding as one that follows the transaction; `None` where it has no swaps to follow it with, or some that nobody carries
+/// out behind it.
 fn follow(found: Opportunity, pending: &PendingTxEvent) -> Option<Opportunity> {
     let Plan::Swaps(swaps) = found.plan else { return None };
     let plan = Plan::Behind(Box::new(Behind::new(pending.clone(), swaps)));

@@ -1,4 +1,5 @@
 use alloy_primitives::U256;
+use headwater_events::Protocol;
 use serde::{Deserialize, Serialize};
 
 use crate::ConfigError;
@@ -17,7 +18,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ArbitrageConfig {
-    /// The longest cycle that is searched: 2 or 3 pools. Default 3.
+    /// The longest cycle that is searched: 2 to 4 pools. Default 3; there are many more cycles of 4.
     pub max_hops: MaxHops,
     /// The least profit after gas, in wei, that is worth reporting; a decimal string. What leaves nothing after gas is
     /// never reported, not even with the default of `"0"`.
@@ -31,6 +32,8 @@ pub struct ArbitrageConfig {
     /// Gas of one swap through a constant-product pool with its two token transfers. Default 70,000; tokens with
     /// logic of their own take more.
     pub gas_per_hop: u64,
+    /// Gas of one swap through a pool of Uniswap V3 or V4 with its callback, over a tick or two. Default 120,000.
+    pub gas_per_v3_hop: u64,
 }
 
 impl Default for ArbitrageConfig {
@@ -41,14 +44,19 @@ impl Default for ArbitrageConfig {
             profit_after_gas: true,
             gas_base: 40_000,
             gas_per_hop: 70_000,
+            gas_per_v3_hop: 120_000,
         }
     }
 }
 
 impl ArbitrageConfig {
-    /// Gas that a cycle of `hops` pools is expected to use.
-    pub fn gas(&self, hops: usize) -> u64 {
-        self.gas_per_hop.saturating_mul(hops as u64).saturating_add(self.gas_base)
+    /// Gas that a cycle through such pools is expected to use.
+    pub fn gas(&self, hops: impl IntoIterator<Item = Protocol>) -> u64 {
+        let of_hop = |protocol| match protocol {
+            Protocol::UniswapV2 => self.gas_per_hop,
+            Protocol::UniswapV3 | Protocol::UniswapV4 => self.gas_per_v3_hop,
+        };
+        hops.into_iter().map(of_hop).fold(self.gas_base, u64::saturating_add)
     }
 }
 
@@ -96,6 +104,8 @@ impl MaxHops {
     pub const TWO: Self = Self(2);
     /// Cycles of two and three pools.
     pub const THREE: Self = Self(3);
+    /// Cycles of two to four pools.
+    pub const FOUR: Self = Self(4);
 
     /// As a number of pools.
     pub fn get(self) -> usize {
@@ -107,7 +117,7 @@ impl TryFrom<u8> for MaxHops {
     type Error = ConfigError;
 
     fn try_from(hops: u8) -> Result<Self, ConfigError> {
-        matches!(hops, 2 | 3).then_some(Self(hops)).ok_or(ConfigError::MaxHops(hops))
+        matches!(hops, 2..=4).then_some(Self(hops)).ok_or(ConfigError::MaxHops(hops))
     }
 }
 
@@ -135,13 +145,14 @@ mod tests {
     fn every_value_can_be_set() {
         let config = parse(
             "[arbitrage]\nmax_hops = 2\nmin_net_profit_wei = \"1000000000000000000000\"\nprofit_after_gas = false\n\
-             gas_base = 1\ngas_per_hop = 2",
+             gas_base = 1\ngas_per_hop = 2\ngas_per_v3_hop = 30",
         );
         let config = config.expect("all keys are known").arbitrage;
         assert_eq!(config.max_hops, MaxHops::TWO);
         assert_eq!(config.min_net_profit_wei, U256::from(10u8).pow(U256::from(21u8)));
         assert!(!config.profit_after_gas);
-        assert_eq!(config.gas(3), 7);
+        assert_eq!(config.gas([Protocol::UniswapV2; 3]), 7);
+        assert_eq!(config.gas([Protocol::UniswapV2, Protocol::UniswapV3]), 33);
     }
 
     #[test]
@@ -150,7 +161,7 @@ mod tests {
             let error = parse(text).expect_err("it is wrong");
             assert!(error.contains(says), "{error}");
         };
-        check("[arbitrage]\nmax_hops = 4", "max_hops is 4");
+        check("[arbitrage]\nmax_hops = 5", "max_hops is 5");
         check("[arbitrage]\nmax_hops = 1", "max_hops is 1");
         check("[arbitrage]\nmin_net_profit_wei = \"-1\"", "min_net_profit_wei");
         check("[arbitrage]\nmin_profit = \"1\"", "unknown field");

@@ -5,7 +5,7 @@ use headwater_market::MixedBlocks;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Cycles of another length.
-    #[error("max_hops is {0}, and cycles of 2 or 3 pools are searched")]
+    #[error("max_hops is {0}, and cycles of 2 to 4 pools are searched")]
     MaxHops(u8),
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BlockEvent, ConcentratedLoaded, FeedResolved, HealthEvent, LendingLoaded, LiquidityEvent, MarketLoaded,
     MarketResynced, Opportunity, Outcome, PendingTxEvent, PoolLoaded, PriceEvent, Reconnected, ReorgEvent,
-    SourceGap, TokenJudged,
+    SourceGap, TokenJudged, V4Loaded,
 };
 
 /// Everything that can be said on the bus. Matched exhaustively, so that a new variant is considered everywhere.
@@ -51,6 +51,8 @@ pub enum BusEvent {
     ConcentratedLoaded(ConcentratedLoaded),
     /// A lending pool was asked for all that it is. Boxed, because it is rare and large.
     LendingLoaded(Box<LendingLoaded>),
+    /// A pool of Uniswap V4 was read.
+    V4Loaded(V4Loaded),
 }
 
 impl BusEvent {
@@ -67,7 +69,8 @@ impl BusEvent {
             | Self::MarketResynced(_)
             | Self::FeedResolved(_)
             | Self::ConcentratedLoaded(_)
-            | Self::LendingLoaded(_) => true,
+            | Self::LendingLoaded(_)
+            | Self::V4Loaded(_) => true,
             Self::NewPendingTx(_)
             | Self::PriceUpdate(_)
             | Self::LiquidityChange(_)
@@ -99,6 +102,7 @@ impl BusEvent {
             Self::FeedResolved(_) => "feed_resolved",
             Self::ConcentratedLoaded(_) => "concentrated_loaded",
             Self::LendingLoaded(_) => "lending_loaded",
+            Self::V4Loaded(_) => "v4_loaded",
         }
     }
 
@@ -118,6 +122,7 @@ impl BusEvent {
             Self::FeedResolved(resolved) => resolved.verdict.on_heap(),
             Self::ConcentratedLoaded(loaded) => loaded.on_heap(),
             Self::LendingLoaded(loaded) => size_of::<LendingLoaded>() + loaded.on_heap(),
+            Self::V4Loaded(loaded) => loaded.on_heap(),
             Self::OpportunityFound(found) => found.on_heap(),
             Self::OutcomeRecorded(outcome) => outcome.on_heap(),
             Self::HealthCheck(check) => of_origin(&check.component) + check.health.on_heap(),

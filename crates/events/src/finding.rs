@@ -1,10 +1,10 @@
 use std::fmt;
 
-use alloy_primitives::{Address, BlockNumber, I256, TxHash, U256};
+use alloy_primitives::{Address, B256, BlockNumber, I256, TxHash, U256};
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::{of_origin, of_vec};
-use crate::{AsOf, Origin, PendingTxEvent};
+use crate::{AsOf, Origin, PendingTxEvent, Protocol};
 
 /// What a detector found, with everything that is needed to act on it and nothing of when it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,7 @@ impl Opportunity {
             Plan::Behind(behind) => {
                 size_of::<Behind>() + of_vec(&behind.swaps) + behind.pending.transaction.on_heap()
             }
+            Plan::Mixed(steps) => of_vec(steps),
             Plan::Inform => 0,
         };
         of_vec(&self.path) + of_vec(&self.tokens) + kind + plan
@@ -91,6 +92,8 @@ pub enum Plan {
     Liquidate(Box<LiquidationPlan>),
     /// Swaps right behind a pending transaction.
     Behind(Box<Behind>),
+    /// Swaps through pools of which some have concentrated liquidity, each output the next input.
+    Mixed(Vec<MixedStep>),
 }
 
 /// Repaying somebody's debt for his collateral, which is sold for what was repaid.
@@ -159,7 +162,7 @@ impl Behind {
     }
 }
 
-/// One swap through a constant-product pool.
+/// One swap through a pool; by itself, of constant product.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwapStep {
     /// The pool.
@@ -172,6 +175,19 @@ pub struct SwapStep {
     pub amount_in: U256,
     /// Smallest units out.
     pub amount_out: U256,
+}
+
+/// One swap through a pool of whatever kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MixedStep {
+    /// What the pool computes.
+    pub protocol: Protocol,
+    /// Which of the pools at the address it is: the `PoolId` of Uniswap V4; none where each has an address of its own.
+    pub pool_id: Option<B256>,
+    /// Whether its token 0, the one with the lower address, goes in.
+    pub zero_for_one: bool,
+    /// Where, and how much.
+    pub swap: SwapStep,
 }
 
 /// All that one detector found in one block; empty sets are sent as well, so that a block can be known to be done.

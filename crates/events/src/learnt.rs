@@ -12,6 +12,8 @@ pub enum Protocol {
     UniswapV2,
     /// Concentrated liquidity between ticks, as Uniswap V3 computes it.
     UniswapV3,
+    /// The same as Uniswap V4 computes it, without hooks.
+    UniswapV4,
 }
 
 /// A pool that its factory proved to be its own.
@@ -90,6 +92,38 @@ pub struct LoadedTick {
     pub liquidity_net: i128,
     /// The sum of the positions that end here; above zero.
     pub liquidity_gross: u128,
+}
+
+/// A pool of Uniswap V4 without hooks, as of a block. It holds from there on: what later blocks say comes on top. That it is the
+/// manager's is proven by its id, which is the hash of what it is made of, and by its price, which no other entry has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct V4Loaded {
+    /// The configured `PoolManager`.
+    pub manager: Address,
+    /// The pool in it.
+    pub id: B256,
+    /// The currency with the lower address; zero is the native one.
+    pub currency0: Address,
+    /// The currency with the higher address.
+    pub currency1: Address,
+    /// Fee in hundredths of a basis point of the input, without the protocol's.
+    pub fee: u32,
+    /// Ticks that may be initialised are multiples of it.
+    pub tick_spacing: i32,
+    /// Height of the block that the answers are true for.
+    pub number: BlockNumber,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// The protocol's fee, twelve bits for each direction, as the contract stores it.
+    pub protocol_fee: u32,
+    /// Where it stands.
+    pub state: ConcentratedState,
+}
+
+impl V4Loaded {
+    pub(crate) fn on_heap(&self) -> usize {
+        of_vec(&self.state.ticks)
+    }
 }
 
 impl ConcentratedLoaded {

@@ -30,12 +30,13 @@ pub use chain::{
 };
 pub use envelope::{AsOf, BusEvent, Envelope, Origin, RunId, Snapshot};
 pub use finding::{
-    BackrunSet, Behind, Kind, Leg, LiquidationPlan, Opportunity, OpportunityId, OpportunitySet, Outcome,
-    Plan, Refusal, Simulated, SwapStep, Verdict,
+    BackrunSet, Behind, Kind, Leg, LiquidationPlan, MixedStep, Opportunity, OpportunityId, OpportunitySet,
+    Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
 };
 pub use learnt::{
     ConcentratedLoaded, ConcentratedState, FeedRequest, FeedResolved, FeedRound, FeedVerdict, LoadedTick,
     MarketLoaded, MarketResynced, PoolLoaded, PoolProof, Protocol, ResyncRequest, TokenJudged, TokenVerdict,
+    V4Loaded,
 };
 pub use lending::{
     LendingAccount, LendingCategory, LendingContracts, LendingHolding, LendingLoaded, LendingLog,

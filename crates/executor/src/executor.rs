@@ -150,7 +150,7 @@ impl Executor {
         if finding.plan == Plan::Inform {
             return refused(Refusal::NothingToDo);
         }
-        if matches!(finding.plan, Plan::Liquidate(_)) {
+        if matches!(finding.plan, Plan::Liquidate(_) | Plan::Mixed(_)) {
             return refused(Refusal::NotExecutable);
         }
         match finding.net_profit_wei {

@@ -8,7 +8,7 @@ use headwater_events::{
     FeedVerdict, Grade, Header, LendingAccount, LendingCategory, LendingContracts, LendingHolding,
     LendingLoaded, LendingPrice, LendingReserve, LoadedTick, Log, MarketLoaded, MarketResynced, PoolLoaded,
     PoolProof, Protocol, Reconnected, ReorgEvent, RunId, Sequencer, SourceGap, TokenJudged, TokenVerdict,
-    Topics, Transaction,
+    Topics, Transaction, V4Loaded,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -357,6 +357,39 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn v4()(
+        [manager, currency0, currency1] in any::<[[u8; 20]; 3]>(),
+        [id, hash] in any::<[[u8; 32]; 2]>(),
+        (fee, tick_spacing, protocol_fee, number) in any::<(u32, i32, u32, u64)>(),
+        (price, tick, liquidity) in any::<([u64; 4], i32, u128)>(),
+        ticks in vec(any::<(i32, i128, u128)>(), 0..20),
+    ) -> BusEvent {
+        let tick_of = |(index, liquidity_net, liquidity_gross)| LoadedTick {
+            index,
+            liquidity_net,
+            liquidity_gross,
+        };
+        BusEvent::V4Loaded(V4Loaded {
+            manager: manager.into(),
+            id: id.into(),
+            currency0: currency0.into(),
+            currency1: currency1.into(),
+            fee,
+            tick_spacing,
+            number,
+            hash: hash.into(),
+            protocol_fee,
+            state: ConcentratedState {
+                sqrt_price: U256::from_limbs(price),
+                tick,
+                liquidity,
+                ticks: ticks.into_iter().map(tick_of).collect(),
+            },
+        })
+    }
+}
+
 /// Any source event.
 pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
     let gap =
@@ -382,6 +415,7 @@ pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
         resynced,
         feed(),
         concentrated(),
-        lending()
+        lending(),
+        v4()
     ]
 }

@@ -168,6 +168,17 @@ pub enum RolledBack {
     Lost,
 }
 
+/// The tokens that were refused, as of a snapshot: no pool of theirs is quoted. A clone shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Refused(imbl::HashMap<Address, bool>);
+
+impl Refused {
+    /// Whether a token was refused; nobody who was not judged is.
+    pub fn contains(&self, token: &Address) -> bool {
+        self.0.get(token).copied().unwrap_or(false)
+    }
+}
+
 /// A book at a moment, undo records included, to be saved. Taking it costs what the last blocks touched, because it shares
 /// the rest with the book; a book that is made of it goes on as the first one does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -289,7 +300,17 @@ impl PoolBook {
     /// The tokens of a pool about which nothing was learnt yet.
     pub fn unjudged_tokens(&self, id: PoolId) -> impl Iterator<Item = Address> {
         let tokens = self.table.meta(id).map(|meta| [meta.token0, meta.token1]);
-        tokens.into_iter().flatten().filter(|token| !self.refused.contains_key(token))
+        tokens.into_iter().flatten().filter(|token| !self.is_judged(token))
+    }
+
+    /// Whether anything was learnt about a token.
+    pub fn is_judged(&self, token: &Address) -> bool {
+        self.refused.contains_key(token)
+    }
+
+    /// The tokens that were refused; cheap to ask for.
+    pub fn refused(&self) -> Refused {
+        Refused(self.refused.clone())
     }
 
     /// How many blocks can be rolled back.
@@ -612,7 +633,7 @@ impl PoolBook {
         let refused = |token| self.refused.get(token).copied().unwrap_or(false);
         self.table.meta(id).is_some_and(|meta| match meta.protocol {
             Protocol::UniswapV2 => !refused(&meta.token0) && !refused(&meta.token1),
-            Protocol::UniswapV3 => false,
+            Protocol::UniswapV3 | Protocol::UniswapV4 => false,
         })
     }
 

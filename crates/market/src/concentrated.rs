@@ -8,24 +8,31 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
-use alloy_primitives::{Address, BlockHash};
-use headwater_amm::{ConcentratedError, ConcentratedPool, PoolEvent, PoolPrice, SwapFee, Version};
-use headwater_events::{ConcentratedLoaded, MarketLoaded};
+use alloy_primitives::{Address, B256, BlockHash};
+use headwater_amm::{
+    ConcentratedError, ConcentratedPool, Direction, PoolEvent, PoolKey, PoolPrice, SwapFee, Unsupported,
+};
+use headwater_events::{ConcentratedLoaded, ConcentratedState, MarketLoaded, V4Loaded};
 use serde::{Deserialize, Serialize};
 
 pub use self::image::ConcentratedImage;
-pub use self::table::{ConcentratedId, ConcentratedMeta, ConcentratedTable};
+pub use self::table::{
+    ConcentratedId, ConcentratedKey, ConcentratedKind, ConcentratedMeta, ConcentratedTable,
+};
 use crate::book::{BlockRef, HORIZON, RolledBack};
-use crate::config::{ConcentratedFactory, ResolvedMarket};
+use crate::config::{ConcentratedFactory, ConcentratedManager, ResolvedMarket};
 use crate::snapshot::Changes;
 
 /// Events of unknown pools that are kept of a block; from one that has more, a pool cannot be taken up below it.
 const HEARD_PER_BLOCK: usize = 4_096;
 
-/// The pools of configured factories of Uniswap V3, with undo.
+/// Ids of refused pools that are remembered; whoever pays for more makes the loader ask about them.
+const MOST_REFUSED: usize = 65_536;
+
+/// The pools of configured factories of Uniswap V3 and of configured managers of V4, with undo.
 ///
-/// A pool is tracked only with proof: its factory created it in a block, or it was read ([`ConcentratedLoaded`]) and its address
-/// derives from its factory. From there on its own logs are followed, and no contract is asked. What anybody else logs is only
+/// A pool is tracked only with proof: its factory or manager created it in a block, or it was read ([`ConcentratedLoaded`],
+/// [`V4Loaded`]) and its address derives from its factory, its id from what it is made of. From there on its own logs are followed, and no contract is asked. What anybody else logs is only
 /// kept for as long as the block can be undone, so that a pool that was read as of a block can be taken up under the blocks
 /// that came meanwhile.
 ///
@@ -33,10 +40,14 @@ const HEARD_PER_BLOCK: usize = 4_096;
 /// it is read anew; the same holds for all pools where a block is missing, or a reorganisation reaches beyond what is
 /// remembered.
 ///
-/// Without a configured factory it remembers nothing and costs nothing.
+/// Pools of V4 with a hook, or with a fee that a hook sets, are recognised and refused: what they give, their logs do not tell.
+/// An id is the hash of all this, so that what is refused once stays refused on every branch of the chain.
+///
+/// Without a configured factory or manager it remembers nothing and costs nothing.
 #[derive(Clone, Debug)]
 pub struct ConcentratedBook {
     factories: Vec<ConcentratedFactory>,
+    managers: Vec<ConcentratedManager>,
     table: ConcentratedTable,
     /// By pool id.
     standing: Vec<Standing>,
@@ -47,6 +58,8 @@ pub struct ConcentratedBook {
     changed: Vec<ConcentratedId>,
     all_changed: bool,
     counts: ConcentratedCounts,
+    /// By manager and id; shared with the images.
+    refused: imbl::OrdSet<(Address, B256)>,
 }
 
 /// Whether a pool in the table is proven, and by what: a block's word is undone with the block.
@@ -81,7 +94,7 @@ struct Touch {
 /// What unknown pools logged in a block.
 #[derive(Clone, Debug, Default)]
 struct Heard {
-    events: Vec<(Address, PoolEvent)>,
+    events: Vec<(ConcentratedKey, PoolEvent)>,
     /// There was more.
     is_cut: bool,
 }
@@ -124,6 +137,41 @@ pub enum ConcentratedUpdate {
         /// Who emitted it.
         emitter: Address,
     },
+    /// V4's `Initialize`, by which a pool comes into being with its price.
+    V4Initialized {
+        /// Who emitted it.
+        manager: Address,
+        /// The pool, by the log.
+        id: B256,
+        /// What it is made of.
+        key: PoolKey,
+        /// Its first price.
+        price: PoolPrice,
+    },
+    /// V4's `Swap`, `ModifyLiquidity` or `ProtocolFeeUpdated`.
+    V4 {
+        /// Who emitted it.
+        manager: Address,
+        /// The pool.
+        id: B256,
+        /// What it says.
+        event: PoolEvent,
+        /// Of a swap, the fee that it says it charged, the protocol's included, in hundredths of a basis point.
+        charged: Option<u32>,
+    },
+    /// A log with the topic of such an event about a pool of V4, and another shape.
+    V4Unreadable {
+        /// Who emitted it.
+        manager: Address,
+        /// The pool.
+        id: B256,
+    },
+}
+
+/// A log about a pool, once it is clear about which.
+struct Said {
+    event: PoolEvent,
+    charged: Option<u32>,
 }
 
 /// What a block did to the book.
@@ -131,8 +179,8 @@ pub enum ConcentratedUpdate {
 pub struct ConcentratedApplied {
     /// Pools that the block changed or created, ascending and without repetition.
     pub touched: Vec<ConcentratedId>,
-    /// Emitters of which nothing is known, ascending and without repetition: to be asked about.
-    pub unknown: Vec<Address>,
+    /// Pools, or what logs like one, of which nothing is known, ascending and without repetition: to be asked about.
+    pub unknown: Vec<ConcentratedKey>,
 }
 
 /// What the book did not take.
@@ -156,6 +204,10 @@ pub struct ConcentratedCounts {
     pub impossible_loads: u64,
     /// Readings of pools that are known.
     pub repeated_loads: u64,
+    /// `Initialize` of pools of V4 with a hook, which are refused.
+    pub hooked_pools: u64,
+    /// `Initialize` of pools of V4 whose fee a hook sets, which are refused.
+    pub dynamic_fee_pools: u64,
 }
 
 /// Why a reading is not taken.
@@ -173,6 +225,7 @@ impl ConcentratedBook {
     pub fn new(market: &ResolvedMarket) -> Self {
         Self {
             factories: market.concentrated_factories.clone(),
+            managers: market.concentrated_managers.clone(),
             table: ConcentratedTable::default(),
             standing: Vec::new(),
             records: VecDeque::new(),
@@ -180,12 +233,13 @@ impl ConcentratedBook {
             changed: Vec::new(),
             all_changed: true,
             counts: ConcentratedCounts::default(),
+            refused: imbl::OrdSet::new(),
         }
     }
 
     /// Whether there is anything to follow.
     pub fn is_active(&self) -> bool {
-        !self.factories.is_empty()
+        !self.factories.is_empty() || !self.managers.is_empty()
     }
 
     /// The pools; a clone of it is a snapshot.
@@ -203,9 +257,19 @@ impl ConcentratedBook {
         self.records.back().map(|record| record.block.hash).or(self.base)
     }
 
-    /// The pool at an address, if it is proven.
+    /// The pool of V3 at an address, if it is proven.
     pub fn proven(&self, address: &Address) -> Option<ConcentratedId> {
-        self.table.find(address).filter(|id| self.standing[id.index()] != Standing::Unproven)
+        self.proven_key(&ConcentratedKey::V3(*address))
+    }
+
+    /// The pool of that name, if it is proven.
+    pub fn proven_key(&self, key: &ConcentratedKey) -> Option<ConcentratedId> {
+        self.table.find_key(key).filter(|id| self.standing[id.index()] != Standing::Unproven)
+    }
+
+    /// Whether a pool of V4 is one that is recognised and refused.
+    pub fn is_refused(&self, manager: Address, id: B256) -> bool {
+        self.refused.contains(&(manager, id))
     }
 
     /// How many blocks can be rolled back.
@@ -221,6 +285,14 @@ impl ConcentratedBook {
     /// What was not taken so far. Undone blocks stay counted.
     pub fn counts(&self) -> ConcentratedCounts {
         self.counts
+    }
+
+    /// Whether its token may be quoted has changed, and so have all pools of it: the verdicts themselves are the
+    /// [`PoolBook`](crate::PoolBook)'s.
+    pub fn note_token(&mut self, token: &Address) {
+        let pools = self.table.iter().filter(|(_, meta, _)| meta.token0 == *token || meta.token1 == *token);
+        let pools: Vec<_> = pools.map(|(id, ..)| id).collect();
+        self.note_changes(&pools);
     }
 
     /// What changed since this was last asked: everything at first and after a rollback.
@@ -253,13 +325,11 @@ impl ConcentratedBook {
         for update in updates {
             match update {
                 ConcentratedUpdate::Pool { emitter, event } => {
-                    if !self.follow(&emitter, Some(&event), &mut working) {
-                        self.hear(emitter, event, &mut heard);
-                        applied.unknown.push(emitter);
-                    }
+                    let said = Said { event, charged: None };
+                    self.say(ConcentratedKey::V3(emitter), said, &mut working, &mut heard, &mut applied);
                 }
                 ConcentratedUpdate::Unreadable { emitter } => {
-                    self.follow(&emitter, None, &mut working);
+                    self.follow(&ConcentratedKey::V3(emitter), None, &mut working);
                 }
                 ConcentratedUpdate::PoolCreated { emitter, token0, token1, fee, tick_spacing, pool } => {
                     let meta = ConcentratedMeta {
@@ -269,8 +339,21 @@ impl ConcentratedBook {
                         token1,
                         fee,
                         tick_spacing,
+                        kind: ConcentratedKind::V3,
                     };
                     self.create(meta, &mut working);
+                }
+                ConcentratedUpdate::V4Initialized { manager, id, key, price } => {
+                    self.initialize(manager, id, &key, price, &mut working);
+                }
+                ConcentratedUpdate::V4 { manager, id, event, charged } => {
+                    if self.has_manager(&manager) && !self.is_refused(manager, id) {
+                        let key = ConcentratedKey::V4 { manager, id };
+                        self.say(key, Said { event, charged }, &mut working, &mut heard, &mut applied);
+                    }
+                }
+                ConcentratedUpdate::V4Unreadable { manager, id } => {
+                    self.follow(&ConcentratedKey::V4 { manager, id }, None, &mut working);
                 }
             }
         }
@@ -320,10 +403,21 @@ impl ConcentratedBook {
         }
     }
 
-    /// Takes up a pool as of a block that the book knows; what the blocks above it said comes on top. Where that cannot be done it is
-    /// counted, and nothing changes.
+    /// Takes up a pool of V3 as of a block that the book knows; what the blocks above it said comes on top. Where that cannot be done
+    /// it is counted, and nothing changes.
     pub fn pool_loaded(&mut self, loaded: &ConcentratedLoaded) {
-        if let Err(reason) = self.take_up(loaded) {
+        let taken = self.read_v3(loaded).and_then(|(meta, pool)| self.take_up(meta, pool, loaded.hash));
+        self.count_load(taken);
+    }
+
+    /// The same of a pool of V4.
+    pub fn v4_loaded(&mut self, loaded: &V4Loaded) {
+        let taken = self.read_v4(loaded).and_then(|(meta, pool)| self.take_up(meta, pool, loaded.hash));
+        self.count_load(taken);
+    }
+
+    fn count_load(&mut self, taken: Result<(), NotTaken>) {
+        if let Err(reason) = taken {
             let counts = &mut self.counts;
             *match reason {
                 NotTaken::Unproven => &mut counts.unproven_loads,
@@ -335,36 +429,70 @@ impl ConcentratedBook {
         }
     }
 
-    fn take_up(&mut self, loaded: &ConcentratedLoaded) -> Result<(), NotTaken> {
-        let address = loaded.pool;
+    fn read_v3(&self, loaded: &ConcentratedLoaded) -> Result<(ConcentratedMeta, ConcentratedPool), NotTaken> {
         let factory = self.factories.iter().find(|factory| factory.address == loaded.factory);
         let derived = factory.map(|factory| factory.derive(loaded.token0, loaded.token1, loaded.fee));
-        if derived != Some(address) {
+        if derived != Some(loaded.pool) {
             return Err(NotTaken::Unproven);
         }
-        let pool = pool_of(loaded).map_err(|_| NotTaken::Impossible)?;
-        if self.proven(&address).is_some_and(|id| self.table.pool(id).is_some()) {
+        let meta = meta_of(loaded);
+        let pool = match &loaded.state {
+            Some(state) => pool_at(&meta, SwapFee::of_lp(meta.fee), state),
+            None => meta.empty(),
+        };
+        Ok((meta, pool.map_err(|_| NotTaken::Impossible)?))
+    }
+
+    fn read_v4(&self, loaded: &V4Loaded) -> Result<(ConcentratedMeta, ConcentratedPool), NotTaken> {
+        let key = PoolKey {
+            currency0: loaded.currency0,
+            currency1: loaded.currency1,
+            fee: loaded.fee,
+            tick_spacing: loaded.tick_spacing,
+            hooks: Address::ZERO,
+        };
+        let is_proven = self.has_manager(&loaded.manager)
+            && key.currency0 < key.currency1
+            && key.id() == loaded.id
+            && key.pool().is_ok();
+        if !is_proven {
+            return Err(NotTaken::Unproven);
+        }
+        let meta = meta_of_key(loaded.manager, &key);
+        let fee = SwapFee::of_lp(meta.fee).with_protocol(loaded.protocol_fee);
+        let pool = pool_at(&meta, fee, &loaded.state).map_err(|_| NotTaken::Impossible)?;
+        Ok((meta, pool))
+    }
+
+    fn take_up(
+        &mut self,
+        meta: ConcentratedMeta,
+        pool: ConcentratedPool,
+        hash: BlockHash,
+    ) -> Result<(), NotTaken> {
+        let key = meta.key();
+        if self.proven_key(&key).is_some_and(|id| self.table.pool(id).is_some()) {
             return Err(NotTaken::Repeated);
         }
-        let above = self.first_above(loaded.hash).ok_or(NotTaken::Foreign)?;
-        let there = self.table.find(&address);
+        let above = self.first_above(hash).ok_or(NotTaken::Foreign)?;
+        let there = self.table.find_key(&key);
         let is_whole = |record: &Record| !record.heard.is_cut && !record.touches_id(there);
         if !self.records.iter().skip(above).all(is_whole) {
             return Err(NotTaken::Foreign);
         }
-        let id = self.admit(meta_of(loaded)).ok_or(NotTaken::Conflict)?;
+        let id = self.admit(meta).ok_or(NotTaken::Conflict)?;
         self.standing[id.index()] = Standing::Loaded;
-        self.base.get_or_insert(loaded.hash);
-        self.forget_below(id, &address, above);
-        let now = self.fold_above(id, &address, above, Arc::new(pool));
+        self.base.get_or_insert(hash);
+        self.forget_below(id, &key, above);
+        let now = self.fold_above(id, &key, above, Arc::new(pool));
         self.table.set(id, now);
         self.note_changes(&[id]);
         Ok(())
     }
 
     /// Below the last block that said something of the pool, nothing is known of it.
-    fn forget_below(&mut self, id: ConcentratedId, address: &Address, above: usize) {
-        let says = |record: &&mut Record| record.speaks_of(address) || record.touches_id(Some(id));
+    fn forget_below(&mut self, id: ConcentratedId, key: &ConcentratedKey, above: usize) {
+        let says = |record: &&mut Record| record.speaks_of(key) || record.touches_id(Some(id));
         let below = self.records.iter_mut().take(above).rev().find(says);
         if let Some(record) = below.filter(|record| !record.touches_id(Some(id))) {
             Arc::make_mut(&mut record.touches).push(Touch { id, before: None, created: false });
@@ -375,16 +503,16 @@ impl ConcentratedBook {
     fn fold_above(
         &mut self,
         id: ConcentratedId,
-        address: &Address,
+        key: &ConcentratedKey,
         above: usize,
         pool: Arc<ConcentratedPool>,
     ) -> Option<Arc<ConcentratedPool>> {
         let mut pool = pool;
-        for record in self.records.iter_mut().skip(above).filter(|record| record.speaks_of(address)) {
+        for record in self.records.iter_mut().skip(above).filter(|record| record.speaks_of(key)) {
             let before = Some(Arc::clone(&pool));
             Arc::make_mut(&mut record.touches).push(Touch { id, before, created: false });
             let heard = Arc::make_mut(&mut record.heard);
-            let mut own = heard.events.extract_if(.., |(emitter, _)| emitter == address);
+            let mut own = heard.events.extract_if(.., |(emitter, _)| emitter == key);
             let now = Arc::make_mut(&mut pool);
             if own.by_ref().any(|(_, event)| now.apply(&event).is_err()) {
                 self.counts.contradictions += 1;
@@ -401,9 +529,24 @@ impl ConcentratedBook {
         at.map(|at| at + 1).or_else(|| is_base.then_some(0))
     }
 
-    /// Follows a log of a pool that is known; `false` where it is not, or no longer. Without an event the log cannot be read.
-    fn follow(&mut self, emitter: &Address, event: Option<&PoolEvent>, working: &mut Vec<Working>) -> bool {
-        let Some(id) = self.proven(emitter) else { return false };
+    /// Follows a log about a pool, or remembers it where the pool is not known.
+    fn say(
+        &mut self,
+        key: ConcentratedKey,
+        said: Said,
+        working: &mut Vec<Working>,
+        heard: &mut Heard,
+        applied: &mut ConcentratedApplied,
+    ) {
+        if !self.follow(&key, Some(&said), working) {
+            self.hear(key, said.event, heard);
+            applied.unknown.push(key);
+        }
+    }
+
+    /// Follows a log of a pool that is known; `false` where it is not, or no longer. Without anything said the log cannot be read.
+    fn follow(&mut self, key: &ConcentratedKey, said: Option<&Said>, working: &mut Vec<Working>) -> bool {
+        let Some(id) = self.proven_key(key) else { return false };
         let place = working.iter().position(|working| working.id == id);
         let place = place.or_else(|| {
             let before = self.table.pool(id).cloned()?;
@@ -414,7 +557,9 @@ impl ConcentratedBook {
         let Some(Working { now: now @ Some(_), .. }) = place.map(|place| &mut working[place]) else {
             return false;
         };
-        let is_followed = |pool: &mut ConcentratedPool| event.is_some_and(|event| pool.apply(event).is_ok());
+        let is_followed = |pool: &mut ConcentratedPool| {
+            said.is_some_and(|said| said.charges_as(pool) && pool.apply(&said.event).is_ok())
+        };
         if now.as_mut().is_some_and(|pool| !is_followed(pool)) {
             self.counts.contradictions += 1;
             *now = None;
@@ -422,9 +567,9 @@ impl ConcentratedBook {
         now.is_some()
     }
 
-    fn hear(&mut self, emitter: Address, event: PoolEvent, heard: &mut Heard) {
+    fn hear(&mut self, key: ConcentratedKey, event: PoolEvent, heard: &mut Heard) {
         if heard.events.len() < HEARD_PER_BLOCK {
-            heard.events.push((emitter, event));
+            heard.events.push((key, event));
         } else {
             heard.is_cut = true;
             self.counts.not_heard += 1;
@@ -437,10 +582,59 @@ impl ConcentratedBook {
             self.counts.foreign_factories += 1;
             return;
         }
+        let pool = meta.empty();
+        self.begin(meta, pool, working);
+    }
+
+    /// The same of V4, where what cannot be followed is recognised here.
+    fn initialize(
+        &mut self,
+        manager: Address,
+        id: B256,
+        key: &PoolKey,
+        price: PoolPrice,
+        working: &mut Vec<Working>,
+    ) {
+        if !self.has_manager(&manager) {
+            self.counts.foreign_factories += 1;
+            return;
+        }
+        match key.pool() {
+            Err(Unsupported::Hooked(_)) => {
+                self.counts.hooked_pools += 1;
+                self.refuse(manager, id);
+            }
+            Err(Unsupported::DynamicFee) => {
+                self.counts.dynamic_fee_pools += 1;
+                self.refuse(manager, id);
+            }
+            Ok(mut pool) if key.id() == id => {
+                let pool = pool.apply(&PoolEvent::Initialized(price)).map(|_| pool);
+                self.begin(meta_of_key(manager, key), pool, working);
+            }
+            Ok(_) | Err(Unsupported::Invalid(_)) => self.counts.conflicting_proofs += 1,
+        }
+    }
+
+    fn refuse(&mut self, manager: Address, id: B256) {
+        if self.refused.len() < MOST_REFUSED {
+            self.refused.insert((manager, id));
+        }
+    }
+
+    fn has_manager(&self, manager: &Address) -> bool {
+        self.managers.iter().any(|known| known.address == *manager)
+    }
+
+    fn begin(
+        &mut self,
+        meta: ConcentratedMeta,
+        pool: Result<ConcentratedPool, ConcentratedError>,
+        working: &mut Vec<Working>,
+    ) {
         let known = self
-            .proven(&meta.address)
+            .proven_key(&meta.key())
             .filter(|id| self.table.pool(*id).is_some() || working.iter().any(|working| working.id == *id));
-        let pool = ConcentratedPool::new(Version::V3, SwapFee::of_lp(meta.fee), meta.tick_spacing);
         let (None, Ok(pool), Some(id)) = (known, pool, self.admit(meta)) else {
             self.counts.conflicting_proofs += 1;
             return;
@@ -455,7 +649,7 @@ impl ConcentratedBook {
 
     /// The id of a pool that is proven now. `None` if it is proven already to be another one.
     fn admit(&mut self, meta: ConcentratedMeta) -> Option<ConcentratedId> {
-        if let Some(id) = self.table.find(&meta.address) {
+        if let Some(id) = self.table.find_key(&meta.key()) {
             if self.table.meta(id) == Some(&meta) {
                 return Some(id);
             }
@@ -501,8 +695,22 @@ impl Record {
     }
 
     /// Whether it says something of an unknown pool, or may have.
-    fn speaks_of(&self, address: &Address) -> bool {
-        self.heard.is_cut || self.heard.events.iter().any(|(emitter, _)| emitter == address)
+    fn speaks_of(&self, key: &ConcentratedKey) -> bool {
+        self.heard.is_cut || self.heard.events.iter().any(|(emitter, _)| emitter == key)
+    }
+}
+
+impl Said {
+    /// Whether a swap charges what the pool takes in the direction in which the price went: else the change of the protocol's fee
+    /// is missing.
+    fn charges_as(&self, pool: &ConcentratedPool) -> bool {
+        let (PoolEvent::Swapped { price, .. }, Some(charged)) = (self.event, self.charged) else {
+            return true;
+        };
+        let before = pool.price().map_or(price.sqrt_price, |before| before.sqrt_price);
+        let may = |direction| pool.fee().pips(direction) == charged;
+        (price.sqrt_price <= before && may(Direction::ZeroForOne))
+            || (price.sqrt_price >= before && may(Direction::OneForZero))
     }
 }
 
@@ -522,15 +730,32 @@ fn meta_of(loaded: &ConcentratedLoaded) -> ConcentratedMeta {
         token1: loaded.token1,
         fee: loaded.fee,
         tick_spacing: loaded.tick_spacing,
+        kind: ConcentratedKind::V3,
     }
 }
 
-fn pool_of(loaded: &ConcentratedLoaded) -> Result<ConcentratedPool, ConcentratedError> {
-    let fee = SwapFee::of_lp(loaded.fee);
-    let Some(state) = &loaded.state else {
-        return ConcentratedPool::new(Version::V3, fee, loaded.tick_spacing);
-    };
+/// What of a pool of V4 never changes.
+fn meta_of_key(manager: Address, key: &PoolKey) -> ConcentratedMeta {
+    ConcentratedMeta {
+        address: manager,
+        factory: manager,
+        token0: key.currency0,
+        token1: key.currency1,
+        fee: key.fee,
+        tick_spacing: key.tick_spacing,
+        kind: ConcentratedKind::V4 { id: key.id() },
+    }
+}
+
+fn pool_at(
+    meta: &ConcentratedMeta,
+    fee: SwapFee,
+    state: &ConcentratedState,
+) -> Result<ConcentratedPool, ConcentratedError> {
     let price = PoolPrice { sqrt_price: state.sqrt_price, tick: state.tick };
     let ticks = state.ticks.iter().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross));
-    ConcentratedPool::from_parts(Version::V3, fee, loaded.tick_spacing, price, state.liquidity, ticks)
+    ConcentratedPool::from_parts(meta.version(), fee, meta.tick_spacing, price, state.liquidity, ticks)
 }
+
+#[cfg(test)]
+mod tests;

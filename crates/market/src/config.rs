@@ -133,7 +133,7 @@ pub struct LendingPool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FactoryConfig {
-    /// What its pools compute: `"uniswap-v2"` or `"uniswap-v3"`.
+    /// What its pools compute: `"uniswap-v2"`, `"uniswap-v3"` or `"uniswap-v4"`, whose factory is the `PoolManager`.
     pub protocol: Protocol,
     /// How people call it. Default: its address.
     #[serde(default)]
@@ -144,7 +144,8 @@ pub struct FactoryConfig {
     /// asked for each pool; required for `"uniswap-v3"`.
     #[serde(default)]
     pub init_code_hash: Option<String>,
-    /// Fee in parts per million of the input. Default: 3,000. Not for `"uniswap-v3"`, where each pool has its own.
+    /// Fee in parts per million of the input. Default: 3,000. Not for `"uniswap-v3"` and `"uniswap-v4"`, where each pool
+    /// has its own.
     #[serde(default = "default_fee_ppm")]
     pub fee_ppm: u32,
 }
@@ -204,6 +205,15 @@ impl ConcentratedFactory {
     }
 }
 
+/// A `PoolManager` of Uniswap V4 whose pools without hooks are tracked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConcentratedManager {
+    /// How people call it.
+    pub name: String,
+    /// The contract.
+    pub address: Address,
+}
+
 /// The market that a run is about: preset and configuration put together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ResolvedMarket {
@@ -215,6 +225,10 @@ pub struct ResolvedMarket {
     pub factories: Vec<Factory>,
     /// The factories of pools with concentrated liquidity that are tracked; no address twice.
     pub concentrated_factories: Vec<ConcentratedFactory>,
+    /// The managers of V4's pools that are tracked; no address twice. Not written where there is none, so that a market of before
+    /// is the same market.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub concentrated_managers: Vec<ConcentratedManager>,
     /// The wrapped native token.
     pub wrapped_native: Address,
     /// Where cycles begin, the preferred one first; at least one.
@@ -320,6 +334,10 @@ impl ResolvedMarket {
             &config.factories,
             tables.as_ref().map_or(&[], |known| &known.concentrated_factories),
         );
+        let concentrated_managers = reader.concentrated_managers(
+            &config.factories,
+            tables.as_ref().map_or(&[], |known| &known.concentrated_managers),
+        );
         let wrapped_native = match &config.wrapped_native {
             Some(text) => reader.address("market.wrapped_native", text),
             None => tables.as_ref().map(|known| known.wrapped_native),
@@ -361,6 +379,7 @@ impl ResolvedMarket {
                 preset,
                 factories,
                 concentrated_factories,
+                concentrated_managers,
                 wrapped_native,
                 base_tokens,
                 routers,
@@ -473,6 +492,43 @@ impl Reader {
         let address = address?;
         let name = config.name.clone().unwrap_or_else(|| address.to_string());
         Some(ConcentratedFactory { name, address, init_code_hash: init_code_hash?? })
+    }
+
+    fn concentrated_managers(
+        &mut self,
+        configured: &[FactoryConfig],
+        preset: &[ConcentratedManager],
+    ) -> Vec<ConcentratedManager> {
+        let (mut managers, mut seen) = (preset.to_vec(), Vec::new());
+        for (index, config) in configured.iter().enumerate() {
+            if config.protocol != Protocol::UniswapV4 {
+                continue;
+            }
+            let place = format!("market.factories[{index}]");
+            let Some(manager) = self.concentrated_manager(&place, config) else { continue };
+            if seen.contains(&manager.address) {
+                self.refuse(format!("{place}.address"), "stands here twice");
+            }
+            seen.push(manager.address);
+            match managers.iter_mut().find(|known| known.address == manager.address) {
+                Some(known) => *known = manager,
+                None => managers.push(manager),
+            }
+        }
+        managers
+    }
+
+    fn concentrated_manager(&mut self, place: &str, config: &FactoryConfig) -> Option<ConcentratedManager> {
+        let address = self.address(&format!("{place}.address"), &config.address);
+        if config.init_code_hash.is_some() {
+            self.refuse(format!("{place}.init_code_hash"), "is none: its pools are no contracts");
+        }
+        if config.fee_ppm != default_fee_ppm() {
+            self.refuse(format!("{place}.fee_ppm"), "is each pool's own");
+        }
+        let address = address?;
+        let name = config.name.clone().unwrap_or_else(|| address.to_string());
+        Some(ConcentratedManager { name, address })
     }
 
     /// `None` where there is none, `Some(None)` where it is none.

@@ -17,16 +17,17 @@ mod view;
 mod window;
 
 pub use book::{
-    Applied, BadImage, BlockRef, BookCounts, BookError, BookImage, HORIZON, PoolBook, PoolUpdate, RolledBack,
+    Applied, BadImage, BlockRef, BookCounts, BookError, BookImage, HORIZON, PoolBook, PoolUpdate, Refused,
+    RolledBack,
 };
 pub use concentrated::{
     ConcentratedApplied, ConcentratedBook, ConcentratedCounts, ConcentratedId, ConcentratedImage,
-    ConcentratedMeta, ConcentratedTable, ConcentratedUpdate,
+    ConcentratedKey, ConcentratedKind, ConcentratedMeta, ConcentratedTable, ConcentratedUpdate,
 };
 pub use config::{
-    ConcentratedFactory, ConfigError, ConfigErrors, DEFAULT_MAX_CANDIDATES, DEFAULT_MAX_POOLS, Factory,
-    FactoryConfig, FeedConfig, LendingConfig, LendingPool, LendingProtocol, LoadFilter, MarketConfig,
-    ResolvedMarket,
+    ConcentratedFactory, ConcentratedManager, ConfigError, ConfigErrors, DEFAULT_MAX_CANDIDATES,
+    DEFAULT_MAX_POOLS, Factory, FactoryConfig, FeedConfig, LendingConfig, LendingPool, LendingProtocol,
+    LoadFilter, MarketConfig, ResolvedMarket,
 };
 pub use feeds::{
     FEED_ANSWER_BITS, Feed, FeedPrice, FeedQuote, FeedReading, Feeds, MOST_FEED_DECIMALS, NotPending,
@@ -34,7 +35,10 @@ pub use feeds::{
 };
 pub use fees::next_base_fee;
 /// What the state of a pool with concentrated liquidity is made of: its mathematics is another crate's.
-pub use headwater_amm::{PoolEvent as ConcentratedEvent, PoolPrice as ConcentratedPrice};
+pub use headwater_amm::{
+    PoolEvent as ConcentratedEvent, PoolKey as V4Key, PoolPrice as ConcentratedPrice,
+    Unsupported as V4Refusal,
+};
 pub use headwater_lending::{LendingError, Revision};
 pub use lending::{LendingBook, LendingCheck, LendingCounts, LendingMarket, LendingTable};
 pub use pages::Pages;

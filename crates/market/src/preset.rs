@@ -2,14 +2,14 @@ use alloy_primitives::{Address, B256, address, b256};
 use headwater_events::Protocol;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConcentratedFactory, Factory};
+use crate::config::{ConcentratedFactory, ConcentratedManager, Factory};
 use crate::feeds::{Feed, FeedQuote};
 
 /// A chain whose contracts are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// Ethereum mainnet, chain 1: Uniswap V2 and SushiSwap.
+    /// Ethereum mainnet, chain 1: Uniswap V2, V3 and V4, and SushiSwap.
     Mainnet,
     /// The development chain of `cargo xtask devnet`, chain 31337.
     Devnet,
@@ -24,6 +24,8 @@ pub struct PresetTables {
     pub factories: Vec<Factory>,
     /// The factories of pools with concentrated liquidity.
     pub concentrated_factories: Vec<ConcentratedFactory>,
+    /// The managers of V4's pools.
+    pub concentrated_managers: Vec<ConcentratedManager>,
     /// The wrapped native token.
     pub wrapped_native: Address,
     /// Where cycles begin, the preferred one first.
@@ -138,6 +140,11 @@ fn mainnet() -> PresetTables {
             address: address!("1F98431c8aD98523631AE4a59f267346ea31F984"),
             init_code_hash: b256!("e34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54"),
         }],
+        // `PoolManager` on Ethereum (docs.uniswap.org, v4 deployments).
+        concentrated_managers: vec![ConcentratedManager {
+            name: "uniswap-v4".to_owned(),
+            address: address!("000000000004444c5dc75cB358380D2e3dE08A90"),
+        }],
         routers: vec![
             address!("7a250d5630B4cF539739dF2C5dAcb4c659F2488D"),
             address!("d9e1cE17f2641f24aE83637ab66a2cca9C378B9F"),
@@ -177,6 +184,7 @@ fn with_tokens(tokens: &'static [(&'static str, Address)]) -> PresetTables {
     PresetTables {
         factories: Vec::new(),
         concentrated_factories: Vec::new(),
+        concentrated_managers: Vec::new(),
         wrapped_native: tokens[0].1,
         base_tokens: addresses.take(BASE_TOKENS).collect(),
         routers: Vec::new(),

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
+use headwater_amm::ConcentratedPool;
 use headwater_events::{AsOf, Snapshot};
 use serde::Serialize;
 
+use crate::book::Refused;
 use crate::concentrated::{ConcentratedId, ConcentratedTable};
 use crate::fees::next_base_fee;
 use crate::lending::LendingTable;
@@ -27,6 +29,8 @@ pub struct MarketSnapshot {
     pub concentrated: ConcentratedTable,
     /// What of them differs from the parent.
     pub concentrated_changes: Changes<ConcentratedId>,
+    /// The tokens whose pools are not quoted. Of pools of constant product the table knows it already.
+    pub refused: Refused,
 }
 
 impl MarketSnapshot {
@@ -41,7 +45,16 @@ impl MarketSnapshot {
             changes: Changes::All,
             concentrated: ConcentratedTable::default(),
             concentrated_changes: Changes::All,
+            refused: Refused::default(),
         }
+    }
+
+    /// A pool with concentrated liquidity that may be quoted: known, and no token of it refused.
+    pub fn quoted_concentrated(&self, id: ConcentratedId) -> Option<&Arc<ConcentratedPool>> {
+        let meta = self.concentrated.meta(id)?;
+        let pool = self.concentrated.pool(id)?;
+        let is_refused = self.refused.contains(&meta.token0) || self.refused.contains(&meta.token1);
+        (!is_refused).then_some(pool)
     }
 }
 

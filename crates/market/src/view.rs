@@ -3,6 +3,7 @@ use std::sync::Arc;
 use alloy_primitives::BlockHash;
 use headwater_events::{AsOf, DecodedBlock};
 
+use crate::concentrated::ConcentratedId;
 use crate::pools::PoolId;
 use crate::prices::PriceSnapshot;
 use crate::snapshot::{Changes, MarketSnapshot};
@@ -14,15 +15,16 @@ pub struct WholeView {
     prices: Arc<PriceSnapshot>,
     decoded: Arc<DecodedBlock>,
     touched: Touched,
+    touched_concentrated: Touched<ConcentratedId>,
 }
 
 /// The pools that changed since the view that a detector evaluated before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Touched {
+pub enum Touched<Id = PoolId> {
     /// Any of them may have.
     All,
     /// These, ascending and without repetition.
-    Pools(Vec<PoolId>),
+    Pools(Vec<Id>),
 }
 
 /// Parts of a view that are not of the same block.
@@ -38,7 +40,8 @@ pub struct MixedBlocks {
 }
 
 impl WholeView {
-    /// Puts the parts together.
+    /// Puts the parts together. Any pool with concentrated liquidity may have changed, unless
+    /// [`WholeView::with_touched_concentrated`] says otherwise.
     ///
     /// # Errors
     ///
@@ -54,7 +57,12 @@ impl WholeView {
             let (decoded, market, prices) = (decoded.as_of.hash, market.as_of.hash, prices.as_of.hash);
             return Err(MixedBlocks { decoded, market, prices });
         }
-        Ok(Self { market, prices, decoded, touched })
+        Ok(Self { market, prices, decoded, touched, touched_concentrated: Touched::All })
+    }
+
+    /// The same with what changed of the pools with concentrated liquidity.
+    pub fn with_touched_concentrated(self, touched_concentrated: Touched<ConcentratedId>) -> Self {
+        Self { touched_concentrated, ..self }
     }
 
     /// The block.
@@ -81,17 +89,44 @@ impl WholeView {
     pub fn touched(&self) -> &Touched {
         &self.touched
     }
+
+    /// The same of pools with concentrated liquidity.
+    pub fn touched_concentrated(&self) -> &Touched<ConcentratedId> {
+        &self.touched_concentrated
+    }
 }
 
 impl Touched {
     /// What changed from the snapshot `since` to `now`, as the window (oldest first) tells; everything, if it does not
     /// lead back to it.
     pub fn between(window: &[Arc<MarketSnapshot>], since: Option<AsOf>, now: &MarketSnapshot) -> Self {
+        Self::of_changes(window, since, now, |snapshot| &snapshot.changes)
+    }
+}
+
+impl Touched<ConcentratedId> {
+    /// As [`Touched::between`], of pools with concentrated liquidity.
+    pub fn concentrated_between(
+        window: &[Arc<MarketSnapshot>],
+        since: Option<AsOf>,
+        now: &MarketSnapshot,
+    ) -> Self {
+        Self::of_changes(window, since, now, |snapshot| &snapshot.concentrated_changes)
+    }
+}
+
+impl<Id: Copy + Ord> Touched<Id> {
+    fn of_changes(
+        window: &[Arc<MarketSnapshot>],
+        since: Option<AsOf>,
+        now: &MarketSnapshot,
+        changes: fn(&MarketSnapshot) -> &Changes<Id>,
+    ) -> Self {
         let Some(since) = since else { return Self::All };
         let mut touched = Vec::new();
         let mut current = now;
         loop {
-            let (Changes::Pools(pools), Some(parent)) = (&current.changes, current.parent) else {
+            let (Changes::Pools(pools), Some(parent)) = (changes(current), current.parent) else {
                 return Self::All;
             };
             touched.extend_from_slice(pools);
@@ -124,6 +159,9 @@ mod tests {
         Arc::new(MarketSnapshot {
             parent: Some(as_of(seq - 1)),
             changes: changes.map_or(Changes::All, of),
+            concentrated_changes: changes.map_or(Changes::All, |ids| {
+                Changes::Pools(ids.iter().map(|id| ConcentratedId(id + 100)).collect())
+            }),
             ..MarketSnapshot::of_pools(as_of(seq), head, PoolTable::default())
         })
     }
@@ -133,7 +171,13 @@ mod tests {
         let now = window.last().expect("a case has a snapshot");
         let expected =
             expected.map_or(Touched::All, |ids| Touched::Pools(ids.iter().copied().map(PoolId).collect()));
-        assert_eq!(Touched::between(&window, since.map(as_of), now), expected);
+        let touched = Touched::between(&window, since.map(as_of), now);
+        assert_eq!(touched, expected);
+        let concentrated = match touched {
+            Touched::All => Touched::All,
+            Touched::Pools(ids) => Touched::Pools(ids.iter().map(|id| ConcentratedId(id.0 + 100)).collect()),
+        };
+        assert_eq!(Touched::concentrated_between(&window, since.map(as_of), now), concentrated);
     }
 
     #[test]

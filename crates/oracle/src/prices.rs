@@ -276,6 +276,7 @@ impl Oracle {
             | BusEvent::Reconnected(_)
             | BusEvent::ConcentratedLoaded(_)
             | BusEvent::LendingLoaded(_)
+            | BusEvent::V4Loaded(_)
             | BusEvent::PriceUpdate(_)
             | BusEvent::LiquidityChange(_)
             | BusEvent::OpportunityFound(_)

@@ -63,6 +63,9 @@ impl Simulator for NodeSimulator {
             Plan::Swaps(steps) => steps,
             Plan::Behind(behind) => return self.behind(opportunity.as_of, behind).await,
             Plan::Liquidate(_) => return Err(SimulationError::Unsupported("a liquidation")),
+            Plan::Mixed(_) => {
+                return Err(SimulationError::Unsupported("swaps through concentrated liquidity"));
+            }
             Plan::Inform => return Err(SimulationError::Unsupported("the plan says nothing to execute")),
         };
         let caller = fresh_address(&opportunity.as_of);

@@ -200,7 +200,10 @@ pub(crate) fn seen(snapshot: &MarketSnapshot) -> String {
     let pools: Vec<_> =
         snapshot.pools.iter().map(|(id, meta, held)| (id, meta, held, snapshot.pools.quoted(id))).collect();
     let MarketSnapshot { as_of, parent, head, changes, concentrated_changes, .. } = snapshot;
-    let concentrated: Vec<_> = snapshot.concentrated.iter().collect();
+    let concentrated = snapshot.concentrated.iter();
+    let concentrated: Vec<_> = concentrated
+        .map(|(id, meta, pool)| (id, meta, pool, snapshot.quoted_concentrated(id).is_some()))
+        .collect();
     format!("{as_of:?} {parent:?} {head:?} {changes:?} {pools:#?} {concentrated_changes:?} {concentrated:#?}")
 }
 

@@ -5,13 +5,13 @@ use headwater_abi::{aave, logs};
 use headwater_bus::Message;
 use headwater_events::{
     AsOf, BlockEvent, BusEvent, Envelope, LendingLog, LiquidityEvent, Log, ReorgEvent, ResyncRequest,
-    V2Action, V3Action,
+    V2Action, V3Action, V4Action,
 };
 use headwater_market::{
     Applied, BadImage, BlockRef, BookCounts, BookImage, ConcentratedApplied, ConcentratedBook,
-    ConcentratedCounts, ConcentratedEvent, ConcentratedImage, ConcentratedPrice, ConcentratedUpdate, Head,
-    LendingBook, LendingCounts, LendingTable, MarketSnapshot, PoolBook, PoolUpdate, Reserves, ResolvedMarket,
-    RolledBack,
+    ConcentratedCounts, ConcentratedEvent, ConcentratedImage, ConcentratedKey, ConcentratedPrice,
+    ConcentratedUpdate, Head, LendingBook, LendingCounts, LendingTable, MarketSnapshot, PoolBook, PoolUpdate,
+    Reserves, ResolvedMarket, RolledBack, V4Key,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,8 @@ pub struct World {
     book: PoolBook,
     concentrated: ConcentratedBook,
     lending: LendingBook,
+    /// The managers of V4's pools, for a glance at each log.
+    managers: Vec<Address>,
     /// The block of the last snapshot: what the next one's changes are relative to.
     last: Option<AsOf>,
     /// The last block, whether it gave a snapshot or not.
@@ -47,7 +49,7 @@ pub struct WorldImage {
 
 impl WorldImage {
     /// Version of what is saved: it changes when this or anything within it does.
-    pub const VERSION: u16 = 2;
+    pub const VERSION: u16 = 3;
 }
 
 /// What a block did to the world.
@@ -82,9 +84,9 @@ pub enum Subject {
         /// The pool, which holds of it.
         holder: Address,
     },
-    /// A contract that emits what a pool of Uniswap V3 emits, and of which nothing is known, or no longer: is it ours, and where does
-    /// it stand?
-    Concentrated(Address),
+    /// What emits as a pool of Uniswap V3 does, or a pool of a configured manager of V4, of which nothing is known, or no longer: is it
+    /// ours, and where does it stand?
+    Concentrated(ConcentratedKey),
 }
 
 impl Message for LoadRequest {
@@ -141,7 +143,8 @@ impl World {
     pub fn new(market: &ResolvedMarket) -> Self {
         let (book, concentrated) = (PoolBook::new(market), ConcentratedBook::new(market));
         let lending = LendingBook::new(&market.lending_pools());
-        Self { book, concentrated, lending, last: None, seen: None, blocks: 0, malformed: 0 }
+        let managers = managers_of(market);
+        Self { book, concentrated, lending, managers, last: None, seen: None, blocks: 0, malformed: 0 }
     }
 
     /// The world as it is now, to be saved.
@@ -164,7 +167,8 @@ impl World {
         }
         let book = PoolBook::of_image(market, book)?;
         let concentrated = ConcentratedBook::of_image(market, concentrated)?;
-        Ok(Self { book, concentrated, lending, last, seen: last, blocks, malformed })
+        let managers = managers_of(market);
+        Ok(Self { book, concentrated, lending, managers, last, seen: last, blocks, malformed })
     }
 
     /// Whether an event changes the world.
@@ -177,7 +181,8 @@ impl World {
             | BusEvent::MarketLoaded(_)
             | BusEvent::MarketResynced(_)
             | BusEvent::ConcentratedLoaded(_)
-            | BusEvent::LendingLoaded(_) => true,
+            | BusEvent::LendingLoaded(_)
+            | BusEvent::V4Loaded(_) => true,
             BusEvent::NewPendingTx(_)
             | BusEvent::SourceGap(_)
             | BusEvent::Reconnected(_)
@@ -213,13 +218,14 @@ impl World {
                 self.book.resync(resynced);
             }
             BusEvent::PoolLoaded(loaded) => self.book.pool_loaded(loaded),
-            BusEvent::TokenJudged(judged) => self.book.token_judged(judged),
+            BusEvent::TokenJudged(judged) => self.judge(judged.token, |book| book.token_judged(judged)),
             BusEvent::MarketLoaded(loaded) => {
                 self.book.market_loaded(loaded);
                 self.concentrated.market_loaded(loaded);
                 self.lending.stand_on(loaded.hash);
             }
             BusEvent::ConcentratedLoaded(loaded) => self.concentrated.pool_loaded(loaded),
+            BusEvent::V4Loaded(loaded) => self.concentrated.v4_loaded(loaded),
             // What is of no use is counted; the loader has told why.
             BusEvent::LendingLoaded(loaded) => drop(self.lending.load(loaded)),
             other => debug_assert!(!Self::concerns(other), "{} is forgotten here", other.name()),
@@ -235,8 +241,17 @@ impl World {
                 self.lose(Some(AsOf { seq: envelope.seq, number: header.number, hash: header.hash }));
             }
             BusEvent::Reorg(reorg) => self.lose(Some(ancestor_of(envelope.seq, reorg))),
-            BusEvent::TokenJudged(judged) => self.book.refuse_token(judged.token),
+            BusEvent::TokenJudged(judged) => self.judge(judged.token, |book| book.refuse_token(judged.token)),
             _ => {}
+        }
+    }
+
+    /// Has the book take a verdict, which holds for pools of either sort.
+    fn judge(&mut self, token: Address, take: impl FnOnce(&mut PoolBook)) {
+        let before = self.book.refused().contains(&token);
+        take(&mut self.book);
+        if self.book.refused().contains(&token) != before {
+            self.concentrated.note_token(&token);
         }
     }
 
@@ -269,17 +284,25 @@ impl World {
             let tokens = self.book.unjudged_tokens(*id);
             tokens.filter_map(move |token| Some(Subject::Token { token, holder: holder? }))
         });
+        let tokens = tokens.chain(self.unjudged_of_concentrated(block));
         let concentrated = block.concentrated.unknown.iter().copied().map(Subject::Concentrated);
         let pools = unproven.iter().copied().map(Subject::Pool).chain(concentrated);
         let mut subjects: Vec<_> = pools.chain(tokens).collect();
         subjects.sort_unstable();
-        subjects.dedup_by_key(|subject| match *subject {
-            Subject::Token { token, .. } => (0, token),
-            Subject::Pool(pool) => (1, pool),
-            Subject::Concentrated(pool) => (2, pool),
+        subjects.dedup_by(|next, last| match (&*next, &*last) {
+            (Subject::Token { token, .. }, Subject::Token { token: before, .. }) => token == before,
+            (next, last) => next == last,
         });
         let as_of = block.snapshot.as_of;
         subjects.into_iter().map(|subject| LoadRequest { subject, as_of }).collect()
+    }
+
+    /// A pool that was read came with the verdicts about its tokens; one that was created in a block did not.
+    fn unjudged_of_concentrated(&self, block: &AppliedBlock) -> impl Iterator<Item = Subject> {
+        let metas = block.concentrated.touched.iter().filter_map(|id| self.concentrated.table().meta(*id));
+        let held = metas.flat_map(|meta| [meta.token0, meta.token1].map(|token| (token, meta.address)));
+        let unjudged = held.filter(|(token, _)| !self.book.is_judged(token));
+        unjudged.map(|(token, holder)| Subject::Token { token, holder })
     }
 
     /// The lending pools that have to be loaded, as of a block.
@@ -383,6 +406,7 @@ impl World {
             changes: self.book.take_changes(),
             concentrated: self.concentrated.table().clone(),
             concentrated_changes: self.concentrated.take_changes(),
+            refused: self.book.refused(),
         };
         Ok(Some(AppliedBlock { snapshot: Arc::new(snapshot), applied, concentrated }))
     }
@@ -393,9 +417,15 @@ impl World {
         }
         let mut malformed = 0;
         let updates = logs.iter().filter_map(|log| {
-            concentrated_update(log).unwrap_or_else(|_| {
+            let is_of_v4 = self.managers.contains(&log.address);
+            let read = if is_of_v4 { v4_update(log) } else { concentrated_update(log) };
+            read.unwrap_or_else(|_| {
                 malformed += 1;
-                Some(ConcentratedUpdate::Unreadable { emitter: log.address })
+                let (emitter, id) = (log.address, log.topics.get(1).copied());
+                match id.filter(|_| is_of_v4) {
+                    Some(id) => Some(ConcentratedUpdate::V4Unreadable { manager: emitter, id }),
+                    None => Some(ConcentratedUpdate::Unreadable { emitter }),
+                }
             })
         });
         let applied = self.concentrated.apply_block(block, updates);
@@ -463,6 +493,45 @@ fn concentrated_update(log: &Log) -> Result<Option<ConcentratedUpdate>, headwate
         _ => return Ok(None),
     };
     Ok(Some(ConcentratedUpdate::Pool { emitter, event }))
+}
+
+fn v4_update(log: &Log) -> Result<Option<ConcentratedUpdate>, headwater_abi::Malformed> {
+    let manager = log.address;
+    let (id, event, charged) = match logs::v4_change(log)? {
+        Some(V4Action::Initialize {
+            id,
+            currency0,
+            currency1,
+            fee,
+            tick_spacing,
+            hooks,
+            sqrt_price_x96,
+            tick,
+        }) => {
+            let key = V4Key { currency0, currency1, fee, tick_spacing, hooks };
+            let price = ConcentratedPrice { sqrt_price: U256::from(sqrt_price_x96), tick };
+            return Ok(Some(ConcentratedUpdate::V4Initialized { manager, id, key, price }));
+        }
+        Some(V4Action::Swap { id, sqrt_price_x96, liquidity, tick, fee, .. }) => {
+            let price = ConcentratedPrice { sqrt_price: U256::from(sqrt_price_x96), tick };
+            (id, ConcentratedEvent::Swapped { price, liquidity }, Some(fee))
+        }
+        Some(V4Action::ModifyLiquidity {
+            id, tick_lower: lower, tick_upper: upper, liquidity_delta, ..
+        }) => {
+            let delta = i128::try_from(liquidity_delta).unwrap_or(i128::MIN);
+            (id, ConcentratedEvent::LiquidityChanged { lower, upper, delta }, None)
+        }
+        Some(V4Action::ProtocolFeeUpdated { id, protocol_fee }) => {
+            (id, ConcentratedEvent::ProtocolFeeChanged(protocol_fee), None)
+        }
+        Some(V4Action::Donate { .. }) | None => return Ok(None),
+    };
+    Ok(Some(ConcentratedUpdate::V4 { manager, id, event, charged }))
+}
+
+fn managers_of(market: &ResolvedMarket) -> Vec<Address> {
+    market.concentrated_managers.iter().map(|manager| manager.address).collect()
 }
 
 /// More than the contract's integers hold contradicts every pool.

@@ -176,6 +176,7 @@ impl Summary {
             | BusEvent::FeedResolved(_)
             | BusEvent::ConcentratedLoaded(_)
             | BusEvent::LendingLoaded(_)
+            | BusEvent::V4Loaded(_)
             | BusEvent::PriceUpdate(_)
             | BusEvent::LiquidityChange(_)
             | BusEvent::HealthCheck(_)

@@ -4,9 +4,11 @@
 use alloy_primitives::{Address, I256, U256, Uint};
 
 mod markets;
+mod mixed;
 mod sizing;
 
 pub use markets::Market;
+pub use mixed::{MixedCycle, MixedPool, each_mixed_cycle, size_gaining};
 pub use sizing::{Best, best_input};
 
 /// A constant-product pool.

@@ -7,7 +7,7 @@ use alloy_primitives::{U256, U512};
 
 use crate::arbitrage::Swap;
 
-pub use self::ranged::Ranged;
+pub use self::ranged::{Ranged, sqrt_price_at};
 
 /// The fee of every Uniswap V2 pair.
 pub const V2_FEE_PPM: u32 = 3_000;
@@ -48,6 +48,18 @@ impl Way<'_> {
             Formula::Ranged(ranged) => ranged.input(self.zero_for_one, amount_out)?,
         };
         self.descend(near, amount_out)
+    }
+
+    /// Output per input of an infinitely small swap, the fee taken, as a fraction; no swap gets more.
+    pub fn rate(&self) -> [U512; 2] {
+        match self.formula {
+            Formula::Pair([reserve0, reserve1]) => {
+                let held = [*reserve0, *reserve1].map(U512::from);
+                let [into, out] = if self.zero_for_one { held } else { [held[1], held[0]] };
+                [out * U512::from(1_000_000 - V2_FEE_PPM), into * U512::from(1_000_000)]
+            }
+            Formula::Ranged(ranged) => ranged.rate(self.zero_for_one),
+        }
     }
 
     /// `getAmountIn` of `UniswapV2Library.sol`.

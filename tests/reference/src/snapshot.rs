@@ -85,7 +85,7 @@ fn image(file: &[u8], version: u8) -> Result<(Taken, Reader<'_>)> {
 /// # Errors
 /// A file that is no snapshot, damaged, or not as described.
 pub fn state(file: &[u8]) -> Result<(Taken, Book)> {
-    let (taken, mut reader) = image(file, 2)?;
+    let (taken, mut reader) = image(file, 3)?;
     let book = reader.book()?;
     ensure!(reader.option(Reader::as_of)? == Some(taken), "the world is of another block");
     let _blocks_and_malformed = (reader.integer()?, reader.integer()?);
@@ -283,12 +283,14 @@ impl Reader<'_> {
         }
     }
 
-    /// Pools with concentrated liquidity, what undoes the last blocks of them, and nine counts.
+    /// Pools with concentrated liquidity, what undoes the last blocks of them, eleven counts, and what is refused.
     fn concentrated(&mut self) -> Result<()> {
         let pools = self.list(|reader| {
             let _address_and_factory = (reader.address()?, reader.address()?);
             let _tokens = (reader.address()?, reader.address()?);
-            let _fee_spacing_standing = (reader.integer()?, reader.integer()?, reader.integer()?);
+            let _fee_spacing = (reader.integer()?, reader.integer()?);
+            reader.make()?;
+            let _standing = reader.integer()?;
             reader.option(Self::moment)
         })?;
         self.list(|reader| {
@@ -297,12 +299,30 @@ impl Reader<'_> {
                 ensure!(reader.integer()? < pools.len() as u128, "a block touches what is not there");
                 Ok((reader.option(Self::moment)?, reader.flag()?))
             })?;
-            reader.list(|reader| Ok((reader.address()?, reader.heard()?)))?;
+            reader.list(|reader| {
+                let make = reader.integer()?;
+                ensure!(make < 2, "{make} is no make of a pool");
+                let _contract = reader.address()?;
+                if make == 1 {
+                    reader.hash()?;
+                }
+                reader.heard()
+            })?;
             reader.flag()
         })?;
         let _base = self.option(Self::hash)?;
         let _changed = (self.list(Self::integer)?, self.flag()?);
-        (0..9).try_for_each(|_| self.integer().map(drop))
+        (0..11).try_for_each(|_| self.integer().map(drop))?;
+        self.list(|reader| Ok((reader.address()?, reader.hash()?))).map(drop)
+    }
+
+    /// Of V3, or of V4 with its id.
+    fn make(&mut self) -> Result<()> {
+        match self.integer()? {
+            0 => Ok(()),
+            1 => self.hash().map(drop),
+            other => anyhow::bail!("{other} is no make of a pool"),
+        }
     }
 
     /// What is held of lending pools where none is configured.
@@ -312,11 +332,12 @@ impl Reader<'_> {
         (0..4).try_for_each(|_| self.integer().map(drop))
     }
 
-    /// Price and tick, liquidity, and ticks with net and gross.
+    /// Price and tick, liquidity, ticks with net and gross, and the protocol's fee.
     fn moment(&mut self) -> Result<()> {
         self.option(|reader| Ok((reader.word()?, reader.integer()?)))?;
         self.integer()?;
-        self.list(|reader| Ok((reader.integer()?, reader.integer()?, reader.integer()?))).map(drop)
+        self.list(|reader| Ok((reader.integer()?, reader.integer()?, reader.integer()?)))?;
+        self.integer().map(drop)
     }
 
     fn heard(&mut self) -> Result<()> {
@@ -401,14 +422,16 @@ mod tests {
         let last = [&[1][..], &[5, 251, 44, 1, 32], &[9; 32], &[3, 0]].concat();
         let address = |byte: u8| [&[20][..], &[byte; 20]].concat();
         let [hash8, hash9] = [8, 9].map(|byte: u8| [&[32][..], &[byte; 32]].concat());
-        let moment = [&[1, 1, 32][..], &[7; 32], &[1, 9], &[1, 120, 10, 5]].concat();
+        let moment = [&[1, 1, 32][..], &[7; 32], &[1, 9], &[1, 120, 10, 5, 3]].concat();
         let addresses = [address(1), address(2), address(3), address(4)].concat();
-        let pools = [&[1][..], &addresses, &[251, 184, 11, 120, 1], &moment].concat();
+        let pools = [&[1][..], &addresses, &[251, 184, 11, 120, 1], &hash8, &[1], &moment].concat();
         let block = [&[1, 251, 44, 1][..], &hash9, &hash8, &[1, 0, 0, 1]].concat();
-        let heard = [&[1][..], &address(5), &[2, 1, 3, 10, 0]].concat();
+        let heard = [&[1, 0][..], &address(5), &[2, 1, 3, 10, 0]].concat();
+        let refused = [&[1][..], &address(6), &hash9].concat();
         let lending = [&[0, 0, 1][..], &hash8, &[0; 4]].concat();
-        let concentrated = [&pools[..], &block, &heard, &[1], &hash8, &[0, 0], &[0; 9], &lending].concat();
-        let whole = file_of_version(2, &[&book()[..], &last, &concentrated].concat());
+        let counts = [&[1][..], &hash8, &[0, 0], &[0; 11]].concat();
+        let concentrated = [&pools[..], &block, &heard, &counts, &refused, &lending].concat();
+        let whole = file_of_version(3, &[&book()[..], &last, &concentrated].concat());
         assert!(state(&file(&whole[HEADER..])).is_err(), "of another version");
         let (taken, mut book) = state(&whole).unwrap();
         assert_eq!((taken.seq, taken.number, taken.hash), (5, 300, B256::repeat_byte(9)));

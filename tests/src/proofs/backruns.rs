@@ -286,7 +286,7 @@ impl Tested {
             prices: Default::default(),
             sources: Default::default(),
         };
-        Ok(self.backruns.stand_behind(Arc::clone(market), Arc::new(prices), Touched::All)?)
+        Ok(self.backruns.stand_behind(Arc::clone(market), Arc::new(prices), Touched::All, Touched::All)?)
     }
 
     /// The mempool shows what the order is made of; what of it is pending then.

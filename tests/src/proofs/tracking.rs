@@ -3,16 +3,19 @@
 
 mod chain;
 mod exchange;
+mod managed;
 mod node;
 mod tap;
 
 use anyhow::{Context, ensure};
 use headwater_events::{
     BusEvent, ConcentratedLoaded, ConcentratedState, Envelope, LoadedTick, MarketLoaded, PoolProof, Protocol,
-    RunId,
+    RunId, V4Loaded,
 };
-use headwater_market::{FactoryConfig, MarketConfig, Preset, ResolvedMarket};
-use headwater_reference::pools::{PlaceV3, State};
+use headwater_market::{
+    ConcentratedBook, ConcentratedKey, FactoryConfig, MarketConfig, Preset, ResolvedMarket,
+};
+use headwater_reference::pools::{PlaceV3, PlaceV4, State, StoredTick};
 use headwater_state::{World, WorldImage};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -25,7 +28,7 @@ use crate::replayed::runtime;
 /// Every block, every reorganisation, every restart.
 pub const TRACKING: Proof = Proof {
     name: "tracking",
-    about: "real pools of Uniswap V3 followed by their logs alone, 3,000 blocks in memory; V2 and V3 on anvil, 300 blocks: equal to their storage",
+    about: "real pools of Uniswap V3 and V4 followed by their logs alone, 3,000 blocks in memory; V2, V3 and V4 on anvil, 300 blocks: equal to their storage",
     full_duration: "10 min",
     run,
 };
@@ -43,6 +46,7 @@ struct Tally {
     reorgs: u64,
     deepest: usize,
     compared: u64,
+    compared_v4: u64,
     ticks: u64,
     late_loads: u64,
     below_blocks: u64,
@@ -59,17 +63,42 @@ struct Follower {
     /// It follows from the first block on, so that it has to know every pool.
     knows_all: bool,
     /// Readings that arrive at a height.
-    coming: Vec<(u64, ConcentratedLoaded)>,
+    coming: Vec<(u64, ConcentratedKey, BusEvent)>,
+}
+
+/// A pool as its contract stores it.
+#[derive(Clone, Debug)]
+struct Stored {
+    place: Place,
+    state: State,
+    ticks: Vec<StoredTick>,
+    /// V4's.
+    protocol_fee: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    V3(PlaceV3),
+    V4(PlaceV4),
+}
+
+impl Place {
+    fn key(&self) -> ConcentratedKey {
+        match self {
+            Self::V3(place) => ConcentratedKey::V3(place.pool),
+            Self::V4(place) => ConcentratedKey::V4 { manager: place.manager, id: place.id() },
+        }
+    }
 }
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let artifacts = Artifacts::install()?;
-    let (factory, token) = (artifacts.factory_v3()?, artifacts.manager_v4()?[3].clone());
+    let (factory, v4) = (artifacts.factory_v3()?, artifacts.manager_v4()?);
     let mut random = ChaCha8Rng::seed_from_u64(args.seed);
     let mut tally = Tally::default();
     let (rounds, blocks) = if args.quick { (1, 120) } else { (ROUNDS, BLOCKS) };
     for round in 0..rounds {
-        let mut chain = Chain::create(&factory, &token)?;
+        let mut chain = Chain::create(&factory, &v4)?;
         play(&mut random, &mut chain, blocks, &mut tally)
             .with_context(|| format!("round {round}, seed {}", args.seed))?;
         tally.chain += chain.counts;
@@ -87,8 +116,19 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         ("mints", acts.mints),
         ("burns", acts.burns),
         ("logs of strangers", acts.strangers),
+        ("swaps of V4", acts.v4.swaps),
+        ("changes of liquidity of V4", acts.v4.changes),
     ] {
         ensure!(count >= least, "only {count} {what}, {least} at least: {tally:?}");
+    }
+    for (what, count) in [
+        ("pools of V4", acts.v4.created),
+        ("hooked pools of V4", acts.v4.hooked),
+        ("pools of V4 with a dynamic fee", acts.v4.dynamic),
+        ("protocol fees", acts.v4.protocol_fees),
+        ("comparisons of V4", tally.compared_v4),
+    ] {
+        ensure!(count >= rounds, "only {count} {what}: {tally:?}");
     }
     ensure!(args.quick || deepest >= 60, "no reorganisation was deep: {deepest}");
     ensure!(args.quick || refused_loads > 0, "no reading was of an undone block");
@@ -98,9 +138,21 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
             "{} blocks of real pools: {} created, {} swaps, {} mints, {} burns, {} logs of strangers",
             tally.blocks, acts.created, acts.swaps, acts.mints, acts.burns, acts.strangers
         ),
+        format!(
+            "  {} pools of V4 created in a real PoolManager, {} more with a hook and {} with a dynamic fee refused; {} swaps, {} \
+             changes of liquidity and {} of the protocol's fee asked for",
+            acts.v4.created,
+            acts.v4.hooked,
+            acts.v4.dynamic,
+            acts.v4.swaps,
+            acts.v4.changes,
+            acts.v4.protocol_fees
+        ),
         format!("  {reorgs} reorganisations, {deepest} blocks at most"),
         format!(
-            "  {compared} times a pool was compared with its storage: price, tick, liquidity, {ticks} ticks"
+            "  {compared} times a pool was compared with its storage, {} times one of V4: price, tick, liquidity, {ticks} ticks, V4's \
+             protocol fee",
+            tally.compared_v4
         ),
         format!(
             "  {late_loads} pools taken up as of an earlier block, {below_blocks} under events of theirs; {refused_loads} \
@@ -110,7 +162,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         format!("  {restores} restarts from an image, equal in pools and undo records"),
     ];
     lines.extend(lines_of(&on_node));
-    let floor = rounds * blocks * 4 + on_node.blocks * 20;
+    let floor = rounds * blocks * 8 + on_node.blocks * 30;
     Ok(Report { checked: compared + on_node.compared, floor, skipped: 0, seed: args.seed, lines })
 }
 
@@ -128,6 +180,11 @@ fn follow_node(args: &ProofArgs, random: &mut ChaCha8Rng) -> anyhow::Result<node
         ("pools loaded at start", tally.loaded_at_start, 1),
         ("blocks without a question", tally.followed_blocks, size.blocks / 4),
         ("pools created while followed", tally.created_while_followed, u64::from(!args.quick)),
+        ("pools of V4 compared", tally.compared_v4, size.blocks),
+        ("pools of V4 loaded", tally.v4_loaded, 2),
+        ("hooked pools of V4", tally.v4.hooked, 1),
+        ("pools of V4 with a dynamic fee", tally.v4.dynamic, 1),
+        ("refused pools of V4", tally.v4_refused, 2),
     ] {
         ensure!(count >= least, "only {count} {what}, {least} at least: {tally:?}");
     }
@@ -141,10 +198,25 @@ fn lines_of(tally: &node::Tally) -> Vec<String> {
             "{} blocks of a node: {} pairs of Uniswap V2 and {} pools of V3; {} created, {} swaps, {} mints, {} burns sent",
             tally.blocks, tally.pairs, tally.pools, sent.created, sent.swaps, sent.mints, sent.burns
         ),
-        format!("  {} reorganisations, {} blocks at most", tally.reorgs, tally.deepest),
-        format!("  {} times a pool was compared with its storage, {} ticks", tally.compared, tally.ticks),
         format!(
-            "  {} pools of V3 loaded at start, {} while heads advanced; {} questions or answers about undone blocks; {} calls \
+            "  {} pools of Uniswap V4: {} created, {} swaps, {} changes of liquidity and {} of the protocol's fee sent; {} more with a \
+             hook and {} with a dynamic fee, {} of them refused by name",
+            tally.v4_pools,
+            tally.v4.created,
+            tally.v4.swaps,
+            tally.v4.changes,
+            tally.v4.protocol_fees,
+            tally.v4.hooked,
+            tally.v4.dynamic,
+            tally.v4_refused
+        ),
+        format!("  {} reorganisations, {} blocks at most", tally.reorgs, tally.deepest),
+        format!(
+            "  {} times a pool was compared with its storage, {} times one of V4, {} ticks",
+            tally.compared, tally.compared_v4, tally.ticks
+        ),
+        format!(
+            "  {} pools of V3 and V4 loaded at start, {} while heads advanced; {} questions or answers about undone blocks; {} calls \
              that read state until then",
             tally.loaded_at_start, tally.loaded_late, tally.undone_loads, tally.state_calls
         ),
@@ -197,6 +269,16 @@ fn play(random: &mut ChaCha8Rng, chain: &mut Chain, blocks: u64, tally: &mut Tal
         let book = follower.world.concentrated();
         ensure!(strangers.iter().all(|pool| book.table().find(pool).is_none()), "a stranger got in");
         ensure!(book.counts().contradictions == 0, "a log of a real pool was refused: {:?}", book.counts());
+        let [refused, foreign] = chain.refused_v4();
+        for place in refused.iter().chain(foreign) {
+            ensure!(book.table().find_key(&Place::V4(*place).key()).is_none(), "{place:?} got in");
+        }
+        if follower.knows_all {
+            let (counts, sent) = (book.counts(), chain.counts.v4);
+            let found = (counts.hooked_pools, counts.dynamic_fee_pools);
+            ensure!(found == (sent.hooked, sent.dynamic), "{found:?} refused, {sent:?}");
+            ensure!(refused.iter().all(|place| book.is_refused(place.manager, place.id())), "not remembered");
+        }
     }
     Ok(())
 }
@@ -206,16 +288,40 @@ fn market(chain: &Chain) -> anyhow::Result<ResolvedMarket> {
     let config = MarketConfig {
         preset: Some(Preset::None),
         wrapped_native: Some(address.clone()),
-        factories: vec![FactoryConfig {
-            protocol: Protocol::UniswapV3,
-            name: None,
-            address,
-            init_code_hash: Some(INIT_CODE_HASH.to_owned()),
-            fee_ppm: 3_000,
-        }],
+        factories: factories(address, chain.manager().to_string()),
         ..MarketConfig::default()
     };
     Ok(ResolvedMarket::resolve(&config, 1)?)
+}
+
+/// Of V3, and the manager of V4.
+fn factories(factory: String, manager: String) -> Vec<FactoryConfig> {
+    let init_code_hash = Some(INIT_CODE_HASH.to_owned());
+    let (v3, v4, fee_ppm) = (Protocol::UniswapV3, Protocol::UniswapV4, 3_000);
+    vec![
+        FactoryConfig { protocol: v3, name: None, address: factory, init_code_hash, fee_ppm },
+        FactoryConfig { protocol: v4, name: None, address: manager, init_code_hash: None, fee_ppm },
+    ]
+}
+
+/// A pool that a book knows is what its contract stores; `false` where it does not know it.
+fn is_known(book: &ConcentratedBook, stored: &Stored) -> anyhow::Result<bool> {
+    let Stored { place, state, ticks, protocol_fee } = stored;
+    let Some(pool) = book.proven_key(&place.key()).and_then(|id| book.table().pool(id)) else {
+        return Ok(false);
+    };
+    let price = pool.price().map(|price| (price.sqrt_price, price.tick)).unwrap_or_default();
+    let found = State { sqrt_price: price.0, tick: price.1, liquidity: pool.liquidity() };
+    ensure!(found == *state, "{place:?}: {found:?}, its storage has {state:?}");
+    let found: Vec<_> =
+        pool.ticks().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross)).collect();
+    ensure!(found == *ticks, "{place:?}: {found:?}, its storage has {ticks:?}");
+    let [zero, one] = pool.fee().protocol;
+    ensure!(
+        zero | one << 12 == *protocol_fee,
+        "{place:?}: fee {zero} and {one}, its storage has {protocol_fee}"
+    );
+    Ok(true)
 }
 
 /// Every pool that a follower knows is what its contract stores; one that it does not know is read.
@@ -225,24 +331,28 @@ fn compare(
     followers: &mut [Follower],
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
-    let stored: Vec<_> = chain.pools().iter().map(|place| (*place, chain.reading(place))).collect();
+    let mut stored: Vec<_> = chain
+        .pools()
+        .iter()
+        .map(|place| {
+            let (state, ticks) = chain.reading(place);
+            Stored { place: Place::V3(*place), state, ticks, protocol_fee: 0 }
+        })
+        .collect();
+    for place in chain.pools_v4() {
+        let (state, ticks, protocol_fee) = chain.reading_v4(place)?;
+        stored.push(Stored { place: Place::V4(*place), state, ticks, protocol_fee });
+    }
     for follower in followers {
-        for (place, (state, ticks)) in &stored {
-            let book = follower.world.concentrated();
-            let known = book.proven(&place.pool).and_then(|id| book.table().pool(id));
-            let Some(pool) = known else {
-                ensure!(!follower.knows_all, "{place:?} is not known");
-                follower.ask(random, chain, place);
+        for stored in &stored {
+            if !is_known(follower.world.concentrated(), stored)? {
+                ensure!(!follower.knows_all, "{:?} is not known", stored.place);
+                follower.ask(random, chain, stored);
                 continue;
-            };
-            let price = pool.price().map(|price| (price.sqrt_price, price.tick)).unwrap_or_default();
-            let found = State { sqrt_price: price.0, tick: price.1, liquidity: pool.liquidity() };
-            ensure!(found == *state, "{place:?}: {found:?}, its storage has {state:?}");
-            let found: Vec<_> =
-                pool.ticks().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross)).collect();
-            ensure!(found == *ticks, "{place:?}: {found:?}, its storage has {ticks:?}");
+            }
             tally.compared += 1;
-            tally.ticks += ticks.len() as u64;
+            tally.compared_v4 += u64::from(matches!(stored.place, Place::V4(_)));
+            tally.ticks += stored.ticks.len() as u64;
         }
     }
     Ok(())
@@ -265,49 +375,23 @@ impl Follower {
     }
 
     /// Asks the node now; the answer takes its time.
-    fn ask(&mut self, random: &mut ChaCha8Rng, chain: &Chain, place: &PlaceV3) {
-        if self.coming.iter().any(|(_, loaded)| loaded.pool == place.pool) {
+    fn ask(&mut self, random: &mut ChaCha8Rng, chain: &Chain, stored: &Stored) {
+        let key = stored.place.key();
+        if self.coming.iter().any(|(_, coming, _)| *coming == key) {
             return;
         }
-        let (state, ticks) = chain.reading(place);
-        let state = (!state.sqrt_price.is_zero()).then(|| ConcentratedState {
-            sqrt_price: state.sqrt_price,
-            tick: state.tick,
-            liquidity: state.liquidity,
-            ticks: ticks
-                .into_iter()
-                .map(|(index, liquidity_net, liquidity_gross)| LoadedTick {
-                    index,
-                    liquidity_net,
-                    liquidity_gross,
-                })
-                .collect(),
-        });
-        let loaded = ConcentratedLoaded {
-            pool: place.pool,
-            factory: place.factory,
-            protocol: Protocol::UniswapV3,
-            token0: place.tokens[0],
-            token1: place.tokens[1],
-            fee: place.fee,
-            tick_spacing: place.spacing,
-            number: chain.height(),
-            hash: chain.head(),
-            proof: PoolProof::Create2 { init_code_hash: INIT_CODE_HASH.parse().expect("a hash") },
-            state,
-        };
-        self.coming.push((chain.height() + random.random_range(0..12), loaded));
+        let loaded = loaded(chain, stored);
+        self.coming.push((chain.height() + random.random_range(0..12), key, loaded));
     }
 
     /// Takes the answers that have come.
     fn read(&mut self, height: u64, tally: &mut Tally) -> anyhow::Result<()> {
-        let due: Vec<_> = self.coming.extract_if(.., |(at, _)| *at <= height).collect();
-        for (_, loaded) in due {
+        let due: Vec<_> = self.coming.extract_if(.., |(at, ..)| *at <= height).collect();
+        for (_, key, loaded) in due {
             let before = self.world.concentrated().heard();
-            let pool = loaded.pool;
-            self.take(BusEvent::ConcentratedLoaded(loaded))?;
+            self.take(loaded)?;
             let book = self.world.concentrated();
-            if book.proven(&pool).is_some_and(|id| book.table().pool(id).is_some()) {
+            if book.proven_key(&key).is_some_and(|id| book.table().pool(id).is_some()) {
                 tally.late_loads += 1;
                 tally.below_blocks += u64::from(book.heard() < before);
             } else {
@@ -326,5 +410,44 @@ impl Follower {
         ensure!(serde_json::to_string(&world.image())? == written, "the image of the image is another one");
         self.world = world;
         Ok(())
+    }
+}
+
+/// What a loader would tell.
+fn loaded(chain: &Chain, stored: &Stored) -> BusEvent {
+    let (number, hash, state) = (chain.height(), chain.head(), stored.state);
+    let ticks = stored.ticks.iter().map(|(index, liquidity_net, liquidity_gross)| LoadedTick {
+        index: *index,
+        liquidity_net: *liquidity_net,
+        liquidity_gross: *liquidity_gross,
+    });
+    let (sqrt_price, tick, liquidity) = (state.sqrt_price, state.tick, state.liquidity);
+    let state = ConcentratedState { sqrt_price, tick, liquidity, ticks: ticks.collect() };
+    match &stored.place {
+        Place::V3(place) => BusEvent::ConcentratedLoaded(ConcentratedLoaded {
+            pool: place.pool,
+            factory: place.factory,
+            protocol: Protocol::UniswapV3,
+            token0: place.tokens[0],
+            token1: place.tokens[1],
+            fee: place.fee,
+            tick_spacing: place.spacing,
+            number,
+            hash,
+            proof: PoolProof::Create2 { init_code_hash: INIT_CODE_HASH.parse().expect("a hash") },
+            state: (!sqrt_price.is_zero()).then_some(state),
+        }),
+        Place::V4(place) => BusEvent::V4Loaded(V4Loaded {
+            manager: place.manager,
+            id: place.id(),
+            currency0: place.currencies[0],
+            currency1: place.currencies[1],
+            fee: place.fee,
+            tick_spacing: place.spacing,
+            number,
+            hash,
+            protocol_fee: stored.protocol_fee,
+            state,
+        }),
     }
 }

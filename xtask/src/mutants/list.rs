@@ -277,10 +277,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "standing-cycle-forgotten",
         file: "crates/detectors/src/arbitrage.rs",
-        original: "let changed: &[PoolId] = if let Touched::Pools(changed) = touched { changed } else { &[] };",
-        broken: "let changed: &[PoolId] =\n            if let Touched::Pools(changed) = touched { changed.get(1..).unwrap_or_default() } else { &[] };",
+        original: "let changed: &[PoolId] = if let Touched::Pools(changed) = view.touched() { changed } else { &[] };",
+        broken: "let changed: &[PoolId] =\n            if let Touched::Pools(changed) = view.touched() { changed.get(1..).unwrap_or_default() } else { &[] };",
         package: "headwater-detectors",
         tests: "",
+    },
+    Mutant {
+        name: "touched-concentrated-pool-forgotten",
+        file: "crates/detectors/src/arbitrage.rs",
+        original: "view.touched_concentrated() { &ids[..] } else { &[] };",
+        broken: "view.touched_concentrated() { ids.get(1..).unwrap_or_default() } else { &[] };",
+        package: "headwater-detectors",
+        tests: "arbitrage::tests::mixed",
     },
     Mutant {
         name: "orphan-acted-upon",

@@ -166,3 +166,8 @@ pub(super) fn v4_donate(log: &Log) -> Result<Action, Malformed> {
     let (id, sender) = (log.topics[1], address(&log.topics[2])?);
     Ok(v4(log, V4Action::Donate { id, sender, amount0, amount1 }))
 }
+
+pub(super) fn v4_protocol_fee_updated(log: &Log) -> Result<Action, Malformed> {
+    let [protocol_fee] = shape::<2, 1>(log)?;
+    Ok(v4(log, V4Action::ProtocolFeeUpdated { id: log.topics[1], protocol_fee: uint24(&protocol_fee)? }))
+}

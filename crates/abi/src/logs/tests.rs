@@ -76,7 +76,7 @@ const SHAPES: [(B256, &str, usize, usize); 8] = [
 ];
 
 /// Those whose values the proof `decoder` judges.
-const OTHER_SHAPES: [(B256, &str, usize, usize); 33] = [
+const OTHER_SHAPES: [(B256, &str, usize, usize); 34] = [
     (V3_INITIALIZE, "Initialize(uint160,int24)", 1, 2),
     (V3_SWAP, "Swap(address,address,int256,int256,uint160,uint128,int24)", 3, 5),
     (PANCAKE_V3_SWAP, "Swap(address,address,int256,int256,uint160,uint128,int24,uint128,uint128)", 3, 7),
@@ -90,6 +90,7 @@ const OTHER_SHAPES: [(B256, &str, usize, usize); 33] = [
     (V4_MODIFY_LIQUIDITY, "ModifyLiquidity(bytes32,address,int24,int24,int256,bytes32)", 3, 4),
     (V4_SWAP, "Swap(bytes32,address,int128,int128,uint160,uint128,int24,uint24)", 3, 6),
     (V4_DONATE, "Donate(bytes32,address,uint256,uint256)", 3, 2),
+    (V4_PROTOCOL_FEE_UPDATED, "ProtocolFeeUpdated(bytes32,uint24)", 2, 1),
     (AAVE_SUPPLY, "Supply(address,address,address,uint256,uint16)", 4, 2),
     (AAVE_DEPOSIT, "Deposit(address,address,address,uint256,uint16)", 4, 2),
     (AAVE_WITHDRAW, "Withdraw(address,address,address,uint256)", 4, 1),

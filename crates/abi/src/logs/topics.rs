@@ -65,6 +65,9 @@ pub const V4_SWAP: B256 = b256!("40e9cecb9f5f1f1c5b9c97dec2917b7ee92e57ba5563708
 /// `Donate(bytes32 indexed id, address indexed sender, uint256 amount0, uint256 amount1)` (v4-core,
 /// `IPoolManager.sol`).
 pub const V4_DONATE: B256 = b256!("29ef05caaff9404b7cb6d1c0e9bbae9eaa7ab2541feba1a9c4248594c08156cb");
+/// `ProtocolFeeUpdated(bytes32 indexed id, uint24 protocolFee)` (v4-core, `IProtocolFees.sol`).
+pub const V4_PROTOCOL_FEE_UPDATED: B256 =
+    b256!("e9c42593e71f84403b84352cd168d693e2c9fcd1fdbcc3feb21d92b43e6696f9");
 /// `Supply(address indexed reserve, address user, address indexed onBehalfOf, uint256 amount, uint16 indexed
 /// referralCode)` (Aave V3, `IPool.sol`).
 pub const AAVE_SUPPLY: B256 = b256!("2b627736bca15cd5381dcf80b0bf11fd197d01a037c52b927a881a10fb73ba61");
@@ -160,6 +163,7 @@ pub const TOPICS: &[B256] = &[
     V4_MODIFY_LIQUIDITY,
     V4_SWAP,
     V4_DONATE,
+    V4_PROTOCOL_FEE_UPDATED,
     AAVE_SUPPLY,
     AAVE_DEPOSIT,
     AAVE_WITHDRAW,

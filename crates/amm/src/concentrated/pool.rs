@@ -85,6 +85,11 @@ impl SwapFee {
         Self { protocol: [packed & 0xfff, (packed >> 12) & 0xfff], ..self }
     }
 
+    /// V4's protocol fee as the contract stores it.
+    pub const fn packed_protocol(&self) -> u32 {
+        self.protocol[0] | self.protocol[1] << 12
+    }
+
     /// What is taken in one direction: `calculateSwapFee` of V4's `ProtocolFeeLibrary.sol`.
     pub const fn pips(&self, direction: Direction) -> u32 {
         let protocol = match direction {

@@ -6,8 +6,9 @@
 //!
 //! So all hops are put down as they stand at one exact quote: virtual reserves, and the fraction that each rounding takes there. A
 //! small step away from it, everything that happens is the change of a constant product plus a known fraction, rounded: floating
-//! point follows that to 10⁻⁹ of a unit. Whole amounts of the token with the dearest unit are gone through, from the optimum
-//! outwards, until no farther one can be better, one is good enough, or patience ends. Exact quotes judge what is proposed.
+//! point follows that to 10⁻⁹ of a unit. Whole amounts of one token with a dear unit are gone through, from the optimum outwards,
+//! until no farther one can be better, one is good enough, or patience ends; those of which a fee's rounding takes too much are passed
+//! over. Exact quotes judge what is proposed.
 
 use arrayvec::ArrayVec;
 
@@ -16,8 +17,14 @@ use super::{MixedHop, quote_mixed_cycle};
 use crate::concentrated::LastStep;
 use crate::{Hop, MAX_HOPS};
 
-/// Amounts on each side that are gone through at most: what a fee of a hundredth of a percent leaves is whole at every ten thousandth.
-const PATIENCE: i32 = 10_240;
+/// Amounts that are looked at at most: what a fee of a hundredth of a percent leaves is whole at every ten thousandth.
+pub(super) const PATIENCE: u32 = 40_960;
+/// How far from the optimum, in units: floating point follows the change of an amount no farther.
+const FAR: f64 = 4_194_304.0;
+/// What a crossing may take, in all that the roundings of a step may.
+const CROSSINGS: f64 = 2.0;
+/// A token whose fee is rounded is gone through before a dearer one up to this factor: most of its amounts are passed over.
+const PREFERENCE: f64 = 16.0;
 /// How many of them are quoted.
 const QUOTED: usize = 6;
 /// The part of the gain that is not worth looking for.
@@ -32,23 +39,38 @@ pub(super) struct Proposals {
     /// The hop that they come out of; `None` for inputs of the cycle.
     pub(super) level: Option<usize>,
     pub(super) amounts: ArrayVec<u128, QUOTED>,
+    /// Where the segments end, one unit beyond, if that is near enough to matter: below and above.
+    pub(super) beyond: [Option<u128>; 2],
 }
 
-/// For an input near the optimum, and what it gains. `None` where no rounding is worth it.
-pub(super) fn proposals(hops: &[MixedHop<'_>], amount_in: u128, profit: u128) -> Option<Proposals> {
+/// For an input near the optimum, where `best` is the gain known so far. `None` where no rounding is worth it, or nothing in these
+/// segments can be better. `patience` is what is left of [`PATIENCE`].
+pub(super) fn proposals(
+    hops: &[MixedHop<'_>],
+    amount_in: u128,
+    best: u128,
+    patience: &mut u32,
+) -> Option<Proposals> {
     let outputs = quote_mixed_cycle(hops, amount_in)?;
     let inputs = std::iter::once(amount_in).chain(outputs.iter().copied());
     let treads: ArrayVec<Tread, MAX_HOPS> =
         hops.iter().zip(inputs.clone()).map(|(hop, amount)| Tread::at(hop, amount)).collect::<Option<_>>()?;
     let stairs = Stairs::new(treads);
-    let enough = NEGLIGIBLE_UNITS.max(NEGLIGIBLE * profit as f64);
+    let enough = NEGLIGIBLE_UNITS.max(NEGLIGIBLE * best as f64);
     if !stairs.at_stake().is_finite() || stairs.at_stake() <= enough {
         return None;
     }
     let at = inputs.clone().nth(stairs.level)?;
-    let found = stairs.search(enough);
-    let amounts = found.iter().filter_map(|(offset, _)| at.checked_add_signed(*offset as i128)).collect();
-    Some(Proposals { level: stairs.level.checked_sub(1), amounts })
+    // What is here, as the offsets' gains are counted from it.
+    let here = outputs.last()?.wrapping_sub(amount_in).cast_signed();
+    let known = best.cast_signed().wrapping_sub(here) as f64;
+    let found = stairs.search(known, enough, patience);
+    let amount = |offset: f64| at.checked_add_signed(offset as i128);
+    Some(Proposals {
+        level: stairs.level.checked_sub(1),
+        amounts: found.offsets.iter().filter_map(|(offset, _)| amount(*offset)).collect(),
+        beyond: found.beyond.map(|offset| offset.and_then(amount)),
+    })
 }
 
 /// A hop as it stands at an exact quote.
@@ -151,7 +173,8 @@ impl Stairs {
             })
             .collect();
         prices.reverse();
-        let level = (0..prices.len()).max_by(|a, b| prices[*a].total_cmp(&prices[*b])).unwrap_or(0);
+        let weight = |hop: usize| prices[hop] * if treads[hop].is_fee_rounded { PREFERENCE } else { 1.0 };
+        let level = (0..prices.len()).max_by(|a, b| weight(*a).total_cmp(&weight(*b))).unwrap_or(0);
         let compose = |part: &[Tread]| part.iter().fold(Map::IDENTITY, |map, tread| map.then(&tread.curve));
         let (before, after) = treads.split_at(level);
         let (before, after) = (compose(before), compose(after));
@@ -177,25 +200,85 @@ impl Stairs {
         treads.map(|(hop, tread)| (tread.rest + tread.fee_rest * tread.slope()) * self.price_after(hop)).sum()
     }
 
-    /// Offsets and what they gain against the quote, the best first.
-    fn search(&self, enough: f64) -> ArrayVec<(f64, f64), QUOTED> {
-        let middle = (self.linear / (2.0 * self.bend)).round();
-        let middle = if middle.abs() < f64::from(PATIENCE) { middle } else { 0.0 };
-        let ceiling = self.taken() + self.linear * self.linear / (4.0 * self.bend);
-        let mut found = ArrayVec::new();
-        for distance in (0..=PATIENCE).map(f64::from) {
-            for offset in [middle + distance, middle - distance] {
-                if let Some(gain) = self.gain(offset) {
-                    insert(&mut found, offset, gain);
-                }
-            }
-            let missing = ceiling - found.first().map_or(f64::NEG_INFINITY, |(_, gain)| *gain);
-            // The next unit away costs more than can be gained.
-            if missing <= enough || self.bend * distance * distance > missing {
-                break;
-            }
+    /// The gain of real numbers, against the quote.
+    fn smooth(&self, offset: f64) -> f64 {
+        (self.linear - self.bend * offset) * offset
+    }
+
+    /// The offset nearest to the optimum of real numbers that the segments reach.
+    fn middle(&self) -> f64 {
+        self.nearest_within(0.0, (self.linear / (2.0 * self.bend)).round().clamp(-FAR, FAR))
+    }
+
+    /// The farthest offset on the way from one that the segments reach to another.
+    fn nearest_within(&self, from: f64, to: f64) -> f64 {
+        if self.gain(to).is_some() {
+            return to;
         }
-        found
+        let (mut inside, mut outside) = (from, to);
+        while (outside - inside).abs() > 1.0 {
+            let between = ((inside + outside) / 2.0).trunc();
+            *(if self.gain(between).is_some() { &mut inside } else { &mut outside }) = between;
+        }
+        inside
+    }
+
+    /// The first offset beyond the segments, if it may be better than what lacks `missing`: each crossing less rounds less.
+    fn beyond(&self, middle: f64, direction: f64, missing: f64) -> Option<f64> {
+        let limit = missing + CROSSINGS * self.at_stake();
+        let to = middle + direction * (limit / self.bend).sqrt().ceil().min(FAR);
+        let end = self.nearest_within(middle, to);
+        (end != to).then_some(end + direction)
+    }
+
+    /// What is better than `known`, going outwards from the middle.
+    fn search(&self, known: f64, enough: f64, patience: &mut u32) -> Search {
+        let middle = self.middle();
+        let top = self.smooth(middle);
+        let ceiling = self.taken() + top;
+        let mut missing = ceiling - known;
+        let mut search = Search { offsets: ArrayVec::new(), beyond: [None; 2] };
+        let mut sides = [Some(middle - 1.0), Some(middle)];
+        while *patience > 0 && missing > enough {
+            let distance =
+                |side: usize| sides[side].map_or(f64::INFINITY, |offset: f64| (offset - middle).abs());
+            let side = usize::from(distance(1) <= distance(0));
+            let Some(offset) = sides[side] else { break };
+            *patience -= 1;
+            // The next unit away costs more than can be gained.
+            if top - self.smooth(offset) > missing || (offset - middle).abs() > FAR {
+                sides[side] = None;
+                continue;
+            }
+            let Some(gain) = self.gain(offset) else {
+                sides[side] = None;
+                continue;
+            };
+            search.insert(offset, gain);
+            missing = missing.min(ceiling - gain);
+            let direction = if side == 1 { 1.0 } else { -1.0 };
+            sides[side] = Some(self.next_worthy(offset + direction, direction, missing));
+        }
+        search.beyond = [-1.0, 1.0].map(|direction| self.beyond(middle, direction, missing.max(0.0)));
+        search
+    }
+
+    /// From an offset on in a direction, the first one of which the fee's rounding does not take all that is still missing: one more
+    /// unit of input moves what is rounded away by the fee of a unit, so the others need not be looked at.
+    fn next_worthy(&self, offset: f64, direction: f64, missing: f64) -> f64 {
+        let tread = &self.treads[self.level];
+        let fee = 1.0 - tread.curve.keep;
+        // In units of what the fee leaves.
+        let bearable = missing * tread.curve.keep / self.prices[self.level];
+        if !tread.is_fee_rounded || fee <= 0.0 || bearable >= 1.0 {
+            return offset;
+        }
+        let lost = (tread.fee_rest + tread.curve.keep * offset + BLUR).rem_euclid(1.0);
+        if lost <= bearable {
+            return offset;
+        }
+        let to_go = if direction > 0.0 { lost - bearable } else { 1.0 - lost };
+        offset + direction * (to_go / fee).floor().max(0.0)
     }
 
     fn gain(&self, offset: f64) -> Option<f64> {
@@ -206,13 +289,21 @@ impl Stairs {
     }
 }
 
-fn insert(found: &mut ArrayVec<(f64, f64), QUOTED>, offset: f64, gain: f64) {
-    let position = found.iter().position(|(_, known)| gain > *known).unwrap_or(found.len());
-    if position == QUOTED {
-        return;
+struct Search {
+    /// And what they gain against the quote, the best first.
+    offsets: ArrayVec<(f64, f64), QUOTED>,
+    beyond: [Option<f64>; 2],
+}
+
+impl Search {
+    fn insert(&mut self, offset: f64, gain: f64) {
+        let position = self.offsets.iter().position(|(_, known)| gain > *known).unwrap_or(self.offsets.len());
+        if position == QUOTED {
+            return;
+        }
+        if self.offsets.is_full() {
+            self.offsets.pop();
+        }
+        self.offsets.insert(position, (offset, gain));
     }
-    if found.is_full() {
-        found.pop();
-    }
-    found.insert(position, (offset, gain));
 }

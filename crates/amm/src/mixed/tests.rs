@@ -106,7 +106,11 @@ fn fine_search(hops: &[MixedHop<'_>]) -> i128 {
 fn units_between(hops: &[MixedHop<'_>], amounts: &[u128]) -> i128 {
     let worth = |(index, amount): (usize, &u128)| {
         let carried = |amount| hops[index + 1..].iter().try_fold(amount, |amount, hop| hop.quote(amount));
-        Some(carried(amount + 2)? as i128 - carried(*amount)? as i128)
+        let (more, less) = (carried(amount + 2), amount.checked_sub(2).and_then(carried));
+        // At the end of a pool there is no more.
+        more.and_then(|more| more.checked_sub(carried(*amount)?))
+            .max(carried(*amount).and_then(|at| at.checked_sub(less?)))
+            .map(|worth| worth as i128)
     };
     amounts[..amounts.len() - 1].iter().enumerate().map(|pair| worth(pair).unwrap_or(0)).sum()
 }

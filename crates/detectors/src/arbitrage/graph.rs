@@ -1,19 +1,22 @@
 use std::hint::black_box;
+use std::sync::Arc;
 
 use alloy_primitives::Address;
-use headwater_amm::{Fee, Hop};
+use headwater_amm::{ConcentratedPool, Direction, Fee, Hop, MAX_HOPS, MixedHop};
 use headwater_events::Protocol;
-use headwater_market::{PoolId, PoolTable, Reserves};
+use headwater_market::{ConcentratedId, ConcentratedKind, ConcentratedMeta, MarketSnapshot, PoolId};
 use rustc_hash::FxHashMap;
 
-/// The pools as the search wants them: dense, by pair of tokens, with the pairs that close a triangle.
+use crate::ArbitrageConfig;
+
+/// The pools of either table as the search wants them: dense, by pair of tokens, with the pairs that close a triangle.
 ///
 /// Token numbers are handed out to the base tokens first, in their configured order. So of the tokens of a cycle the
 /// lowest number is the token that it is reported from, and it is a base token if any of them is. Every pair, and every
 /// triangle, names its tokens in ascending order.
 #[derive(Debug)]
 pub(super) struct Graph {
-    max_hops: usize,
+    config: ArbitrageConfig,
     base_tokens: u32,
     tokens: Vec<Address>,
     token_numbers: FxHashMap<Address, u32>,
@@ -25,8 +28,12 @@ pub(super) struct Graph {
     /// of a touched pair reads three of these and rarely anything else.
     best: Vec<[f64; 2]>,
     triangles: Vec<Triangle>,
-    /// By pool id.
+    /// By number, which is given in the order of insertion.
     pools: Vec<Pool>,
+    /// The number of a pool, by its id in the table of constant products.
+    plain: Vec<u32>,
+    /// The same of those with concentrated liquidity.
+    concentrated: Vec<u32>,
     round: u32,
     touched_pairs: Vec<u32>,
 }
@@ -59,14 +66,32 @@ pub(super) struct Triangle {
     examined: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Pool {
+    id: AnyPool,
     pair: u32,
-    /// From the lower token to the higher; absent if it is not to be quoted.
-    hop: Option<Hop>,
+    /// Absent if it is not to be quoted.
+    quoted: Option<Quoted>,
+    /// Of a constant product.
     fee: Option<Fee>,
     /// Whether token 0 is the lower token.
     in_order: bool,
+    protocol: Protocol,
+}
+
+/// Where a pool is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnyPool {
+    Plain(PoolId),
+    Concentrated(ConcentratedId),
+}
+
+/// What a pool gives.
+#[derive(Clone, Debug)]
+enum Quoted {
+    /// From the lower token to the higher.
+    ConstantProduct(Hop),
+    Concentrated(Arc<ConcentratedPool>),
 }
 
 /// One step of a cycle: a pool, and whether it goes from the lower token to the higher (0) or back (1).
@@ -77,12 +102,12 @@ pub(super) struct Step {
 }
 
 /// The steps of a cycle.
-pub(super) type Hops = arrayvec::ArrayVec<Step, 3>;
+pub(super) type Hops = arrayvec::ArrayVec<Step, MAX_HOPS>;
 
 impl Graph {
-    pub(super) fn new(base_tokens: &[Address], max_hops: usize) -> Self {
+    pub(super) fn new(base_tokens: &[Address], config: &ArbitrageConfig) -> Self {
         let mut graph = Self {
-            max_hops,
+            config: config.clone(),
             base_tokens: 0,
             tokens: Vec::new(),
             token_numbers: FxHashMap::default(),
@@ -92,6 +117,8 @@ impl Graph {
             best: Vec::new(),
             triangles: Vec::new(),
             pools: Vec::new(),
+            plain: Vec::new(),
+            concentrated: Vec::new(),
             round: 0,
             touched_pairs: Vec::new(),
         };
@@ -102,36 +129,56 @@ impl Graph {
         graph
     }
 
-    /// How many pools were inserted.
-    pub(super) fn pools(&self) -> usize {
-        self.pools.len()
+    /// Whether a market has fewer pools than were inserted: then its tables are others.
+    pub(super) fn is_beyond(&self, market: &MarketSnapshot) -> bool {
+        market.pools.len() < self.plain.len() || market.concentrated.len() < self.concentrated.len()
     }
 
-    /// Inserts the pool of the next id. It is not quoted before its first update.
-    pub(super) fn insert(&mut self, pools: &PoolTable, index: usize) -> Option<PoolId> {
-        let id = PoolId(u32::try_from(index).ok()?);
-        let meta = pools.meta(id)?;
-        let (token0, token1) = (self.token(meta.token0), self.token(meta.token1));
+    /// Inserts the pools that are new in the market. They are not quoted before their first update.
+    pub(super) fn insert_new(&mut self, market: &MarketSnapshot) -> Vec<AnyPool> {
+        let (mut fresh, is_new) = (Vec::new(), self.plain.len()..market.pools.len());
+        for id in is_new.filter_map(|index| Some(PoolId(u32::try_from(index).ok()?))) {
+            let Some(meta) = market.pools.meta(id) else { break };
+            // Without a fee it is never quoted: what these pools compute is not known here.
+            let fee = match meta.protocol {
+                Protocol::UniswapV2 => Fee::from_ppm(meta.fee_ppm).ok(),
+                Protocol::UniswapV3 | Protocol::UniswapV4 => None,
+            };
+            let place = (AnyPool::Plain(id), meta.protocol, fee);
+            let number = self.insert(place, [meta.token0, meta.token1]);
+            self.plain.push(number);
+            fresh.push(AnyPool::Plain(id));
+        }
+        let is_new = self.concentrated.len()..market.concentrated.len();
+        for id in is_new.filter_map(|index| Some(ConcentratedId(u32::try_from(index).ok()?))) {
+            let Some(meta) = market.concentrated.meta(id) else { break };
+            let place = (AnyPool::Concentrated(id), protocol_of(meta), None);
+            let number = self.insert(place, [meta.token0, meta.token1]);
+            self.concentrated.push(number);
+            fresh.push(AnyPool::Concentrated(id));
+        }
+        fresh
+    }
+
+    fn insert(
+        &mut self,
+        (id, protocol, fee): (AnyPool, Protocol, Option<Fee>),
+        [token0, token1]: [Address; 2],
+    ) -> u32 {
+        let (token0, token1) = (self.token(token0), self.token(token1));
         let pair = self.pair(token0.min(token1), token0.max(token1));
-        self.pairs[pair as usize].members.push(Member {
-            pool: id.0,
-            touched: 0,
-            rates: [f64::NEG_INFINITY; 2],
-        });
-        // Without a fee it is never quoted: what these pools compute is not known here.
-        let fee = match meta.protocol {
-            Protocol::UniswapV2 => Fee::from_ppm(meta.fee_ppm).ok(),
-            Protocol::UniswapV3 => None,
-        };
-        self.pools.push(Pool { pair, hop: None, fee, in_order: token0 < token1 });
-        Some(id)
+        let number = self.pools.len() as u32;
+        let rates = [f64::NEG_INFINITY; 2];
+        self.pairs[pair as usize].members.push(Member { pool: number, touched: 0, rates });
+        self.pools.push(Pool { id, pair, quoted: None, fee, in_order: token0 < token1, protocol });
+        number
     }
 
     /// Touches what is kept of these pools and their pairs, so that their way from memory is waited for once and not one
     /// after the other: from one block to the next everything else that runs has emptied the caches.
     pub(super) fn fetch(&self, ids: &[PoolId]) {
-        let pairs = ids.iter().filter_map(|id| self.pools.get(id.index())).map(|pool| pool.pair as usize);
-        let pairs: Vec<_> = pairs.collect();
+        let numbers = ids.iter().filter_map(|id| self.plain.get(id.index()));
+        let pairs: Vec<_> = numbers.map(|number| self.pools[*number as usize].pair as usize).collect();
         for &number in &pairs {
             black_box((self.pairs[number].touched, self.best[number]));
         }
@@ -147,18 +194,19 @@ impl Graph {
         self.touched_pairs.clear();
     }
 
-    /// Notes that a pool may have changed, and its reserves, if it may be quoted.
-    pub(super) fn update(&mut self, id: PoolId, quoted: Option<Reserves>) {
-        let Some(pool) = self.pools.get_mut(id.index()) else { return };
-        pool.hop = quoted.zip(pool.fee).and_then(|(held, fee)| {
-            let hop = Hop::new(held.reserve0, held.reserve1, fee).ok()?;
-            Some(if pool.in_order { hop } else { hop.reversed() })
-        });
-        let rates =
-            pool.hop.map_or([f64::NEG_INFINITY; 2], |hop| [hop.log_rate(), hop.reversed().log_rate()]);
+    /// Notes that a pool may have changed, and what it gives, if it may be quoted.
+    pub(super) fn update(&mut self, id: AnyPool, market: &MarketSnapshot) {
+        let (at, index) = match id {
+            AnyPool::Plain(id) => (&self.plain, id.index()),
+            AnyPool::Concentrated(id) => (&self.concentrated, id.index()),
+        };
+        let Some(&name) = at.get(index) else { return };
+        let pool = &mut self.pools[name as usize];
+        pool.quoted = pool.quoted_in(market);
+        let rates = pool.rates();
         let number = pool.pair;
         let pair = &mut self.pairs[number as usize];
-        if let Some(member) = pair.members.iter_mut().find(|member| member.pool == id.0) {
+        if let Some(member) = pair.members.iter_mut().find(|member| member.pool == name) {
             (member.rates, member.touched) = (rates, self.round);
         }
         if pair.touched != self.round {
@@ -213,9 +261,14 @@ impl Graph {
         self.pairs[pair as usize].tokens[0] as usize
     }
 
-    pub(super) fn hop(&self, step: Step) -> Option<Hop> {
-        let hop = self.pools[step.pool as usize].hop?;
-        Some(if step.direction == 0 { hop } else { hop.reversed() })
+    pub(super) fn hop(&self, step: Step) -> Option<MixedHop<'_>> {
+        self.pools[step.pool as usize].hop(step.direction)
+    }
+
+    /// Where the pool of a step is found, what it computes, and whether its token 0 goes in.
+    pub(super) fn pool_of(&self, step: &Step) -> (AnyPool, Protocol, bool) {
+        let pool = &self.pools[step.pool as usize];
+        (pool.id, pool.protocol, pool.direction(step.direction) == Direction::ZeroForOne)
     }
 
     /// What goes into the step and what comes out.
@@ -223,6 +276,44 @@ impl Graph {
         let [lower, higher] = self.pairs[self.pools[step.pool as usize].pair as usize].tokens;
         let (from, to) = if step.direction == 0 { (lower, higher) } else { (higher, lower) };
         (self.tokens[from as usize], self.tokens[to as usize])
+    }
+
+    /// Gas that a cycle is expected to use.
+    pub(super) fn gas(&self, steps: &[Step]) -> u64 {
+        self.config.gas(steps.iter().map(|step| self.pools[step.pool as usize].protocol))
+    }
+
+    /// Whether cycles of four pools are looked for.
+    pub(super) fn has_squares(&self) -> bool {
+        self.config.max_hops.get() >= 4
+    }
+
+    /// The squares of tokens that the pair is a side of, as far as a base token is among them: the four pairs in their order from
+    /// the lowest token, and the directions through them one way around. A square with several touched pairs is that of the
+    /// lowest of them.
+    pub(super) fn each_square(&self, pair: u32, mut found: impl FnMut([(u32, u8); 4])) {
+        let [a, b] = self.pairs[pair as usize].tokens;
+        for &(c, bc) in self.neighbours[b as usize].iter().filter(|(c, _)| *c != a) {
+            // The last token is a neighbour of both; whoever has fewer of them is asked.
+            let is_a = self.neighbours[a as usize].len() < self.neighbours[c as usize].len();
+            let (near, far) = if is_a { (a, c) } else { (c, a) };
+            for &(d, side) in &self.neighbours[near as usize] {
+                let is_other = d != a && d != b && d != c;
+                if !is_other || a.min(c).min(d) >= self.base_tokens && b >= self.base_tokens {
+                    continue;
+                }
+                let Some(&other) = self.pair_numbers.get(&(d.min(far), d.max(far))) else { continue };
+                let (cd, da) = if is_a { (other, side) } else { (side, other) };
+                let is_of_another = |side: &u32| *side < pair && self.is_pair_touched(*side);
+                if ![bc, cd, da].iter().any(is_of_another) {
+                    found(legs_from_lowest([a, b, c, d], [pair, bc, cd, da]));
+                }
+            }
+        }
+    }
+
+    fn is_pair_touched(&self, pair: u32) -> bool {
+        self.pairs[pair as usize].touched == self.round
     }
 
     fn token(&mut self, address: Address) -> u32 {
@@ -248,7 +339,7 @@ impl Graph {
         });
         self.best.push([f64::NEG_INFINITY; 2]);
         self.pair_numbers.insert((lower, higher), number);
-        if self.max_hops >= 3 {
+        if self.config.max_hops.get() >= 3 {
             self.close_triangles(lower, higher, number);
         }
         self.neighbours[lower as usize].push((higher, number));
@@ -279,4 +370,54 @@ impl Graph {
             }
         }
     }
+}
+
+impl Pool {
+    fn quoted_in(&self, market: &MarketSnapshot) -> Option<Quoted> {
+        match self.id {
+            AnyPool::Plain(id) => {
+                let held = market.pools.quoted(id)?;
+                let hop = Hop::new(held.reserve0, held.reserve1, self.fee?).ok()?;
+                Some(Quoted::ConstantProduct(if self.in_order { hop } else { hop.reversed() }))
+            }
+            AnyPool::Concentrated(id) => {
+                market.quoted_concentrated(id).map(|pool| Quoted::Concentrated(Arc::clone(pool)))
+            }
+        }
+    }
+
+    fn hop(&self, direction: u8) -> Option<MixedHop<'_>> {
+        Some(match self.quoted.as_ref()? {
+            Quoted::ConstantProduct(hop) if direction == 0 => MixedHop::ConstantProduct(*hop),
+            Quoted::ConstantProduct(hop) => MixedHop::ConstantProduct(hop.reversed()),
+            Quoted::Concentrated(pool) => MixedHop::Concentrated(pool, self.direction(direction)),
+        })
+    }
+
+    /// From the lower token to the higher (0) or back (1), as the pool has its tokens.
+    fn direction(&self, direction: u8) -> Direction {
+        if self.in_order == (direction == 0) { Direction::ZeroForOne } else { Direction::OneForZero }
+    }
+
+    fn rates(&self) -> [f64; 2] {
+        let rate = |direction| self.hop(direction)?.log_rate();
+        [0, 1].map(|direction| rate(direction).unwrap_or(f64::NEG_INFINITY))
+    }
+}
+
+/// What a pool with concentrated liquidity computes.
+fn protocol_of(meta: &ConcentratedMeta) -> Protocol {
+    match meta.kind {
+        ConcentratedKind::V3 => Protocol::UniswapV3,
+        ConcentratedKind::V4 { .. } => Protocol::UniswapV4,
+    }
+}
+
+/// The way `a → b → c → d → a` from its lowest token on; `pairs` are `ab`, `bc`, `cd`, `da`.
+fn legs_from_lowest(tokens: [u32; 4], pairs: [u32; 4]) -> [(u32, u8); 4] {
+    let lowest = (0..4).min_by_key(|at| tokens[*at]).unwrap_or(0);
+    [0, 1, 2, 3].map(|step| {
+        let at = (lowest + step) % 4;
+        (pairs[at], u8::from(tokens[at] > tokens[(at + 1) % 4]))
+    })
 }

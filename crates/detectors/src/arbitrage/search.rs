@@ -1,4 +1,5 @@
-use headwater_amm::{CycleSizing, Hop, may_profit, size_cycle};
+use arrayvec::ArrayVec;
+use headwater_amm::{CycleSizing, MAX_HOPS, MixedHop, may_profit, size_mixed_cycle};
 use rustc_hash::FxHashMap;
 
 use super::graph::{Graph, Hops, Member, Step, Triangle};
@@ -9,14 +10,17 @@ pub(super) struct Cycle {
     pub(super) hops: Hops,
     /// Rank of the base token that it begins and ends at.
     pub(super) base: usize,
+    /// That it is expected to use.
+    pub(super) gas: u64,
     pub(super) sizing: CycleSizing,
 }
 
-/// The cycles that gain, kept where they are looked for: by pair and by triangle.
+/// The cycles that gain, kept where they are looked for: by pair and by triangle. Of four pools there are too many places.
 #[derive(Debug, Default)]
 pub(super) struct Search {
     by_pair: Standing,
     by_triangle: Standing,
+    squares: Vec<Cycle>,
 }
 
 /// The cycles of the few places that have any.
@@ -26,12 +30,16 @@ struct Standing(FxHashMap<u32, Vec<Cycle>>);
 impl Search {
     /// Every cycle that gains, in no particular order.
     pub(super) fn standing(&self) -> impl Iterator<Item = &Cycle> {
-        self.by_pair.0.values().chain(self.by_triangle.0.values()).flatten()
+        self.by_pair.0.values().chain(self.by_triangle.0.values()).flatten().chain(&self.squares)
     }
 
     /// Examines the cycles through what was touched in this round, and no others.
     pub(super) fn examine(&mut self, graph: &mut Graph) {
-        for pair in graph.touched_pairs() {
+        let pairs = graph.touched_pairs();
+        if graph.has_squares() {
+            self.examine_squares(graph, &pairs);
+        }
+        for pair in pairs {
             if graph.begins_at(pair) {
                 self.by_pair.forget_touched(pair, graph);
                 two_pools(graph, pair, &mut |cycle| self.by_pair.keep(pair, cycle));
@@ -44,6 +52,20 @@ impl Search {
                     three_pools(graph, way, &mut |cycle| self.by_triangle.keep(number, cycle));
                 }
             }
+        }
+    }
+}
+
+impl Search {
+    fn examine_squares(&mut self, graph: &Graph, pairs: &[u32]) {
+        self.squares.retain(|cycle| !cycle.hops.iter().any(|step| graph.is_pool_touched(step.pool)));
+        let squares = &mut self.squares;
+        for pair in pairs {
+            graph.each_square(*pair, |way| {
+                for way in [way, way_back(way)] {
+                    four_pools(graph, way, &mut |cycle| squares.push(cycle));
+                }
+            });
         }
     }
 }
@@ -118,17 +140,61 @@ fn three_pools(graph: &Graph, way: [Leg; 3], found: &mut impl FnMut(Cycle)) {
     }
 }
 
+/// The same way in the other direction, from the same token.
+fn way_back(mut way: [Leg; 4]) -> [Leg; 4] {
+    way.reverse();
+    way.map(|(pair, direction)| (pair, 1 - direction))
+}
+
+/// As [`three_pools`], of a way around four tokens.
+fn four_pools(graph: &Graph, way: [Leg; 4], found: &mut impl FnMut(Cycle)) {
+    let best = way.map(|(pair, direction)| graph.best(pair)[direction as usize]);
+    let rest = [best[1] + best[2] + best[3], best[2] + best[3], best[3], 0.0];
+    if may_profit(best[0] + rest[0]) {
+        let mut walk = Walk { graph, way, rest, steps: Hops::new(), found };
+        walk.go_on(0.0, false);
+    }
+}
+
+/// A way around four tokens, pool by pool.
+struct Walk<'a, F> {
+    graph: &'a Graph,
+    way: [Leg; 4],
+    /// What the best pools behind each leg give.
+    rest: [f64; 4],
+    steps: Hops,
+    found: &'a mut F,
+}
+
+impl<F: FnMut(Cycle)> Walk<'_, F> {
+    fn go_on(&mut self, rate: f64, touched: bool) {
+        let at = self.steps.len();
+        let Some(&(pair, direction)) = self.way.get(at) else {
+            if touched {
+                found_by(self.graph, self.graph.rank(self.way[0].0), &self.steps, self.found);
+            }
+            return;
+        };
+        let graph = self.graph;
+        for member in &graph.pair_at(pair).members {
+            let rate = rate + member.rates[direction as usize];
+            if may_profit(rate + self.rest[at]) {
+                self.steps.push(step(member, direction));
+                self.go_on(rate, touched || graph.is_touched(member));
+                self.steps.pop();
+            }
+        }
+    }
+}
+
 fn step(member: &Member, direction: u8) -> Step {
     Step { pool: member.pool, direction }
 }
 
 /// Sizes the cycle exactly, and reports it if it gains.
 fn found_by(graph: &Graph, base: usize, steps: &[Step], found: &mut impl FnMut(Cycle)) {
-    let hops: arrayvec::ArrayVec<Hop, 3> = steps.iter().filter_map(|step| graph.hop(*step)).collect();
-    if hops.len() < steps.len() {
-        return;
-    }
-    if let Some(sizing) = size_cycle(&hops) {
-        found(Cycle { hops: steps.iter().copied().collect(), base, sizing });
+    let hops: Option<ArrayVec<MixedHop<'_>, MAX_HOPS>> = steps.iter().map(|step| graph.hop(*step)).collect();
+    if let Some(sizing) = hops.and_then(|hops| size_mixed_cycle(&hops)) {
+        found(Cycle { hops: steps.iter().copied().collect(), base, gas: graph.gas(steps), sizing });
     }
 }

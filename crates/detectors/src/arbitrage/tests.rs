@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_events::{AsOf, DecodedBlock, Protocol};
-use headwater_market::{Head, MarketSnapshot, PoolMeta, PriceSnapshot, Reserves, TokenPrice};
+use headwater_market::{Head, MarketSnapshot, PoolMeta, PoolTable, PriceSnapshot, Reserves, TokenPrice};
 use headwater_reference::arbitrage as reference;
 use headwater_reference::arbitrage::{Market, Pool, Swap};
 use rand::{Rng, RngExt, SeedableRng};
@@ -208,13 +208,15 @@ fn what_gas_leaves_decides_what_is_reported() {
 fn the_least_profit_is_exactly_where_the_net_profit_reaches_the_minimum() {
     let config = ArbitrageConfig { min_net_profit_wei: U256::from(12_345), ..ArbitrageConfig::default() };
     let worth = Worth { config: &config, next_base_fee: 7, bases: Vec::new() };
+    let gas = config.gas([Protocol::UniswapV2; 2]);
     let unit = Price::unit(token(1)).mantissa;
     for mantissa in
         [unit, unit / U256::from(3), unit * U256::from(1_000_003) / U256::from(17), U256::from(1u64 << 60)]
     {
         let price = Price { quote: token(1), mantissa };
-        let Some(least) = worth.least_profit(price, 2) else { continue };
-        let net = |profit: u128| price.value(U256::from(profit)).expect("it fits").checked_sub(worth.cost(2));
+        let Some(least) = worth.least_profit(price, gas) else { continue };
+        let net =
+            |profit: u128| price.value(U256::from(profit)).expect("it fits").checked_sub(worth.cost(gas));
         assert!(net(least) >= Some(config.min_net_profit_wei), "{mantissa}");
         assert!(net(least - 1) < Some(config.min_net_profit_wei), "{mantissa}");
     }
@@ -369,3 +371,5 @@ fn what_is_touched_and_what_is_not_are_told_apart() {
     assert_eq!(detector.evaluate(&view(4, &table, Touched::Pools(vec![PoolId(1)]), None, &[])).len(), 0);
     assert_eq!(detector.standing(), 0);
 }
+
+mod mixed;

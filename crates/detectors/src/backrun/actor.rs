@@ -198,8 +198,10 @@ impl<D: Detector, R: StateReader, M: Message + From<BackrunSet>> BackrunActor<D,
             self.backruns.forget();
             return Ok(false);
         };
-        let touched = Touched::between(&self.wiring.market.window(), since, &market);
-        self.backruns.stand_behind(market, prices, touched)?;
+        let window = self.wiring.market.window();
+        let touched = Touched::between(&window, since, &market);
+        let concentrated = Touched::concentrated_between(&window, since, &market);
+        self.backruns.stand_behind(market, prices, touched, concentrated)?;
         self.last = Some(*as_of);
         self.observed.as_of = self.last;
         Ok(true)

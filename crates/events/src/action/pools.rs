@@ -277,4 +277,11 @@ pub enum V4Action {
         /// Given, currency 1.
         amount1: U256,
     },
+    /// What the protocol takes of swaps changed.
+    ProtocolFeeUpdated {
+        /// The pool.
+        id: B256,
+        /// In parts per million: the lower twelve bits for currency 0 in, the next for currency 1 in.
+        protocol_fee: u32,
+    },
 }

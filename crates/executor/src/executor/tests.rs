@@ -164,8 +164,10 @@ fn what_there_is_to_gain_is_asked_before_anything_else() {
     for circumstances in [LIVE, REPLAY] {
         let inform = Opportunity { plan: Plan::Inform, ..with(None) };
         check(&mut executor(), inform, circumstances, refused(Refusal::NothingToDo));
-        let unable = Opportunity { plan: liquidation(), ..with(Some(I256::MAX)) };
-        check(&mut executor(), unable, circumstances, refused(Refusal::NotExecutable));
+        for plan in [liquidation(), Plan::Mixed(vec![])] {
+            let unable = Opportunity { plan, ..with(Some(I256::MAX)) };
+            check(&mut executor(), unable, circumstances, refused(Refusal::NotExecutable));
+        }
         check(&mut executor(), with(None), circumstances, refused(Refusal::NoNetProfit));
         let loss = with(Some(I256::MINUS_ONE));
         check(&mut executor(), loss, circumstances, refused(Refusal::BelowMinimum));

@@ -18,6 +18,7 @@ impl PoolBook {
             let protocol = match meta.protocol {
                 Protocol::UniswapV2 => "uniswap-v2",
                 Protocol::UniswapV3 => "uniswap-v3",
+                Protocol::UniswapV4 => "uniswap-v4",
             };
             let quoted = if self.table.quoted(id).is_some() { "quoted" } else { "-" };
             line(

@@ -1,14 +1,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use alloy_primitives::{Address, BlockHash, U256};
-use headwater_amm::{ConcentratedError, ConcentratedPool, PoolEvent, PoolPrice, SwapFee, Version};
+use alloy_primitives::{Address, B256, BlockHash, U256};
+use headwater_amm::{ConcentratedError, ConcentratedPool, PoolEvent, PoolPrice};
 use headwater_events::LoadedTick;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConcentratedBook, ConcentratedCounts, ConcentratedId, ConcentratedMeta, ConcentratedTable, Heard, Record,
-    Standing, Touch,
+    ConcentratedBook, ConcentratedCounts, ConcentratedId, ConcentratedKey, ConcentratedMeta,
+    ConcentratedTable, Heard, MOST_REFUSED, Record, Standing, Touch,
 };
 use crate::book::{BadImage, BlockRef, HORIZON};
 use crate::config::ResolvedMarket;
@@ -24,6 +24,7 @@ pub struct ConcentratedImage {
     changed: Vec<ConcentratedId>,
     all_changed: bool,
     counts: ConcentratedCounts,
+    refused: imbl::OrdSet<(Address, B256)>,
 }
 
 /// What is written.
@@ -35,6 +36,8 @@ struct Saved {
     changed: Vec<ConcentratedId>,
     all_changed: bool,
     counts: ConcentratedCounts,
+    /// Ascending.
+    refused: Vec<(Address, B256)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,13 +53,15 @@ struct Moment {
     price: Option<(U256, i32)>,
     liquidity: u128,
     ticks: Vec<LoadedTick>,
+    /// V4's, in 24 bits.
+    protocol_fee: u32,
 }
 
 #[derive(Serialize, Deserialize)]
 struct SavedRecord {
     block: BlockRef,
     touches: Vec<SavedTouch>,
-    heard: Vec<(Address, SavedEvent)>,
+    heard: Vec<(ConcentratedKey, SavedEvent)>,
     is_cut: bool,
 }
 
@@ -87,6 +92,7 @@ impl ConcentratedBook {
             changed: self.changed.clone(),
             all_changed: self.all_changed,
             counts: self.counts,
+            refused: self.refused.clone(),
         }
     }
 
@@ -96,23 +102,21 @@ impl ConcentratedBook {
     ///
     /// [`BadImage`] where the parts of the image contradict each other.
     pub fn of_image(market: &ResolvedMarket, image: ConcentratedImage) -> Result<Self, BadImage> {
-        let ConcentratedImage { table, standing, records, base, changed, all_changed, counts } = image;
+        let ConcentratedImage { table, standing, records, base, changed, all_changed, counts, refused } =
+            image;
         let is_known = |id: &ConcentratedId| id.index() < table.len();
         let touched = records.iter().flat_map(|record| record.touches.iter().map(|touch| touch.id));
         let is_sound = standing.len() == table.len()
             && records.len() <= HORIZON
+            && refused.len() <= MOST_REFUSED
             && changed.iter().all(is_known)
             && touched.into_iter().all(|id| is_known(&id));
         if !is_sound {
             return Err(BadImage);
         }
-        Ok(Self { table, standing, records, base, changed, all_changed, counts, ..Self::new(market) })
+        let empty = Self::new(market);
+        Ok(Self { table, standing, records, base, changed, all_changed, counts, refused, ..empty })
     }
-}
-
-/// A pool with nothing in it: what the ticks of one that stands alone are told against.
-fn empty(meta: &ConcentratedMeta) -> Result<ConcentratedPool, ConcentratedError> {
-    ConcentratedPool::new(Version::V3, SwapFee::of_lp(meta.fee), meta.tick_spacing)
 }
 
 impl Moment {
@@ -130,6 +134,7 @@ impl Moment {
             price: pool.price().map(|price| (price.sqrt_price, price.tick)),
             liquidity: pool.liquidity(),
             ticks: ticks.collect(),
+            protocol_fee: pool.fee().packed_protocol(),
         }
     }
 
@@ -140,17 +145,20 @@ impl Moment {
     ) -> Result<Arc<ConcentratedPool>, ConcentratedError> {
         let price = self.price.map(|(sqrt_price, tick)| PoolPrice { sqrt_price, tick });
         let ticks = self.ticks.into_iter().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross));
-        let pool = match against {
+        // What the ticks of a pool that stands alone are told against has nothing in it.
+        let mut pool = match against {
             Some(against) => against.at_another_moment(price, self.liquidity, ticks),
-            None => empty(meta)?.at_another_moment(price, self.liquidity, ticks),
-        };
-        pool.map(Arc::new)
+            None => meta.empty()?.at_another_moment(price, self.liquidity, ticks),
+        }?;
+        pool.apply(&PoolEvent::ProtocolFeeChanged(self.protocol_fee))?;
+        Ok(Arc::new(pool))
     }
 }
 
 impl From<ConcentratedImage> for Saved {
     fn from(image: ConcentratedImage) -> Self {
-        let ConcentratedImage { table, standing, records, base, changed, all_changed, counts } = image;
+        let ConcentratedImage { table, standing, records, base, changed, all_changed, counts, refused } =
+            image;
         let mut current: Vec<_> = table.iter().map(|(.., pool)| pool.cloned()).collect();
         let pools = table.iter().zip(standing).map(|((_, meta, pool), standing)| SavedPool {
             meta: meta.clone(),
@@ -174,7 +182,8 @@ impl From<ConcentratedImage> for Saved {
             })
             .collect();
         saved.reverse();
-        Self { pools, records: saved, base, changed, all_changed, counts }
+        let refused = refused.into_iter().collect();
+        Self { pools, records: saved, base, changed, all_changed, counts, refused }
     }
 }
 
@@ -193,7 +202,7 @@ impl TryFrom<Saved> for ConcentratedImage {
 
     fn try_from(saved: Saved) -> Result<Self, Self::Error> {
         const NO_POOL: &str = "it holds what no pool can be";
-        let Saved { pools, records, base, changed, all_changed, counts } = saved;
+        let Saved { pools, records, base, changed, all_changed, counts, refused } = saved;
         let (mut table, mut standings) = (ConcentratedTable::default(), Vec::new());
         for SavedPool { meta, standing, state } in pools {
             let pool = state.map(|state| state.pool(&meta, None)).transpose().map_err(|_| NO_POOL)?;
@@ -218,7 +227,8 @@ impl TryFrom<Saved> for ConcentratedImage {
             let heard = Arc::new(Heard { events, is_cut });
             restored.push_front(Record { block, touches: Arc::new(before), heard });
         }
-        Ok(Self { table, standing: standings, records: restored, base, changed, all_changed, counts })
+        let (standing, records, refused) = (standings, restored, refused.into_iter().collect());
+        Ok(Self { table, standing, records, base, changed, all_changed, counts, refused })
     }
 }
 

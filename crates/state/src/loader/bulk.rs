@@ -3,13 +3,13 @@ use std::collections::{HashMap, HashSet};
 
 use alloy_primitives::{Address, BlockHash, BlockNumber, U64, U256};
 use headwater_abi::calls;
-use headwater_events::{AsOf, BusEvent, ConcentratedLoaded, MarketLoaded, PoolLoaded, TokenVerdict};
-use headwater_market::{Factory, LoadFilter, ResolvedMarket};
+use headwater_events::{AsOf, BusEvent, MarketLoaded, PoolLoaded, TokenVerdict};
+use headwater_market::{Factory, LoadFilter, ResolvedMarket, V4Key};
 use headwater_node::Node;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::concentrated::{Progress, recognise};
+use super::concentrated::{Progress, Reading, recognise, recognise_v4};
 use super::proof_of;
 use super::question::{Answer, Question, ask};
 use super::token::{Held, judge};
@@ -25,10 +25,13 @@ const MOST_REFUSED_IN_A_ROW: u64 = 1_000;
 /// hundredths of a basis point. A pool with another one is found when it trades.
 const FEES: [u32; 5] = [100, 500, 2_500, 3_000, 10_000];
 
+/// The same for V4, where anybody chooses fee and tick spacing: the pairs that were V3's.
+const V4_FEES: [(u32, i32); 4] = [(100, 1), (500, 10), (3_000, 60), (10_000, 200)];
+
 /// What the initial load learnt, as source events in the order in which they are to be published.
 #[derive(Clone, Debug)]
 pub struct BulkLoad {
-    /// `PoolLoaded` and `ConcentratedLoaded` of every pool, `TokenJudged` of every token of theirs, and `MarketLoaded`.
+    /// `PoolLoaded`, `ConcentratedLoaded` and `V4Loaded` of every pool, `TokenJudged` of every token of theirs, and `MarketLoaded`.
     pub events: Vec<BusEvent>,
     /// What was asked and what was left out.
     pub report: LoadReport,
@@ -89,12 +92,13 @@ pub async fn bulk_load(
     };
     load.all_pools(&market.factories).await?;
     load.all_concentrated(market).await?;
+    load.all_v4(market).await?;
     let mut events = load.all_tokens().await?;
     ensure_canonical(node, block, number).await?;
     let (pools, concentrated, report) = (load.pools, load.concentrated, load.report);
     let loaded = MarketLoaded { number, hash: block, chain_id: market.chain_id, pools: report.pools };
     events.splice(0..0, pools.into_iter().map(BusEvent::PoolLoaded));
-    events.extend(concentrated.into_iter().map(BusEvent::ConcentratedLoaded));
+    events.extend(concentrated.into_iter().map(Reading::finish));
     events.push(BusEvent::MarketLoaded(loaded));
     Ok(BulkLoad { events, report })
 }
@@ -106,7 +110,8 @@ struct Load<'a> {
     number: BlockNumber,
     progress: &'a (dyn Fn(u64, u64) + Send + Sync),
     pools: Vec<PoolLoaded>,
-    concentrated: Vec<ConcentratedLoaded>,
+    /// Whole.
+    concentrated: Vec<Reading>,
     /// Every contract that was listed, so that none is taken twice.
     seen: HashSet<Address>,
     /// Places of listings, and tokens, that were asked about.
@@ -301,18 +306,56 @@ impl<'a> Load<'a> {
                 return Ok(());
             }
             let readings = recognise(self.node, market, page, as_of).await?;
-            for mut reading in readings.into_iter().flatten().take(self.room()) {
-                let mut progress = Progress::Open;
-                while progress == Progress::Open {
-                    progress = reading.go_on(self.node).await?;
+            self.read_through(readings).await?;
+        }
+        Ok(())
+    }
+
+    /// Nor does anybody list V4's pools: those of two listed (else base) tokens, or of one and the native currency, without hooks and
+    /// with a usual fee, have an id under which the manager's storage has a price, or are not there.
+    async fn all_v4(&mut self, market: &ResolvedMarket) -> Result<(), LoadError> {
+        let tokens = if self.filter.tokens.is_empty() { &market.base_tokens } else { &self.filter.tokens };
+        let currencies: Vec<_> = [Address::ZERO].into_iter().chain(tokens.iter().copied()).collect();
+        let pairs = currencies
+            .iter()
+            .enumerate()
+            .flat_map(|(at, one)| currencies[at + 1..].iter().map(move |other| (*one, *other)));
+        let keys: Vec<_> = pairs
+            .flat_map(|(one, other)| {
+                V4_FEES.map(|(fee, tick_spacing)| V4Key {
+                    currency0: one.min(other),
+                    currency1: one.max(other),
+                    fee,
+                    tick_spacing,
+                    hooks: Address::ZERO,
+                })
+            })
+            .collect();
+        let as_of = AsOf { seq: 0, number: self.number, hash: self.block };
+        for manager in &market.concentrated_managers {
+            for page in keys.chunks(PAGE) {
+                if self.room() == 0 {
+                    return Ok(());
                 }
-                if progress == Progress::Refused {
-                    self.report.refused += 1;
-                    continue;
-                }
-                self.report.concentrated_pools += 1;
-                self.concentrated.push(reading.finish());
+                let readings = recognise_v4(self.node, manager.address, page, as_of).await?;
+                self.read_through(readings).await?;
             }
+        }
+        Ok(())
+    }
+
+    async fn read_through(&mut self, readings: Vec<Option<Reading>>) -> Result<(), LoadError> {
+        for mut reading in readings.into_iter().flatten().take(self.room()) {
+            let mut progress = Progress::Open;
+            while progress == Progress::Open {
+                progress = reading.go_on(self.node).await?;
+            }
+            if progress == Progress::Refused {
+                self.report.refused += 1;
+                continue;
+            }
+            self.report.concentrated_pools += 1;
+            self.concentrated.push(reading);
         }
         Ok(())
     }
@@ -327,7 +370,7 @@ impl<'a> Load<'a> {
         let concentrated = self
             .concentrated
             .iter()
-            .flat_map(|pool| [pool.token0, pool.token1].map(|token| (token, pool.pool, 0)));
+            .flat_map(|pool| pool.tokens().map(move |token| (token, pool.holder(), 0)));
         let mut places: HashMap<Address, usize> = HashMap::new();
         let mut tokens: Vec<(Held, u128)> = Vec::new();
         for (token, holder, reserve) in self.pools.iter().flat_map(of_pair).chain(concentrated) {
@@ -360,7 +403,7 @@ impl<'a> Load<'a> {
             .collect();
         let before = self.pools.len() + self.concentrated.len();
         self.pools.retain(|pool| judged.contains(&pool.token0) && judged.contains(&pool.token1));
-        self.concentrated.retain(|pool| judged.contains(&pool.token0) && judged.contains(&pool.token1));
+        self.concentrated.retain(|pool| pool.tokens().all(|token| judged.contains(&token)));
         self.report.pools = self.pools.len() as u64;
         self.report.concentrated_pools = self.concentrated.len() as u64;
         self.report.filtered += (before - self.pools.len() - self.concentrated.len()) as u64;

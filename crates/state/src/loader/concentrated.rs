@@ -1,10 +1,16 @@
-//! Pools of Uniswap V3, read from the node.
+//! Pools of Uniswap V3 and V4, read from the node.
 
-use alloy_primitives::{Address, U256};
-use headwater_abi::calls::{self, v3};
-use headwater_events::{AsOf, ConcentratedLoaded, ConcentratedState, LoadedTick, PoolProof, Protocol};
-use headwater_market::ResolvedMarket;
-use headwater_node::Node;
+use alloy_primitives::{Address, B256, BlockHash, BlockNumber, Bytes, U64, U256};
+use headwater_abi::calls::v4::PoolSlot;
+use headwater_abi::calls::{self, v3, v4};
+use headwater_abi::logs;
+use headwater_events::{
+    AsOf, BusEvent, ConcentratedLoaded, ConcentratedState, LoadedTick, Log, PoolProof, Protocol, V4Action,
+    V4Loaded,
+};
+use headwater_market::{ConcentratedKey, ResolvedMarket, V4Key};
+use headwater_node::{Node, NodeError};
+use serde::{Deserialize, Serialize};
 
 use super::bulk::{PAGE, ensure_canonical};
 use super::question::{Answer, Question, ask};
@@ -26,11 +32,29 @@ const MOST_TICKS: usize = 65_536;
 /// read stays read when the node fails in between.
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
-    loaded: ConcentratedLoaded,
+    loaded: Loaded,
     /// Words of the bitmap that were not read yet, the next one last.
     words: Vec<i16>,
     /// Initialised ticks of which nothing more is known yet, the next one last once all words are read.
     open: Vec<i32>,
+}
+
+/// What was read so far.
+#[derive(Clone, Debug)]
+enum Loaded {
+    V3(ConcentratedLoaded),
+    V4(V4Loaded),
+}
+
+/// What the node says that a pool of V4 is made of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    /// This.
+    Of(V4Key),
+    /// It knows no such pool.
+    Unknown,
+    /// It does not search its logs that far.
+    Unanswered,
 }
 
 /// How far a reading has come.
@@ -101,7 +125,126 @@ fn begin(
         state: is_initialised.then_some(state),
     };
     let words = if is_initialised { words_of(tick_spacing) } else { Vec::new() };
-    Some(Reading { loaded, words, open: Vec::new() })
+    Some(Reading { loaded: Loaded::V3(loaded), words, open: Vec::new() })
+}
+
+/// Reads where pools of a manager of V4 stand; `None` for those that are not there.
+///
+/// # Errors
+///
+/// What the node fails with.
+pub(super) async fn recognise_v4(
+    node: &Node,
+    manager: Address,
+    keys: &[V4Key],
+    as_of: AsOf,
+) -> Result<Vec<Option<Reading>>, LoadError> {
+    let mut readings = Vec::with_capacity(keys.len());
+    for page in keys.chunks(PAGE / 2) {
+        let places = page.iter().map(|key| PoolSlot::of(key.id()));
+        let slots: Vec<_> = places.flat_map(|place| [place.slot0(), place.liquidity()]).collect();
+        let Some(words) = words_at(node, manager, as_of.hash, &slots).await? else {
+            readings.extend(page.iter().map(|_| None));
+            continue;
+        };
+        let words = words.as_chunks::<2>().0;
+        readings.extend(page.iter().zip(words).map(|(key, words)| begin_v4(manager, key, as_of, *words)));
+    }
+    Ok(readings)
+}
+
+fn begin_v4(manager: Address, key: &V4Key, as_of: AsOf, [slot0, liquidity]: [U256; 2]) -> Option<Reading> {
+    let slot0 = v4::decode_slot0(slot0).ok()?;
+    // A pool that nobody made has no price; and the fee of one without hooks never changes.
+    if slot0.sqrt_price.is_zero() || slot0.lp_fee != key.fee {
+        return None;
+    }
+    let state = ConcentratedState {
+        sqrt_price: slot0.sqrt_price,
+        tick: slot0.tick,
+        liquidity: liquidity.wrapping_to(),
+        ticks: Vec::new(),
+    };
+    let loaded = V4Loaded {
+        manager,
+        id: key.id(),
+        currency0: key.currency0,
+        currency1: key.currency1,
+        fee: key.fee,
+        tick_spacing: key.tick_spacing,
+        number: as_of.number,
+        hash: as_of.hash,
+        protocol_fee: slot0.protocol_fee,
+        state,
+    };
+    let words = words_of(key.tick_spacing);
+    Some(Reading { loaded: Loaded::V4(loaded), words, open: Vec::new() })
+}
+
+/// Words of a manager's storage; `None` where the contract does not tell them.
+async fn words_at(
+    node: &Node,
+    manager: Address,
+    block: BlockHash,
+    slots: &[U256],
+) -> Result<Option<Vec<U256>>, LoadError> {
+    let question = Question { to: manager, data: v4::extsload(slots) };
+    let answers = ask(node, block, &[question]).await?;
+    let read = |answer: &Answer| answer.read(|bytes| v4::decode_extsload(bytes, slots.len())).ok();
+    Ok(answers.first().and_then(read))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LogFilter {
+    address: Address,
+    topics: [B256; 2],
+    from_block: U64,
+    to_block: U64,
+}
+
+#[derive(Deserialize)]
+struct ToldLog {
+    topics: Vec<B256>,
+    data: Bytes,
+}
+
+/// What a pool of V4 is made of stands nowhere in the manager's storage, but in the log of its creation. Nobody has to be believed: the
+/// id is the hash of it.
+///
+/// # Errors
+///
+/// What the node fails with.
+pub(super) async fn made_of(node: &Node, manager: Address, id: B256, as_of: AsOf) -> Result<Made, LoadError> {
+    let filter = LogFilter {
+        address: manager,
+        topics: [logs::V4_INITIALIZE, id],
+        from_block: U64::ZERO,
+        to_block: U64::from(as_of.number),
+    };
+    let told: Vec<ToldLog> = match node.call("eth_getLogs", (filter,)).await {
+        Ok(told) => told,
+        Err(error @ NodeError::Rpc { .. }) if !error.is_retryable() => return Ok(Made::Unanswered),
+        Err(error) => return Err(error.into()),
+    };
+    let key = told.into_iter().filter_map(|told| key_of(manager, told)).find(|key| key.id() == id);
+    Ok(key.map_or(Made::Unknown, Made::Of))
+}
+
+fn key_of(manager: Address, told: ToldLog) -> Option<V4Key> {
+    let log = Log {
+        address: manager,
+        topics: told.topics.into_iter().take(4).collect(),
+        data: told.data,
+        transaction_index: 0,
+        log_index: 0,
+    };
+    match logs::v4_change(&log).ok()?? {
+        V4Action::Initialize { currency0, currency1, fee, tick_spacing, hooks, .. } => {
+            Some(V4Key { currency0, currency1, fee, tick_spacing, hooks })
+        }
+        _ => None,
+    }
 }
 
 /// Every word in which a tick can be, the lowest last.
@@ -111,17 +254,56 @@ fn words_of(spacing: i32) -> Vec<i16> {
     words.rev().filter_map(|word| i16::try_from(word).ok()).collect()
 }
 
+impl Loaded {
+    fn place(&self) -> (BlockNumber, BlockHash) {
+        match self {
+            Self::V3(loaded) => (loaded.number, loaded.hash),
+            Self::V4(loaded) => (loaded.number, loaded.hash),
+        }
+    }
+
+    fn spacing(&self) -> i32 {
+        match self {
+            Self::V3(loaded) => loaded.tick_spacing,
+            Self::V4(loaded) => loaded.tick_spacing,
+        }
+    }
+
+    fn state(&mut self) -> Option<&mut ConcentratedState> {
+        match self {
+            Self::V3(loaded) => loaded.state.as_mut(),
+            Self::V4(loaded) => Some(&mut loaded.state),
+        }
+    }
+}
+
 impl Reading {
-    pub(super) fn pool(&self) -> Address {
-        self.loaded.pool
+    pub(super) fn key(&self) -> ConcentratedKey {
+        match &self.loaded {
+            Loaded::V3(loaded) => ConcentratedKey::V3(loaded.pool),
+            Loaded::V4(loaded) => ConcentratedKey::V4 { manager: loaded.manager, id: loaded.id },
+        }
     }
 
     pub(super) fn number(&self) -> u64 {
-        self.loaded.number
+        self.loaded.place().0
     }
 
-    pub(super) fn tokens(&self) -> [Address; 2] {
-        [self.loaded.token0, self.loaded.token1]
+    /// Who holds its tokens: itself, or its manager.
+    pub(super) fn holder(&self) -> Address {
+        match &self.loaded {
+            Loaded::V3(loaded) => loaded.pool,
+            Loaded::V4(loaded) => loaded.manager,
+        }
+    }
+
+    /// The contracts of its tokens: the native currency has none.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = Address> + use<> {
+        let tokens = match &self.loaded {
+            Loaded::V3(loaded) => [loaded.token0, loaded.token1],
+            Loaded::V4(loaded) => [loaded.currency0, loaded.currency1],
+        };
+        tokens.into_iter().filter(|token| !token.is_zero())
     }
 
     /// Asks for one page more.
@@ -136,17 +318,17 @@ impl Reading {
         if !self.open.is_empty() {
             return self.read_ticks(node).await;
         }
-        ensure_canonical(node, self.loaded.hash, self.loaded.number).await?;
+        let (number, hash) = self.loaded.place();
+        ensure_canonical(node, hash, number).await?;
         Ok(Progress::Done)
     }
 
     async fn read_words(&mut self, node: &Node) -> Result<Progress, LoadError> {
         let rest = self.words.len().saturating_sub(PAGE);
         let page: Vec<_> = self.words[rest..].iter().rev().copied().collect();
-        let answers = self.ask(node, page.iter().map(|word| v3::tick_bitmap(*word))).await?;
-        let spacing = self.loaded.tick_spacing;
-        for (word, answer) in page.into_iter().zip(answers) {
-            let Ok(bits) = answer.read(v3::decode_tick_bitmap) else { return Ok(Progress::Refused) };
+        let Some(bitmaps) = self.ask_words(node, &page).await? else { return Ok(Progress::Refused) };
+        let spacing = self.loaded.spacing();
+        for (word, bits) in page.into_iter().zip(bitmaps) {
             let first = i32::from(word) * WORD;
             self.open.extend(ones(bits).map(|bit| (first + bit) * spacing));
         }
@@ -160,38 +342,71 @@ impl Reading {
     async fn read_ticks(&mut self, node: &Node) -> Result<Progress, LoadError> {
         let rest = self.open.len().saturating_sub(PAGE);
         let page: Vec<_> = self.open[rest..].iter().rev().copied().collect();
-        let Some(questions) = page.iter().map(|tick| v3::ticks(*tick)).collect::<Option<Vec<_>>>() else {
-            return Ok(Progress::Refused);
-        };
-        let answers = self.ask(node, questions).await?;
-        let mut ticks = Vec::with_capacity(page.len());
-        for (index, answer) in page.into_iter().zip(answers) {
-            let Ok((liquidity_net, liquidity_gross)) = answer.read(v3::decode_ticks) else {
-                return Ok(Progress::Refused);
-            };
-            ticks.push(LoadedTick { index, liquidity_net, liquidity_gross });
-        }
-        if let Some(state) = &mut self.loaded.state {
-            state.ticks.append(&mut ticks);
+        let Some(held) = self.ask_ticks(node, &page).await? else { return Ok(Progress::Refused) };
+        let ticks = page.into_iter().zip(held).map(|(index, (liquidity_net, liquidity_gross))| LoadedTick {
+            index,
+            liquidity_net,
+            liquidity_gross,
+        });
+        if let Some(state) = self.loaded.state() {
+            state.ticks.extend(ticks);
         }
         self.open.truncate(rest);
         Ok(Progress::Open)
     }
 
-    async fn ask(
-        &self,
-        node: &Node,
-        questions: impl IntoIterator<Item = alloy_primitives::Bytes>,
-    ) -> Result<Vec<Answer>, LoadError> {
-        let to = self.loaded.pool;
-        let questions: Vec<_> = questions.into_iter().map(|data| Question { to, data }).collect();
-        ask(node, self.loaded.hash, &questions).await
+    /// Which ticks are initialised; `None` where the contract does not say.
+    async fn ask_words(&self, node: &Node, words: &[i16]) -> Result<Option<Vec<U256>>, LoadError> {
+        match &self.loaded {
+            Loaded::V3(loaded) => {
+                let questions = words.iter().map(|word| v3::tick_bitmap(*word));
+                let answers = ask_pool(node, loaded, questions).await?;
+                Ok(answers.iter().map(|answer| answer.read(v3::decode_tick_bitmap).ok()).collect())
+            }
+            Loaded::V4(loaded) => {
+                let pool = PoolSlot::of(loaded.id);
+                let slots: Vec<_> = words.iter().map(|word| pool.tick_bitmap(*word)).collect();
+                words_at(node, loaded.manager, loaded.hash, &slots).await
+            }
+        }
+    }
+
+    /// Net and gross liquidity; `None` where the contract does not say.
+    async fn ask_ticks(&self, node: &Node, ticks: &[i32]) -> Result<Option<Vec<(i128, u128)>>, LoadError> {
+        match &self.loaded {
+            Loaded::V3(loaded) => {
+                let Some(questions) = ticks.iter().map(|tick| v3::ticks(*tick)).collect::<Option<Vec<_>>>()
+                else {
+                    return Ok(None);
+                };
+                let answers = ask_pool(node, loaded, questions).await?;
+                Ok(answers.iter().map(|answer| answer.read(v3::decode_ticks).ok()).collect())
+            }
+            Loaded::V4(loaded) => {
+                let pool = PoolSlot::of(loaded.id);
+                let slots: Vec<_> = ticks.iter().map(|tick| pool.tick(*tick)).collect();
+                let words = words_at(node, loaded.manager, loaded.hash, &slots).await?;
+                Ok(words.map(|words| words.into_iter().map(v4::decode_tick).collect()))
+            }
+        }
     }
 
     /// What was read; whole once [`Progress::Done`] was said.
-    pub(super) fn finish(self) -> ConcentratedLoaded {
-        self.loaded
+    pub(super) fn finish(self) -> BusEvent {
+        match self.loaded {
+            Loaded::V3(loaded) => BusEvent::ConcentratedLoaded(loaded),
+            Loaded::V4(loaded) => BusEvent::V4Loaded(loaded),
+        }
     }
+}
+
+async fn ask_pool(
+    node: &Node,
+    loaded: &ConcentratedLoaded,
+    questions: impl IntoIterator<Item = Bytes>,
+) -> Result<Vec<Answer>, LoadError> {
+    let questions: Vec<_> = questions.into_iter().map(|data| Question { to: loaded.pool, data }).collect();
+    ask(node, loaded.hash, &questions).await
 }
 
 /// The places of the bits that are set, upwards.

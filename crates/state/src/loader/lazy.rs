@@ -7,12 +7,12 @@ use headwater_abi::calls;
 use headwater_actor::Component;
 use headwater_bus::SourcePublisher;
 use headwater_events::{AsOf, BusEvent, PoolLoaded, PoolProof, TokenVerdict};
-use headwater_market::{Factory, ResolvedMarket};
+use headwater_market::{ConcentratedKey, Factory, ResolvedMarket, V4Refusal};
 use headwater_node::{Node, NodeConfig, NodeError};
 use serde::Serialize;
 use tracing::{debug, warn};
 
-use super::concentrated::{Progress, Reading, recognise};
+use super::concentrated::{Made, Progress, Reading, made_of, recognise, recognise_v4};
 use super::proof_of;
 use super::question::{Question, ask};
 use super::remembered::Remembered;
@@ -42,12 +42,12 @@ pub struct Loader {
     node_config: NodeConfig,
     node: Option<Node>,
     publisher: SourcePublisher,
-    /// Contracts that need not be asked about: refused, or published.
-    answered: Remembered,
+    /// Contracts, and pools of V4, that need not be asked about: refused, or published.
+    answered: Remembered<ConcentratedKey>,
     judged: Remembered,
     /// Under which number a pool with concentrated liquidity was published: one that the book did not take up, or lost, is
     /// asked about again.
-    published: HashMap<Address, u64>,
+    published: HashMap<ConcentratedKey, u64>,
     /// What a failure interrupted.
     reading: Option<Reading>,
     /// Failed tries in a row.
@@ -68,8 +68,14 @@ pub struct LoaderObserved {
     pub tokens: u64,
     /// Tokens refused.
     pub tokens_refused: u64,
-    /// Contracts that are no pool of a configured factory.
+    /// Contracts that are no pool of a configured factory, and pools of V4 that are refused or cannot be named.
     pub refused: u64,
+    /// Of them, pools of V4 with a hook.
+    pub hooked: u64,
+    /// Of them, pools of V4 whose fee a hook sets.
+    pub dynamic_fee: u64,
+    /// Of them, pools of V4 of which the node does not say what they are made of.
+    pub unnamed: u64,
     /// Requests about a block that the node no longer answers for.
     pub block_gone: u64,
     /// Tries that failed.
@@ -117,7 +123,7 @@ impl Loader {
 
     fn is_answered(&self, request: &LoadRequest) -> bool {
         match request.subject {
-            Subject::Pool(pool) => self.answered.contains(&pool),
+            Subject::Pool(pool) => self.answered.contains(&ConcentratedKey::V3(pool)),
             Subject::Token { token, .. } => self.judged.contains(&token),
             Subject::Concentrated(pool) => {
                 let published = self.published.get(&pool);
@@ -177,14 +183,14 @@ impl Loader {
     async fn learn_concentrated(
         &mut self,
         node: &Node,
-        pool: Address,
+        key: ConcentratedKey,
         as_of: AsOf,
     ) -> Result<Learnt, LoadError> {
         let is_due = |reading: &Reading| {
-            reading.pool() == pool && as_of.number.saturating_sub(reading.number()) <= READ_ON_FOR
+            reading.key() == key && as_of.number.saturating_sub(reading.number()) <= READ_ON_FOR
         };
         if !self.reading.as_ref().is_some_and(is_due) {
-            self.reading = recognise(node, &self.market, &[pool], as_of).await?.pop().flatten();
+            self.reading = self.recognise(node, key, as_of).await?;
         }
         let Some(reading) = &mut self.reading else { return Ok(Learnt::default()) };
         while let progress = reading.go_on(node).await?
@@ -195,13 +201,43 @@ impl Loader {
                 return Ok(Learnt::default());
             }
         }
-        let (pool, tokens) = (reading.pool(), reading.tokens());
-        let unknown = self.unjudged(tokens, pool);
+        let (tokens, holder) = (reading.tokens(), reading.holder());
+        let unknown = self.unjudged(tokens, holder);
         let judged = self.judge(node, &unknown, as_of).await?;
         let loaded = self.reading.take().map(Reading::finish);
         let is_postponed = judged.len() < unknown.len();
-        let pool = loaded.filter(|_| !is_postponed).map(BusEvent::ConcentratedLoaded);
-        Ok(Learnt { judged, pool, is_postponed })
+        Ok(Learnt { judged, pool: loaded.filter(|_| !is_postponed), is_postponed })
+    }
+
+    /// Whether it is a pool of ours; the reading of it begins here.
+    async fn recognise(
+        &mut self,
+        node: &Node,
+        key: ConcentratedKey,
+        as_of: AsOf,
+    ) -> Result<Option<Reading>, LoadError> {
+        let (manager, id) = match key {
+            ConcentratedKey::V3(pool) => {
+                return Ok(recognise(node, &self.market, &[pool], as_of).await?.pop().flatten());
+            }
+            ConcentratedKey::V4 { manager, id } => (manager, id),
+        };
+        if !self.market.concentrated_managers.iter().any(|known| known.address == manager) {
+            return Ok(None);
+        }
+        let Made::Of(key) = made_of(node, manager, id, as_of).await? else {
+            self.observed.unnamed += 1;
+            return Ok(None);
+        };
+        match key.pool() {
+            Ok(_) => Ok(recognise_v4(node, manager, &[key], as_of).await?.pop().flatten()),
+            Err(reason) => {
+                debug!(%id, %reason, "a pool of V4 is refused");
+                self.observed.hooked += u64::from(matches!(reason, V4Refusal::Hooked(_)));
+                self.observed.dynamic_fee += u64::from(reason == V4Refusal::DynamicFee);
+                Ok(None)
+            }
+        }
     }
 
     async fn connect(&mut self) -> Result<Node, NodeError> {
@@ -270,7 +306,7 @@ impl Loader {
         Ok(found.and_then(|(factory, _)| Some((factory, proof_of(factory, pool, token0, token1)?))))
     }
 
-    fn unjudged(&self, tokens: [Address; 2], holder: Address) -> Vec<Held> {
+    fn unjudged(&self, tokens: impl IntoIterator<Item = Address>, holder: Address) -> Vec<Held> {
         let unknown = tokens.into_iter().filter(|token| !self.judged.contains(token));
         unknown.map(|token| Held { token, holder }).collect()
     }
@@ -312,13 +348,14 @@ impl Loader {
         self.observed.refused += u64::from(proven.is_none() && !matches!(subject, Subject::Token { .. }));
         match (subject, proven) {
             (Subject::Concentrated(pool), Some(seq)) => self.note_published(pool, seq),
-            (Subject::Pool(pool) | Subject::Concentrated(pool), _) => self.answered.insert(pool),
+            (Subject::Pool(pool), _) => self.answered.insert(ConcentratedKey::V3(pool)),
+            (Subject::Concentrated(pool), _) => self.answered.insert(pool),
             (Subject::Token { .. }, _) => {}
         }
     }
 
     /// What is forgotten here is read once more at the worst.
-    fn note_published(&mut self, pool: Address, seq: u64) {
+    fn note_published(&mut self, pool: ConcentratedKey, seq: u64) {
         if self.published.len() >= self.config.remembered_refusals.get() {
             self.published.clear();
         }

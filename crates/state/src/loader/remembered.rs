@@ -1,26 +1,27 @@
 use std::collections::{HashSet, VecDeque};
+use std::hash::Hash;
 
 use alloy_primitives::Address;
 
-/// The addresses seen last, so many at most.
+/// The addresses seen last, or whatever else has a name, so many at most.
 #[derive(Clone, Debug)]
-pub(super) struct Remembered {
-    known: HashSet<Address>,
+pub(super) struct Remembered<K = Address> {
+    known: HashSet<K>,
     /// Oldest first.
-    order: VecDeque<Address>,
+    order: VecDeque<K>,
     most: usize,
 }
 
-impl Remembered {
+impl<K: Copy + Eq + Hash> Remembered<K> {
     pub(super) fn new(most: usize) -> Self {
         Self { known: HashSet::new(), order: VecDeque::new(), most }
     }
 
-    pub(super) fn contains(&self, address: &Address) -> bool {
+    pub(super) fn contains(&self, address: &K) -> bool {
         self.known.contains(address)
     }
 
-    pub(super) fn insert(&mut self, address: Address) {
+    pub(super) fn insert(&mut self, address: K) {
         if !self.known.insert(address) {
             return;
         }

@@ -1,5 +1,5 @@
 use alloy_primitives::{B256, Bytes};
-use headwater_market::{BookError, Changes, PoolId};
+use headwater_market::{BookError, Changes, ConcentratedKey, PoolId};
 use headwater_reference::rebuild::Rebuild;
 use proptest::prelude::*;
 
@@ -294,9 +294,10 @@ fn created_v3(pool: Address) -> Vec<Log> {
 #[test]
 fn an_unknown_emitter_of_v3_events_is_asked_about_and_a_created_pool_is_not() {
     let (world, block) = play_v3(vec![[created_v3(address(7)), vec![swap_v3(address(9), &[1; 5])]].concat()]);
-    let as_of = block.snapshot.as_of;
-    let subject = Subject::Concentrated(address(9));
-    assert_eq!(world.requests(&block), [LoadRequest { subject, as_of }]);
+    assert_eq!(asked(&world, &block), [Subject::Concentrated(ConcentratedKey::V3(address(9)))]);
+    let tokens = [1, 2].map(|token| Subject::Token { token: address(token), holder: address(7) });
+    let all: Vec<_> = world.requests(&block).iter().map(|request| request.subject).collect();
+    assert_eq!(all[..2], tokens, "nobody has judged its tokens");
     let id = world.concentrated().proven(&address(7)).expect("its factory created it");
     assert!(world.concentrated().table().pool(id).is_some_and(|pool| pool.price().is_some()));
 }
@@ -307,13 +308,51 @@ fn a_pool_whose_log_cannot_be_read_is_asked_about_when_it_next_trades() {
     let (world, block) = play_v3(vec![created_v3(address(7)), unreadable.clone()]);
     let id = world.concentrated().proven(&address(7)).expect("its factory created it");
     assert!(world.concentrated().table().pool(id).is_none(), "nothing is known of it");
-    assert!(world.requests(&block).is_empty());
+    assert_eq!(asked(&world, &block), []);
     let counts = world.counts();
     assert_eq!((counts.malformed, counts.concentrated.contradictions), (1, 1));
 
     let price = vec![swap_v3(address(7), &[1, 1, 1 << 40, 0, 0])];
     let (world, block) = play_v3(vec![created_v3(address(7)), unreadable, price]);
-    let as_of = block.snapshot.as_of;
-    let subject = Subject::Concentrated(address(7));
-    assert_eq!(world.requests(&block), [LoadRequest { subject, as_of }]);
+    assert_eq!(asked(&world, &block), [Subject::Concentrated(ConcentratedKey::V3(address(7)))]);
+}
+
+/// What is asked about other than tokens.
+fn asked(world: &World, block: &AppliedBlock) -> Vec<Subject> {
+    let requests = world.requests(block).into_iter().inspect(|request| {
+        assert_eq!(request.as_of, block.snapshot.as_of);
+    });
+    requests
+        .map(|request| request.subject)
+        .filter(|subject| !matches!(subject, Subject::Token { .. }))
+        .collect()
+}
+
+#[test]
+fn a_verdict_about_a_token_holds_for_pools_with_concentrated_liquidity() {
+    let (mut world, block) = play_v3(vec![created_v3(address(7)), vec![]]);
+    let id = world.concentrated().proven(&address(7)).expect("its factory created it");
+    assert!(block.snapshot.quoted_concentrated(id).is_some());
+    let mut history = History::new();
+    history.block(vec![]).block(vec![]);
+    let mut check = |token: u8, is_refused: bool, is_left_out: bool, expected: Option<&[_]>| {
+        history.add(BusEvent::TokenJudged(judged(token, is_refused))).block(vec![]);
+        let [.., verdict, next] = &history.events[..] else { panic!("there are two more") };
+        if is_left_out {
+            world.leave_out(verdict);
+        } else {
+            apply(&mut world, verdict);
+        }
+        let snapshot = apply(&mut world, next).expect("a block").snapshot;
+        let changed = expected.map_or(vec![], <[_]>::to_vec);
+        assert_eq!(snapshot.concentrated_changes, headwater_market::Changes::Pools(changed.into()));
+        snapshot.quoted_concentrated(id).is_some()
+    };
+    assert!(!check(1, true, false, Some(&[id])));
+    assert!(check(1, false, false, Some(&[id])));
+    assert!(check(2, false, false, None));
+    assert!(check(9, true, false, None));
+    assert!(!check(2, false, true, Some(&[id])));
+    let judged: Vec<_> = world.requests(&block);
+    assert!(judged.is_empty(), "{judged:?}");
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use headwater_bus::{BusConfig, EventBus, Stage, Topology, clock};
 use headwater_events::{
-    Behind, Kind, LiquidationPlan, Opportunity, PendingTxEvent, Plan, Refusal, ReorgEvent, RunId, Simulated,
-    SourceGap, Transaction, Verdict,
+    Behind, Kind, LiquidationPlan, MixedStep, Opportunity, PendingTxEvent, Plan, Protocol, Refusal,
+    ReorgEvent, RunId, Simulated, SourceGap, SwapStep, Transaction, Verdict,
 };
 
 use super::*;
@@ -119,6 +119,35 @@ async fn a_backrun_names_the_transaction_that_it_follows() {
         lines(BusEvent::OpportunityFound(Opportunity { kind: Kind::Backrun, plan, ..opportunity(2) })).await;
     let follows = format!("\"follows\":\"{}\"", hex("77", 32));
     assert!(found[0].contains("\"kind\":\"backrun\"") && found[0].contains(&follows), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_line_of_mixed_pools_says_what_each_of_them_computes_and_does() {
+    let step = |protocol, zero_for_one, amount_in, amount_out| MixedStep {
+        protocol,
+        pool_id: (protocol == Protocol::UniswapV4).then_some(B256::repeat_byte(0x1D)),
+        zero_for_one,
+        swap: SwapStep {
+            pool: Address::repeat_byte(0xAB),
+            token_in: Address::ZERO,
+            token_out: Address::ZERO,
+            amount_in: U256::from(amount_in),
+            amount_out: U256::from(amount_out),
+        },
+    };
+    let plan = Plan::Mixed(vec![
+        step(Protocol::UniswapV3, true, 7, 8),
+        step(Protocol::UniswapV2, false, 8, 12),
+        step(Protocol::UniswapV4, false, 12, 13),
+    ]);
+    let found = lines(BusEvent::OpportunityFound(Opportunity { plan, ..opportunity(2) })).await;
+    let id = hex("1d", 32);
+    let hops = format!(
+        "\"hops\":[{{\"protocol\":\"uniswap-v3\",\"zero_for_one\":true,\"amount_in\":\"7\",\"amount_out\":\"8\"}},\
+         {{\"protocol\":\"uniswap-v2\",\"zero_for_one\":false,\"amount_in\":\"8\",\"amount_out\":\"12\"}},\
+         {{\"protocol\":\"uniswap-v4\",\"pool_id\":\"{id}\",\"zero_for_one\":false,\"amount_in\":\"12\",\"amount_out\":\"13\"}}]}}"
+    );
+    assert!(found[0].ends_with(&hops), "{found:?}");
 }
 
 #[tokio::test]

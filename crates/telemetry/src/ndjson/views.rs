@@ -3,7 +3,8 @@
 use alloy_primitives::{Address, B256, BlockHash, TxHash, b256};
 use headwater_bus::{Stage, Stamps};
 use headwater_events::{
-    BlockEvent, LiquidationPlan, Opportunity, Origin, Outcome, Plan, Refusal, ReorgEvent, SourceGap, Verdict,
+    BlockEvent, LiquidationPlan, MixedStep, Opportunity, Origin, Outcome, Plan, Protocol, Refusal,
+    ReorgEvent, SourceGap, Verdict,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -118,6 +119,20 @@ pub(super) struct OpportunityView<'a> {
     index: Option<u32>,
     #[serde(flatten)]
     liquidation: Option<LiquidationView<'a>>,
+    /// What each pool computes and does, where they are not all of constant product.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hops: Option<Vec<HopView>>,
+}
+
+/// One pool of a path that mixes kinds.
+#[derive(Debug, Serialize)]
+struct HopView {
+    protocol: Protocol,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool_id: Option<B256>,
+    zero_for_one: bool,
+    amount_in: String,
+    amount_out: String,
 }
 
 /// What only a liquidation has.
@@ -150,8 +165,24 @@ impl<'a> OpportunityView<'a> {
             index: derived.map(|(_, index)| *index),
             liquidation: match &found.plan {
                 Plan::Liquidate(plan) => Some(LiquidationView::new(plan)),
-                Plan::Swaps(_) | Plan::Behind(_) | Plan::Inform => None,
+                Plan::Swaps(_) | Plan::Behind(_) | Plan::Mixed(_) | Plan::Inform => None,
             },
+            hops: match &found.plan {
+                Plan::Mixed(steps) => Some(steps.iter().map(HopView::new).collect()),
+                Plan::Swaps(_) | Plan::Behind(_) | Plan::Liquidate(_) | Plan::Inform => None,
+            },
+        }
+    }
+}
+
+impl HopView {
+    fn new(step: &MixedStep) -> Self {
+        Self {
+            protocol: step.protocol,
+            pool_id: step.pool_id,
+            zero_for_one: step.zero_for_one,
+            amount_in: step.swap.amount_in.to_string(),
+            amount_out: step.swap.amount_out.to_string(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use alloy_primitives::{U256, uint};
+use alloy_primitives::{U256, U512, uint};
 
 use super::{mul_div, mul_div_up};
 use crate::pools::{Change, State};
@@ -101,6 +101,14 @@ impl Ranged {
             below: downwards.range(..=state.tick).rev().map(|(tick, net)| stop(*tick, -net)).collect(),
             above: upwards.range(state.tick + 1..).map(|(tick, net)| stop(*tick, *net)).collect(),
         }
+    }
+
+    /// The price and what the fee leaves, as a fraction.
+    pub(super) fn rate(&self, zero_for_one: bool) -> [U512; 2] {
+        let price: [U512; 2] = [self.sqrt_price.widening_mul(self.sqrt_price), U512::ONE << 192];
+        let [out, into] = if zero_for_one { price } else { [price[1], price[0]] };
+        let fee = self.fee_pips[usize::from(!zero_for_one)];
+        [out * U512::from(WHOLE_FEE - fee), into * U512::from(WHOLE_FEE)]
     }
 
     /// `None` where the pool does not take all of it.
@@ -231,7 +239,7 @@ fn after_output(zero_for_one: bool, price: U256, liquidity: u128, amount: U256) 
 }
 
 /// `getSqrtRatioAtTick` of `TickMath.sol`.
-fn sqrt_price_at(tick: i32) -> U256 {
+pub fn sqrt_price_at(tick: i32) -> U256 {
     let bits = (0..RATIOS.len()).filter(|bit| tick.unsigned_abs() >> bit & 1 == 1);
     let ratio: U256 =
         bits.fold(U256::ONE << 128usize, |ratio, bit| (ratio * U256::from(RATIOS[bit])) >> 128usize);

@@ -313,6 +313,16 @@ impl ExchangeV3 {
         self.factories
     }
 
+    /// The tokens.
+    pub fn tokens(&self) -> [Address; 3] {
+        self.tokens
+    }
+
+    /// The chain, to look at it.
+    pub fn memory(&self) -> &Evm {
+        &self.evm
+    }
+
     /// The chain, to go back on it.
     pub fn evm(&mut self) -> &mut Evm {
         &mut self.evm

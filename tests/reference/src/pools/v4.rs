@@ -1,9 +1,9 @@
-use alloy_primitives::{Address, B256, Bytes, I256, U160, U256, keccak256};
-use alloy_sol_types::{SolValue, sol};
+use alloy_primitives::{Address, B256, Bytes, I256, Log, U160, U256, keccak256};
+use alloy_sol_types::{SolCall, SolValue, sol};
 use anyhow::Context;
 
 use super::v3::int24;
-use super::{Change, OWNER, Order, Outcome, State, approveCall, tokens};
+use super::{Change, OWNER, Order, Outcome, PURSE, State, StoredTick, approveCall, mintCall, tokens};
 use crate::evm::{Artifact, Evm, Failure, Message, Parameters};
 
 sol! {
@@ -160,5 +160,194 @@ impl ManagerV4 {
 
     fn pool_slot(&self) -> U256 {
         keccak256((self.id(), U256::from(POOLS_SLOT)).abi_encode()).into()
+    }
+}
+
+/// Behind what [`TICKS_OFFSET`] is behind, and the ticks.
+const BITMAP_OFFSET: u64 = 5;
+
+/// Wei that is sent along where a currency is the native one; what is left comes back.
+const ALONG: U256 = U256::from_limbs([0, 1 << 12, 0, 0]);
+
+/// A manager, and its authors' routers, on whatever chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoutersV4 {
+    /// `PoolManager`.
+    pub manager: Address,
+    /// `PoolSwapTest`.
+    pub swaps: Address,
+    /// `PoolModifyLiquidityTest`.
+    pub liquidity: Address,
+}
+
+/// One of the manager's pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlaceV4 {
+    /// The manager.
+    pub manager: Address,
+    /// The lower address first; zero is the native one.
+    pub currencies: [Address; 2],
+    /// Hundredths of a basis point; `0x800000` where a hook sets it.
+    pub fee: u32,
+    /// Ticks that may be initialised are multiples of it.
+    pub spacing: i32,
+    /// Zero for none.
+    pub hooks: Address,
+}
+
+/// What somebody does with a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActV4 {
+    /// Creates it with a price.
+    Initialize(U256),
+    /// Adds liquidity, or takes it out.
+    Modify(Change),
+    /// Swaps.
+    Swap(Order),
+    /// Sets what the protocol takes, in 24 bits.
+    ProtocolFee(u32),
+}
+
+/// A transaction that does it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallV4 {
+    /// Whom it calls.
+    pub to: Address,
+    /// Wei.
+    pub value: U256,
+    /// The input.
+    pub data: Bytes,
+}
+
+impl RoutersV4 {
+    /// Puts manager and routers on a chain, where [`OWNER`] owns them, may set the protocol's fees, and pays with these tokens and with
+    /// wei.
+    ///
+    /// # Errors
+    /// What is not the artifact that it should be.
+    pub fn deploy(
+        evm: &mut Evm,
+        [manager, swaps, liquidity, _]: &[Artifact; 4],
+        tokens: &[Address],
+    ) -> anyhow::Result<Self> {
+        let manager = evm.deploy(OWNER, &manager.creation_code()?, &OWNER.abi_encode())?;
+        let swaps = evm.deploy(OWNER, &swaps.creation_code()?, &manager.abi_encode())?;
+        let liquidity = evm.deploy(OWNER, &liquidity.creation_code()?, &manager.abi_encode())?;
+        evm.send(OWNER, manager, &setProtocolFeeControllerCall { controller: OWNER })?;
+        evm.fund(OWNER, U256::ONE << 120usize);
+        for token in tokens {
+            evm.send(OWNER, *token, &mintCall { to: OWNER, amount: PURSE })?;
+            for spender in [swaps, liquidity] {
+                evm.send(OWNER, *token, &approveCall { spender, amount: U256::MAX })?;
+            }
+        }
+        Ok(Self { manager, swaps, liquidity })
+    }
+
+    /// Creation code with its argument: of the manager its owner, of a router its manager.
+    ///
+    /// # Errors
+    /// What is not the artifact that it should be.
+    pub fn creation(artifact: &Artifact, argument: Address) -> anyhow::Result<Bytes> {
+        Ok([&artifact.creation_code()?[..], &argument.abi_encode()].concat().into())
+    }
+
+    /// With what the manager's owner says who sets the protocol's fees.
+    pub fn controlled_by(controller: Address) -> Bytes {
+        setProtocolFeeControllerCall { controller }.abi_encode().into()
+    }
+
+    /// With what a token is told that a router may take of it.
+    pub fn approve(spender: Address) -> Bytes {
+        approveCall { spender, amount: U256::MAX }.abi_encode().into()
+    }
+
+    /// The transaction that does something with a pool.
+    pub fn call(&self, place: &PlaceV4, act: &ActV4) -> CallV4 {
+        let (key, hookData) = (place.key(), Bytes::new());
+        let (to, data) = match *act {
+            ActV4::Initialize(price) => {
+                (self.manager, initializeCall { key, sqrtPriceX96: U160::from(price) }.abi_encode())
+            }
+            ActV4::Modify(Change { lower, upper, delta }) => {
+                let [tickLower, tickUpper] = [lower, upper].map(int24);
+                let liquidityDelta = I256::try_from(delta).unwrap_or_default();
+                let params = ModifyLiquidityParams { tickLower, tickUpper, liquidityDelta, salt: B256::ZERO };
+                (self.liquidity, modifyLiquidityCall { key, params, hookData }.abi_encode())
+            }
+            ActV4::Swap(order) => {
+                let specified = I256::from_raw(order.amount);
+                let params = SwapParams {
+                    zeroForOne: order.zero_for_one,
+                    amountSpecified: if order.is_exact_in { -specified } else { specified },
+                    sqrtPriceLimitX96: U160::from(order.sqrt_price_limit),
+                };
+                let settings = TestSettings { takeClaims: false, settleUsingBurn: false };
+                (self.swaps, swapCall { key, params, settings, hookData }.abi_encode())
+            }
+            ActV4::ProtocolFee(packed) => {
+                let newProtocolFee = packed.try_into().expect("a fee has 24 bits");
+                (self.manager, setProtocolFeeCall { key, newProtocolFee }.abi_encode())
+            }
+        };
+        let pays = place.currencies[0].is_zero() && to != self.manager;
+        CallV4 { to, value: if pays { ALONG } else { U256::ZERO }, data: data.into() }
+    }
+
+    /// Does something with a pool in a chain in memory; the logs of everybody who takes part.
+    ///
+    /// # Errors
+    /// What the manager refuses.
+    pub fn act(&self, evm: &mut Evm, place: &PlaceV4, act: &ActV4) -> Result<Vec<Log>, Failure> {
+        let CallV4 { to, value, data } = self.call(place, act);
+        Ok(evm.transact(&Message { from: OWNER, to, value, data })?.logs)
+    }
+}
+
+impl PlaceV4 {
+    /// The hash of what it is made of.
+    pub fn id(&self) -> B256 {
+        keccak256(self.key().abi_encode())
+    }
+
+    /// Where the pool stands, all its initialised ticks upwards with net and gross liquidity, and what the protocol takes, by the
+    /// manager's storage. Only ticks up to `most` are looked for.
+    ///
+    /// # Errors
+    /// What the storage cannot be read for.
+    pub fn read(
+        &self,
+        most: i32,
+        mut storage: impl FnMut(&[U256]) -> anyhow::Result<Vec<U256>>,
+    ) -> anyhow::Result<(State, Vec<StoredTick>, u32)> {
+        let pool = U256::from_be_bytes(keccak256((self.id(), U256::from(POOLS_SLOT)).abi_encode()).0);
+        let slot = |key: i32, offset: u64| -> U256 {
+            let mapping = pool + U256::from(offset);
+            keccak256((I256::try_from(key).unwrap_or_default(), mapping).abi_encode()).into()
+        };
+        let most = most / self.spacing / 256 + 1;
+        let mut slots = vec![pool, pool + U256::from(3)];
+        slots.extend((-most..=most).map(|word| slot(word, BITMAP_OFFSET)));
+        let words = storage(&slots)?;
+        let ticks: Vec<i32> = (-most..=most)
+            .zip(&words[2..])
+            .flat_map(|(word, bits)| {
+                let set = (0..256).filter(move |bit| bits.bit(*bit as usize));
+                set.map(move |bit| (word * 256 + bit) * self.spacing)
+            })
+            .collect();
+        let held = storage(&ticks.iter().map(|tick| slot(*tick, TICKS_OFFSET)).collect::<Vec<_>>())?;
+        let ticks = ticks.into_iter().zip(held).map(|(tick, packed)| {
+            (tick, (packed >> 128usize).wrapping_to::<u128>() as i128, packed.wrapping_to())
+        });
+        // Behind price and tick.
+        let protocol_fee = (words[0] >> 184usize).wrapping_to::<u32>() & 0xff_ffff;
+        Ok((State::from_words(words[0], words[1]), ticks.collect(), protocol_fee))
+    }
+
+    fn key(&self) -> PoolKey {
+        let Self { currencies: [currency0, currency1], fee, spacing, hooks, .. } = *self;
+        let fee = fee.try_into().expect("a fee has 24 bits");
+        PoolKey { currency0, currency1, fee, tickSpacing: int24(spacing), hooks }
     }
 }

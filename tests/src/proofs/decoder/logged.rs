@@ -75,7 +75,7 @@ struct Logged {
     action: Action,
 }
 
-const KINDS: u64 = 36;
+const KINDS: u64 = 37;
 
 fn u160(random: &mut Random) -> U160 {
     random.uint(160).to()
@@ -95,10 +95,10 @@ impl Logged {
     fn random(random: &mut Random, kind: u64) -> Self {
         match kind {
             0..=8 => Self::v3(random, kind),
-            9..=12 => Self::v4(random, kind - 9),
-            13..=26 => Self::aave(random, kind - 13),
-            27..=30 => Self::compound(random, kind - 27),
-            31..=34 => Self::chainlink(random, kind - 31),
+            9..=13 => Self::v4(random, kind - 9),
+            14..=27 => Self::aave(random, kind - 14),
+            28..=31 => Self::compound(random, kind - 28),
+            32..=35 => Self::chainlink(random, kind - 32),
             _ => Self::custom(random),
         }
     }
@@ -284,6 +284,10 @@ impl Logged {
                 let signature = "Swap(bytes32,address,int128,int128,uint160,uint128,int24,uint24)";
                 (event(signature, &[id, one.into_word()], &words), action)
             }
+            3 => (
+                event("ProtocolFeeUpdated(bytes32,uint24)", &[id], &[fee.into()]),
+                V4Action::ProtocolFeeUpdated { id, protocol_fee: fee.to() },
+            ),
             _ => (
                 event(
                     "Donate(bytes32,address,uint256,uint256)",

@@ -29,7 +29,7 @@ pub(super) fn borrower(found: &Opportunity) -> Option<Address> {
 fn plan(found: &Opportunity) -> Option<&LiquidationPlan> {
     match &found.plan {
         Plan::Liquidate(plan) => Some(plan),
-        Plan::Swaps(_) | Plan::Behind(_) | Plan::Inform => None,
+        Plan::Swaps(_) | Plan::Behind(_) | Plan::Mixed(_) | Plan::Inform => None,
     }
 }
 

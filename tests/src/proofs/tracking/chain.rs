@@ -7,9 +7,13 @@ use anyhow::Context;
 use headwater_amm::{MAX_SQRT_PRICE, MIN_SQRT_PRICE, sqrt_price_at_tick};
 use headwater_events::{BlockEvent, Grade, Header, Log, ReorgEvent};
 use headwater_reference::evm::{Artifact, Snapshot};
-use headwater_reference::pools::{ActV3, Change, ExchangeV3, Order, PlaceV3, State, StoredTick};
+use headwater_reference::pools::{
+    ActV3, Change, ExchangeV3, Order, PlaceV3, PlaceV4, RoutersV4, State, StoredTick,
+};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+
+use super::managed::{Managed, Sent};
 
 const SWAP: &str = "Swap(address,address,int256,int256,uint160,uint128,int24)";
 const MINT: &str = "Mint(address,address,int24,int24,uint128,uint256,uint256)";
@@ -25,6 +29,7 @@ pub(super) struct Counts {
     pub(super) mints: u64,
     pub(super) burns: u64,
     pub(super) strangers: u64,
+    pub(super) v4: Sent,
 }
 
 /// The pools of the first factory are ours; the second one is a stranger's.
@@ -34,6 +39,8 @@ pub(super) struct Chain {
     pools: Vec<PlaceV3>,
     foreign: Vec<PlaceV3>,
     positions: Vec<(PlaceV3, Change)>,
+    /// Our manager, and a stranger's of the very same code.
+    managed: [Managed; 2],
     /// Blocks that were ever made: no two have a hash in common.
     made: u64,
     pub(super) counts: Counts,
@@ -47,15 +54,21 @@ struct Sealed {
     pools: usize,
     foreign: usize,
     positions: Vec<(PlaceV3, Change)>,
+    managed: [Managed; 2],
 }
 
 /// Who logs like a pool and is none.
 const LIAR: Address = Address::repeat_byte(0xbb);
 
 impl Chain {
-    pub(super) fn create(factory: &Artifact, token: &Artifact) -> anyhow::Result<Self> {
+    pub(super) fn create(factory: &Artifact, v4: &[Artifact; 4]) -> anyhow::Result<Self> {
+        let mut exchange = ExchangeV3::create(factory, &v4[3])?;
+        let tokens = exchange.tokens();
+        let mut deploy = || RoutersV4::deploy(exchange.evm(), v4, &tokens).map(Managed::new);
+        let managed = [deploy()?, deploy()?];
         Ok(Self {
-            exchange: ExchangeV3::create(factory, token)?,
+            exchange,
+            managed,
             sealed: Vec::new(),
             pools: Vec::new(),
             foreign: Vec::new(),
@@ -68,6 +81,10 @@ impl Chain {
 
     pub(super) fn factory(&self) -> Address {
         self.exchange.factories()[0]
+    }
+
+    pub(super) fn manager(&self) -> Address {
+        self.managed[0].routers.manager
     }
 
     pub(super) fn height(&self) -> u64 {
@@ -84,6 +101,20 @@ impl Chain {
 
     pub(super) fn pools(&self) -> &[PlaceV3] {
         &self.pools
+    }
+
+    pub(super) fn pools_v4(&self) -> &[PlaceV4] {
+        &self.managed[0].places
+    }
+
+    /// Of our manager, those that have to be refused; then those of the other one.
+    pub(super) fn refused_v4(&self) -> [&[PlaceV4]; 2] {
+        [&self.managed[0].refused, &self.managed[1].places]
+    }
+
+    pub(super) fn reading_v4(&self, place: &PlaceV4) -> anyhow::Result<(State, Vec<StoredTick>, u32)> {
+        let evm = self.exchange.memory();
+        place.read(887_272, |slots| Ok(slots.iter().map(|slot| evm.storage(place.manager, *slot)).collect()))
     }
 
     /// Whom nobody may take for a pool.
@@ -103,6 +134,7 @@ impl Chain {
         self.pools.truncate(first.pools);
         self.foreign.truncate(first.foreign);
         self.positions.clone_from(&first.positions);
+        self.managed.clone_from(&first.managed);
         Ok(ReorgEvent {
             ancestor_number: self.height(),
             ancestor_hash: self.head(),
@@ -118,9 +150,9 @@ impl Chain {
         let hash = keccak256(self.made.to_be_bytes());
         let before = self.exchange.evm().snapshot();
         let (pools, foreign) = (self.pools.len(), self.foreign.len());
-        let positions = self.positions.clone();
+        let (positions, managed) = (self.positions.clone(), self.managed.clone());
         self.exchange.evm().advance(12);
-        self.sealed.push(Sealed { hash, before, pools, foreign, positions });
+        self.sealed.push(Sealed { hash, before, pools, foreign, positions, managed });
         let mut logs = Vec::new();
         if self.pools.len() < 2 || random.random_range(0..15) == 0 {
             self.create_pool(random, &mut logs)?;
@@ -128,6 +160,7 @@ impl Chain {
         for _ in 0..random.random_range(0..6) {
             self.act(random, &mut logs);
         }
+        self.act_v4(random, &mut logs)?;
         if random.random_range(0..3) == 0 {
             self.lie(random, &mut logs);
         }
@@ -150,6 +183,32 @@ impl Chain {
             logs_bloom: Default::default(),
         };
         Ok(BlockEvent { header, transactions: Vec::new(), logs: logs.collect(), grade: Grade::Assumed })
+    }
+
+    fn act_v4(&mut self, random: &mut ChaCha8Rng, logs: &mut Logs) -> anyhow::Result<()> {
+        let [token0, token1, token2] = self.exchange.tokens();
+        let currencies = [Address::ZERO, token0, token1, token2];
+        for _ in 0..random.random_range(0..5) {
+            let whose = usize::from(random.random_range(0..6) == 0);
+            let managed = &mut self.managed[whose];
+            let routers = managed.routers;
+            // What a stranger does, nobody counts.
+            let (mut strangers, evm) = (Sent::default(), self.exchange.evm());
+            let sent = if whose == 0 { &mut self.counts.v4 } else { &mut strangers };
+            if managed.places.len() < 2 || managed.lacking().is_some() || random.random_range(0..15) == 0 {
+                let Some((place, act)) = managed.choose(random, &currencies) else { continue };
+                logs.extend(routers.act(evm, &place, &act)?);
+                managed.add(place, sent);
+                continue;
+            }
+            let Some(place) = managed.pick(random) else { continue };
+            let (state, ..) = place
+                .read(0, |slots| Ok(slots.iter().map(|slot| evm.storage(place.manager, *slot)).collect()))?;
+            let Some(act) = managed.act(random, &place, state.tick, sent) else { continue };
+            // What the manager refuses leaves no log.
+            logs.extend(routers.act(evm, &place, &act).unwrap_or_default());
+        }
+        Ok(())
     }
 
     /// Of a factory that is ours, or of a stranger's, which deploys the very same code.
@@ -278,5 +337,11 @@ impl AddAssign for Counts {
         self.mints += other.mints;
         self.burns += other.burns;
         self.strangers += other.strangers;
+        self.v4.created += other.v4.created;
+        self.v4.hooked += other.v4.hooked;
+        self.v4.dynamic += other.v4.dynamic;
+        self.v4.swaps += other.v4.swaps;
+        self.v4.changes += other.v4.changes;
+        self.v4.protocol_fees += other.v4.protocol_fees;
     }
 }

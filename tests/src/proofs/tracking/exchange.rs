@@ -5,12 +5,14 @@ use alloy_sol_types::{SolCall, sol};
 use anyhow::{Context, ensure};
 use headwater_amm::sqrt_price_at_tick;
 use headwater_reference::pools::{
-    ActV3, Change, ExchangeV3, Order, PlaceV3, State, StoredTick, create_pool_v3, payer_v3,
+    ActV3, CallV4, Change, ExchangeV3, Order, PlaceV3, PlaceV4, RoutersV4, State, StoredTick, create_pool_v3,
+    payer_v3,
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
+use super::managed::{self, Managed};
 use crate::devnet::{Artifacts, DEPLOYER, Devnet};
 
 sol! {
@@ -47,6 +49,9 @@ pub(super) struct Exchange {
     places: Vec<PlaceV3>,
     positions: Vec<(PlaceV3, Change)>,
     pub(super) sent: Sent,
+    /// Pools of V4.
+    pub(super) managed: Managed,
+    pub(super) sent_v4: managed::Sent,
 }
 
 impl Exchange {
@@ -58,10 +63,7 @@ impl Exchange {
         pools: usize,
     ) -> anyhow::Result<Self> {
         let code = artifacts.factory_v3()?.creation_code()?;
-        let creation = transact(devnet, DEPLOYER, None, &code, 20_000_000)?;
-        devnet.mine()?;
-        let receipt: Value = devnet.rpc().call("eth_getTransactionReceipt", json!([creation]))?;
-        let factory = receipt["contractAddress"].as_str().context("the factory was not created")?.parse()?;
+        let factory = create(devnet, &code)?;
         let (payer, code) = payer_v3();
         devnet.rpc().call::<Value>("anvil_setCode", json!([payer, code]))?;
         let tokens: Vec<_> = devnet.addresses().tokens.iter().map(|token| token.address).collect();
@@ -71,7 +73,10 @@ impl Exchange {
         }
         devnet.mine()?;
         let trader = *devnet.accounts().last().context("anvil has accounts")?;
+        let managed = Managed::new(deploy_v4(devnet, artifacts, trader, &tokens)?);
         let mut exchange = Self {
+            managed,
+            sent_v4: managed::Sent::default(),
             factory,
             trader,
             tokens,
@@ -83,8 +88,13 @@ impl Exchange {
             exchange.create(devnet, random)?;
             devnet.mine()?;
         }
+        while exchange.lacks_v4(pools) {
+            exchange.create_v4(devnet, random)?;
+            devnet.mine()?;
+        }
         for _ in 0..pools * 6 {
             exchange.act(devnet, random)?;
+            exchange.act_v4(devnet, random)?;
             devnet.mine()?;
         }
         Ok(exchange)
@@ -135,7 +145,59 @@ impl Exchange {
         }
         self.places.retain(|place| !gone.contains(&place.pool));
         self.positions.retain(|(place, _)| !gone.contains(&place.pool));
+        let mut gone = Vec::new();
+        for place in self.managed.places.iter().chain(&self.managed.refused) {
+            let (state, ..) = place.read(0, |slots| storage(devnet, place.manager, slots))?;
+            if state.sqrt_price.is_zero() {
+                gone.push(*place);
+            }
+        }
+        self.managed.keep(|place| !gone.contains(place));
         Ok(())
+    }
+
+    /// So many pools of V4 are wanted, one of each kind that is refused included.
+    fn lacks_v4(&self, pools: usize) -> bool {
+        self.managed.places.len() < pools || self.sent_v4.hooked == 0 || self.sent_v4.dynamic == 0
+    }
+
+    /// Creates a pool of V4 that is not there yet, if the dice find one.
+    pub(super) fn create_v4(&mut self, devnet: &Devnet, random: &mut ChaCha8Rng) -> anyhow::Result<()> {
+        let currencies: Vec<_> = [Address::ZERO].into_iter().chain(self.tokens.iter().copied()).collect();
+        if let Some((place, act)) = self.managed.choose(random, &currencies) {
+            self.send_v4(devnet, self.managed.routers.call(&place, &act))?;
+            self.managed.add(place, &mut self.sent_v4);
+        }
+        Ok(())
+    }
+
+    /// Uses a pool of V4; what the manager refuses is mined and leaves no log.
+    pub(super) fn act_v4(&mut self, devnet: &Devnet, random: &mut ChaCha8Rng) -> anyhow::Result<()> {
+        let Some(place) = self.managed.pick(random) else { return Ok(()) };
+        let (state, ..) = place.read(0, |slots| storage(devnet, place.manager, slots))?;
+        if state.sqrt_price.is_zero() {
+            return Ok(());
+        }
+        match self.managed.act(random, &place, state.tick, &mut self.sent_v4) {
+            Some(act) => self.send_v4(devnet, self.managed.routers.call(&place, &act)),
+            None => Ok(()),
+        }
+    }
+
+    fn send_v4(&self, devnet: &Devnet, call: CallV4) -> anyhow::Result<()> {
+        transact_with(devnet, self.trader, Some(call.to), call.value, &call.data, 2_000_000)?;
+        Ok(())
+    }
+
+    /// As [`Exchange::stored`], of a pool of V4, with the protocol's fee.
+    pub(super) fn stored_v4(
+        &self,
+        devnet: &Devnet,
+        place: &PlaceV4,
+        everywhere: bool,
+    ) -> anyhow::Result<(State, Vec<StoredTick>, u32)> {
+        let most = if everywhere { FAR } else { NEAR };
+        place.read(most, |slots| storage(devnet, place.manager, slots))
     }
 
     fn send(&self, devnet: &Devnet, place: &PlaceV3, act: &ActV3) -> anyhow::Result<()> {
@@ -223,6 +285,39 @@ fn storage(devnet: &Devnet, contract: Address, slots: &[U256]) -> anyhow::Result
         .collect()
 }
 
+/// A contract of this creation code.
+fn create(devnet: &Devnet, code: &[u8]) -> anyhow::Result<Address> {
+    let creation = transact(devnet, DEPLOYER, None, code, 20_000_000)?;
+    devnet.mine()?;
+    let receipt: Value = devnet.rpc().call("eth_getTransactionReceipt", json!([creation]))?;
+    Ok(receipt["contractAddress"].as_str().context("the contract was not created")?.parse()?)
+}
+
+/// The manager, whose fees the trader may set, and its routers, which may take what the trader has.
+fn deploy_v4(
+    devnet: &Devnet,
+    artifacts: &Artifacts,
+    trader: Address,
+    tokens: &[Address],
+) -> anyhow::Result<RoutersV4> {
+    let [manager, swaps, liquidity, _] = artifacts.manager_v4()?;
+    let manager = create(devnet, &RoutersV4::creation(&manager, trader)?)?;
+    let swaps = create(devnet, &RoutersV4::creation(&swaps, manager)?)?;
+    let liquidity = create(devnet, &RoutersV4::creation(&liquidity, manager)?)?;
+    devnet.rpc().call::<Value>("anvil_setBalance", json!([trader, U256::ONE << 120usize]))?;
+    transact(devnet, trader, Some(manager), &RoutersV4::controlled_by(trader), 200_000)?;
+    devnet.mine()?;
+    for token in tokens {
+        let mint = mintCall { account: trader, amount: PURSE }.abi_encode();
+        transact(devnet, DEPLOYER, Some(*token), &mint, 200_000)?;
+        for router in [swaps, liquidity] {
+            transact(devnet, trader, Some(*token), &RoutersV4::approve(router), 200_000)?;
+        }
+        devnet.mine()?;
+    }
+    Ok(RoutersV4 { manager, swaps, liquidity })
+}
+
 fn transact(
     devnet: &Devnet,
     from: Address,
@@ -230,8 +325,20 @@ fn transact(
     data: &[u8],
     gas: u64,
 ) -> anyhow::Result<B256> {
+    transact_with(devnet, from, to, U256::ZERO, data, gas)
+}
+
+fn transact_with(
+    devnet: &Devnet,
+    from: Address,
+    to: Option<Address>,
+    value: U256,
+    data: &[u8],
+    gas: u64,
+) -> anyhow::Result<B256> {
     let mut transaction = json!({
         "from": from,
+        "value": value,
         "data": Bytes::copy_from_slice(data),
         "gas": format!("{gas:#x}"),
         "maxFeePerGas": "0xe8d4a51000",

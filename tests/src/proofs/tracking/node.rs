@@ -1,20 +1,19 @@
 //! Pools on a real node: loaded from it while its heads advance and are reorganised, and then followed by the events alone.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::B256;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use headwater_actor::Component as _;
 use headwater_bus::{BusConfig, EventBus, EventHandler, SourcePublisher, Timeline, Topology};
-use headwater_events::Protocol;
 use headwater_events::{BusEvent, Envelope, Grade, ReorgEvent};
 use headwater_ingest::{Fetcher, Link};
-use headwater_market::{FactoryConfig, MarketConfig, MarketSnapshot, Preset, Reserves, ResolvedMarket};
+use headwater_market::{ConcentratedKey, MarketConfig, MarketSnapshot, Preset, Reserves, ResolvedMarket};
 use headwater_node::{Node, NodeConfig};
-use headwater_reference::pools::{PlaceV3, State};
 use headwater_state::{LoadRequest, Loader, StateConfig, Subject, World, bulk_load};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -23,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::exchange::{Exchange, reserves};
 use super::tap::Tap;
+use super::{Place, Stored, factories, is_known, managed};
 use crate::devnet::{Artifacts, CHAIN_ID, Devnet, Trader};
 
 /// How much of it.
@@ -55,6 +55,11 @@ pub(super) struct Tally {
     pub(super) followed_blocks: u64,
     pub(super) created_while_followed: u64,
     pub(super) sent: super::exchange::Sent,
+    pub(super) compared_v4: u64,
+    pub(super) v4: managed::Sent,
+    pub(super) v4_pools: u64,
+    pub(super) v4_loaded: u64,
+    pub(super) v4_refused: u64,
 }
 
 /// Blocks that the pools are left to move on while a question waits.
@@ -112,13 +117,16 @@ pub(super) async fn follow(size: Size, random: &mut ChaCha8Rng) -> anyhow::Resul
                 compare(&devnet, &exchange, &follower, false, &mut tally)?;
             }
         }
-        let created = exchange.sent.created;
+        let created = |exchange: &Exchange| exchange.sent.created + exchange.sent_v4.created;
+        let before = created(&exchange);
         if random.random_range(0..20) == 0 {
             exchange.create(&devnet, random)?;
+            exchange.create_v4(&devnet, random)?;
         }
-        tally.created_while_followed += if is_loading { 0 } else { exchange.sent.created - created };
+        tally.created_while_followed += if is_loading { 0 } else { created(&exchange) - before };
         for _ in 0..random.random_range(0..6) {
             exchange.act(&devnet, random)?;
+            exchange.act_v4(&devnet, random)?;
         }
         trader.trade(&devnet)?;
         if is_reorg {
@@ -132,7 +140,7 @@ pub(super) async fn follow(size: Size, random: &mut ChaCha8Rng) -> anyhow::Resul
         tally.followed_blocks += u64::from(!is_loading);
         if is_loading {
             follower.ask(&mut tally).await?;
-            let knows_all = exchange.places().iter().all(|place| follower.knows(place));
+            let knows_all = places(&exchange).all(|place| follower.knows(&place));
             if height >= size.loading && knows_all {
                 follower.waiting.clear();
                 calls = Some(tap.state_calls());
@@ -140,7 +148,7 @@ pub(super) async fn follow(size: Size, random: &mut ChaCha8Rng) -> anyhow::Resul
             }
             ensure!(height < 4 * size.loading, "pools are not known after {height} blocks");
         } else {
-            ensure!(follower.waiting.is_empty(), "it asks again: {:?}", follower.waiting);
+            follower.ask_about_refused(&exchange).await?;
         }
         let everywhere = height == size.blocks;
         compare(&devnet, &exchange, &follower, everywhere, &mut tally)?;
@@ -155,6 +163,15 @@ pub(super) async fn follow(size: Size, random: &mut ChaCha8Rng) -> anyhow::Resul
     let snapshot = follower.snapshot.as_ref().context("there is a snapshot")?;
     tally.pairs = snapshot.pools.len() as u64;
     tally.pools = exchange.places().len() as u64;
+    tally.v4_pools = exchange.managed.places.len() as u64;
+    tally.v4 = exchange.sent_v4;
+    let observed = follower.loader.observe();
+    ensure!(observed.unnamed == 0, "the node did not name a pool");
+    tally.v4_refused =
+        counts.hooked_pools + counts.dynamic_fee_pools + observed.hooked + observed.dynamic_fee;
+    let table = follower.world.concentrated().table();
+    let known = |place: &_| table.find_key(&Place::V4(*place).key()).is_some();
+    ensure!(!exchange.managed.refused.iter().any(known), "a pool that has to be refused got in");
     tally.state_calls = before as u64;
     tally.undone_loads = counts.foreign_loads + follower.loader.observe().block_gone;
     tally.sent = exchange.sent;
@@ -166,16 +183,15 @@ pub(super) async fn follow(size: Size, random: &mut ChaCha8Rng) -> anyhow::Resul
 fn market(exchange: &Exchange) -> anyhow::Result<ResolvedMarket> {
     let config = MarketConfig {
         preset: Some(Preset::Devnet),
-        factories: vec![FactoryConfig {
-            protocol: Protocol::UniswapV3,
-            name: None,
-            address: exchange.factory().to_string(),
-            init_code_hash: Some(super::INIT_CODE_HASH.to_owned()),
-            fee_ppm: 3_000,
-        }],
+        factories: factories(exchange.factory().to_string(), exchange.managed.routers.manager.to_string()),
         ..MarketConfig::default()
     };
     Ok(ResolvedMarket::resolve(&config, CHAIN_ID)?)
+}
+
+fn places(exchange: &Exchange) -> impl Iterator<Item = Place> {
+    let v3 = exchange.places().iter().copied().map(Place::V3);
+    v3.chain(exchange.managed.places.iter().copied().map(Place::V4))
 }
 
 /// The pools that are known, with and without reserves, are what the node's storage holds at its head.
@@ -187,17 +203,19 @@ fn compare(
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
     let book = follower.world.concentrated();
-    for place in exchange.places() {
-        let Some(pool) = book.proven(&place.pool).and_then(|id| book.table().pool(id)) else { continue };
-        let (state, ticks) = exchange.stored(devnet, place, everywhere)?;
-        let price = pool.price().map(|price| (price.sqrt_price, price.tick)).unwrap_or_default();
-        let found = State { sqrt_price: price.0, tick: price.1, liquidity: pool.liquidity() };
-        ensure!(found == state, "{place:?}: {found:?}, its storage has {state:?}");
-        let found: Vec<_> =
-            pool.ticks().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross)).collect();
-        ensure!(found == ticks, "{place:?}: {found:?}, its storage has {ticks:?}");
+    for place in places(exchange).filter(|place| follower.knows(place)) {
+        let (state, ticks, protocol_fee) = match &place {
+            Place::V3(place) => {
+                let (state, ticks) = exchange.stored(devnet, place, everywhere)?;
+                (state, ticks, 0)
+            }
+            Place::V4(place) => exchange.stored_v4(devnet, place, everywhere)?,
+        };
+        let stored = Stored { place, state, ticks, protocol_fee };
+        ensure!(is_known(book, &stored)?, "{place:?} is known");
         tally.compared += 1;
-        tally.ticks += ticks.len() as u64;
+        tally.compared_v4 += u64::from(matches!(place, Place::V4(_)));
+        tally.ticks += stored.ticks.len() as u64;
     }
     // Right after a reorganisation there is none of the ancestor.
     let head = follower.chain.last().map(|link| link.hash);
@@ -231,6 +249,8 @@ impl Follower {
         let head = head(devnet)?;
         let load = bulk_load(&node, &market, head.hash, |_, _| {}).await?;
         tally.loaded_at_start = load.report.concentrated_pools;
+        let is_of_v4 = |event: &&BusEvent| matches!(event, BusEvent::V4Loaded(_));
+        tally.v4_loaded = load.events.iter().filter(is_of_v4).count() as u64;
         let config = StateConfig { first_retry_ms: NonZeroU64::MIN, ..StateConfig::default() };
         let judged: Vec<_> = load.judged_tokens().collect();
         let loader = Loader::new(Arc::clone(&market), config, node_config, bus.publisher(), judged);
@@ -316,17 +336,33 @@ impl Follower {
                 let envelope = self.told.recv().await.context("the bus has ended")?;
                 self.world.apply(&envelope)?;
             }
-            if let Subject::Concentrated(_) = request.subject {
-                tally.loaded_late += after.pools - before.pools;
+            if let Subject::Concentrated(key) = request.subject {
+                let loaded = after.pools - before.pools;
+                tally.loaded_late += loaded;
+                tally.v4_loaded += if matches!(key, ConcentratedKey::V4 { .. }) { loaded } else { 0 };
             }
             ensure!(after.failed == before.failed, "the node failed");
         }
         Ok(())
     }
 
-    fn knows(&self, place: &PlaceV3) -> bool {
+    /// The only questions left are about pools that have to be refused; of them the loader has known that since it asked.
+    async fn ask_about_refused(&mut self, exchange: &Exchange) -> anyhow::Result<()> {
+        let refused: Vec<_> = exchange.managed.refused.iter().map(|place| Place::V4(*place).key()).collect();
+        for (_, request) in mem::take(&mut self.waiting) {
+            let is_refused = |key: &ConcentratedKey| refused.contains(key);
+            let Subject::Concentrated(key) = request.subject else { bail!("it asks again: {request:?}") };
+            ensure!(is_refused(&key), "it asks again: {request:?}");
+            let before = self.loader.observe();
+            self.loader.handle(&request).await?;
+            ensure!(self.loader.observe().pools == before.pools, "{request:?} was taken");
+        }
+        Ok(())
+    }
+
+    fn knows(&self, place: &Place) -> bool {
         let book = self.world.concentrated();
-        book.proven(&place.pool).is_some_and(|id| book.table().pool(id).is_some())
+        book.proven_key(&place.key()).is_some_and(|id| book.table().pool(id).is_some())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::{Bytes, I256};
 use headwater_events::{ConcentratedLoaded, ConcentratedState, LoadedTick, Protocol};
-use headwater_market::ConcentratedFactory;
+use headwater_market::{ConcentratedFactory, ConcentratedKey};
 use headwater_reference::fake_node::{CallRequest, address_word, word};
 
 use super::*;
@@ -167,7 +167,7 @@ async fn a_pool_is_read_to_its_last_tick_as_of_one_block() {
     let place = wide(&market);
     let mut lazy = lazy(&market, std::slice::from_ref(&place)).await;
     let hash = lazy.bench.block.hash();
-    let observed = lazy.ask(Subject::Concentrated(place.address)).await;
+    let observed = lazy.ask(Subject::Concentrated(ConcentratedKey::V3(place.address))).await;
     assert_eq!((observed.pools, observed.tokens, observed.refused), (1, 1, 0));
     let ConcentratedFactory { address: factory, init_code_hash, .. } =
         market.concentrated_factories[0].clone();
@@ -193,7 +193,7 @@ async fn a_pool_without_a_price_is_read_with_six_questions() {
     let market = market_v3();
     let place = Place { slot0: (U256::ZERO, 0), ..Place::new(&market, 0, 1, (500, 10)) };
     let mut lazy = lazy(&market, std::slice::from_ref(&place)).await;
-    lazy.ask(Subject::Concentrated(place.address)).await;
+    lazy.ask(Subject::Concentrated(ConcentratedKey::V3(place.address))).await;
     // The other four are about a token.
     assert_eq!(lazy.bench.fake.requests("eth_call"), 6 + 4);
     let read = lazy.read().await;
@@ -208,7 +208,7 @@ async fn what_derives_from_no_factory_is_refused_once_and_for_all() {
     let mut lazy = lazy(&market, &[stranger.clone(), liar.clone()]).await;
     let nobody = Address::repeat_byte(8);
     for address in [stranger.address, liar.address, nobody, nobody, stranger.address] {
-        lazy.ask(Subject::Concentrated(address)).await;
+        lazy.ask(Subject::Concentrated(ConcentratedKey::V3(address))).await;
     }
     let observed = lazy.loader.observe();
     assert_eq!((observed.refused, observed.repeated, observed.pools), (3, 2, 0));
@@ -221,7 +221,7 @@ async fn whoever_has_not_seen_the_answer_is_not_answered_twice_and_who_lost_it_i
     let market = market_v3();
     let place = Place::new(&market, 0, 1, (500, 10)).position(-10, 10, 1);
     let mut lazy = lazy(&market, std::slice::from_ref(&place)).await;
-    let subject = Subject::Concentrated(place.address);
+    let subject = Subject::Concentrated(ConcentratedKey::V3(place.address));
     lazy.ask(subject).await;
     let asked = lazy.bench.fake.requests("eth_call");
     assert_eq!(lazy.ask(subject).await.repeated, 1);
@@ -238,7 +238,7 @@ async fn what_was_read_before_a_failure_is_not_asked_again() {
     let market = market_v3();
     let place = wide(&market);
     let mut lazy = lazy(&market, std::slice::from_ref(&place)).await;
-    let subject = Subject::Concentrated(place.address);
+    let subject = Subject::Concentrated(ConcentratedKey::V3(place.address));
     let known = place.clone();
     lazy.bench.fake.answer_calls(move |call| match call.is("ticks(int24)") {
         true => Err(RpcErr::new(-32603, "internal error")),
@@ -263,7 +263,7 @@ async fn a_reading_whose_block_is_undone_begins_anew() {
     let market = market_v3();
     let place = wide(&market);
     let mut lazy = lazy(&market, std::slice::from_ref(&place)).await;
-    let subject = Subject::Concentrated(place.address);
+    let subject = Subject::Concentrated(ConcentratedKey::V3(place.address));
     // Whole but for the last question, which is whether the block is still there.
     let other = BlockBuilder::first(100).salt(1).build();
     lazy.bench.fake.push_block(other.clone());
@@ -284,7 +284,7 @@ async fn a_pool_whose_ticks_do_not_answer_as_ticks_do_is_refused() {
         true => Ok(word(U256::ONE)),
         false => known.answer(call),
     });
-    assert_eq!(lazy.ask(Subject::Concentrated(place.address)).await.refused, 1);
+    assert_eq!(lazy.ask(Subject::Concentrated(ConcentratedKey::V3(place.address))).await.refused, 1);
     assert!(lazy.read().await.is_empty());
 }
 

@@ -69,10 +69,21 @@ pub enum AskError {
         /// The node's words.
         reason: String,
     },
+    /// The node does not run code in place of what stands at an address (the state overrides of `eth_call`).
+    #[error(
+        "the node knows no state overrides in eth_call ({reason}): use one that does, such as geth, reth, erigon, nethermind or anvil"
+    )]
+    NoOverrides {
+        /// What it does instead.
+        reason: String,
+    },
     /// The node fails.
     #[error(transparent)]
     Node(#[from] NodeError),
 }
+
+/// Invalid parameters (JSON-RPC 2.0, section 5.1).
+const INVALID_PARAMETERS: i64 = -32602;
 
 /// Tries of a call that the node says it cannot answer at the moment.
 const TRIES: u32 = 4;
@@ -90,18 +101,28 @@ pub async fn ask(node: &Node, block: BlockHash, questions: &[Question]) -> Resul
     ask_all(node, block, &calls).await
 }
 
-/// As [`ask`], with code in place of what stands at some addresses, for each call alone.
+/// As [`ask`], with code in place of what stands at some addresses, for each call alone. The code that is called has to return
+/// something, so that it is seen whether it was run.
 ///
 /// # Errors
 ///
-/// As [`ask`]; also where the node knows no state overrides.
+/// As [`ask`], and [`AskError::NoOverrides`].
 pub async fn ask_with_code(
     node: &Node,
     block: BlockHash,
     questions: &[CodeCall],
 ) -> Result<Vec<Answer>, AskError> {
     let calls = questions.iter().map(|question| question.call(block)).collect::<Result<Vec<_>, _>>()?;
-    ask_all(node, block, &calls).await
+    let answers = ask_all(node, block, &calls).await.map_err(|error| match error {
+        AskError::Node(NodeError::Rpc { error, .. }) if error.code == INVALID_PARAMETERS => {
+            AskError::NoOverrides { reason: error.message }
+        }
+        error => error,
+    })?;
+    if answers.iter().any(|answer| matches!(answer, Answer::Returned(bytes) if bytes.is_empty())) {
+        return Err(AskError::NoOverrides { reason: "it ignores the code that is given".to_owned() });
+    }
+    Ok(answers)
 }
 
 async fn ask_all(node: &Node, block: BlockHash, calls: &[Call]) -> Result<Vec<Answer>, AskError> {

@@ -65,6 +65,9 @@ pub enum LoadError {
     /// The node fails.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// Tokens cannot be tried out on this node, so that no pool could be quoted.
+    #[error("tokens cannot be tried out: {0}")]
+    NoTrials(AskError),
     /// A configured factory does not answer as one does.
     #[error("{factory} does not answer as a factory: {reason}")]
     NoFactory {
@@ -108,6 +111,7 @@ impl From<AskError> for LoadError {
     fn from(error: AskError) -> Self {
         match error {
             AskError::BlockGone { block, reason } => Self::BlockGone { block, reason },
+            error @ AskError::NoOverrides { .. } => Self::NoTrials(error),
             AskError::Node(error) => Self::Node(error),
         }
     }
@@ -119,9 +123,11 @@ impl LoadError {
         match self {
             Self::BlockGone { .. } => true,
             Self::Node(error) => error.is_retryable(),
-            Self::NoFactory { .. } | Self::Unproven { .. } | Self::NoPool { .. } | Self::Differs { .. } => {
-                false
-            }
+            Self::NoTrials(_)
+            | Self::NoFactory { .. }
+            | Self::Unproven { .. }
+            | Self::NoPool { .. }
+            | Self::Differs { .. } => false,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use headwater_actor::Component;
 use headwater_bus::{BusConfig, EventBus, EventHandler, HandlerReport, Timeline, Topology};
 use headwater_events::{AsOf, BusEvent, Envelope, PoolLoaded, PoolProof, TokenJudged, TokenVerdict};
@@ -243,6 +243,26 @@ async fn tokens_that_do_not_say_their_decimals_are_refused() {
     assert!(matches!(verdict(2), TokenVerdict::Refused(reason) if reason.contains("78")));
     assert_eq!(verdict(3), &TokenVerdict::Accepted { decimals: 18, symbol: String::new() });
     assert_eq!((load.report.tokens, load.report.tokens_refused), (4, 2));
+}
+
+#[tokio::test]
+async fn a_node_without_state_overrides_is_named_with_its_remedy() {
+    let market = market(|_| {});
+    let pairs = [pair(&market, 0, 0, 1)];
+    for answer in [Err(RpcErr::new(-32602, "too many arguments, want at most 2")), Ok(Bytes::new())] {
+        let bench = Bench::new(world(&market, &pairs)).await;
+        let honest = world(&market, &pairs);
+        let (expected, answered) = (answer.is_err(), answer);
+        bench.fake.answer_calls(move |call| match call.overrides.is_null() {
+            true => honest.call(call),
+            false => answered.clone(),
+        });
+        let error = bench.load(&market).await.expect_err("no token can be tried out");
+        assert!(matches!(error, LoadError::NoTrials(_)) && !error.is_retryable(), "{error}");
+        let told = error.to_string();
+        assert!(told.contains("state overrides") && told.contains("geth"), "{told}");
+        assert_eq!(told.contains("too many arguments"), expected, "{told}");
+    }
 }
 
 /// The reason for which a token with a habit is refused.

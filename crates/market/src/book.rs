@@ -168,14 +168,14 @@ pub enum RolledBack {
     Lost,
 }
 
-/// The tokens that were refused, as of a snapshot: no pool of theirs is quoted. A clone shares them.
+/// The verdicts about tokens, as of a snapshot: which of them no pool with concentrated liquidity is quoted with. A clone shares them.
 #[derive(Clone, Debug, Default)]
 pub struct Refused(imbl::HashMap<Address, bool>);
 
 impl Refused {
-    /// Whether a token was refused; nobody who was not judged is.
+    /// Whether a token was refused, or was not judged yet; the native currency needs no verdict.
     pub fn contains(&self, token: &Address) -> bool {
-        self.0.get(token).copied().unwrap_or(false)
+        self.0.get(token).copied().unwrap_or(!token.is_zero())
     }
 }
 
@@ -303,12 +303,12 @@ impl PoolBook {
         tokens.into_iter().flatten().filter(|token| !self.is_judged(token))
     }
 
-    /// Whether anything was learnt about a token.
+    /// Whether there is nothing to learn about a token: it was judged, or is V4's name of the native currency.
     pub fn is_judged(&self, token: &Address) -> bool {
-        self.refused.contains_key(token)
+        token.is_zero() || self.refused.contains_key(token)
     }
 
-    /// The tokens that were refused; cheap to ask for.
+    /// The verdicts; cheap to ask for.
     pub fn refused(&self) -> Refused {
         Refused(self.refused.clone())
     }
@@ -478,7 +478,7 @@ impl PoolBook {
         let mut touches = self.records.iter().flat_map(|record| record.touches.iter());
         let is_new = touches.any(|touch| touch.address == address && touch.created);
         if !is_new && self.standing[id.index()] == Standing::Created {
-            self.standing[id.index()] = Standing::Unproven;
+            self.set_standing(id, Standing::Unproven);
             self.table.set_reserves(id, None);
         }
     }
@@ -607,11 +607,10 @@ impl PoolBook {
             return None;
         }
         let (token0, token1) = (meta.token0, meta.token1);
-        let id = self.table.replace(meta, true);
+        let id = self.table.replace(meta, false);
         self.standing.push(Standing::Unproven);
         self.pools_of.entry(token0).or_default().push(id);
         self.pools_of.entry(token1).or_default().push(id);
-        self.table.set_admitted(id, self.is_admissible(id));
         Some(id)
     }
 
@@ -628,9 +627,11 @@ impl PoolBook {
         self.refused_pools
     }
 
-    /// A protocol that is not quoted here, or a refused token, keeps a pool out.
+    /// A protocol that is not quoted here, or a refused token, keeps a pool out. Whoever loads a pool has judged its tokens; anybody
+    /// can have a factory create one of tokens that nobody has judged.
     fn is_admissible(&self, id: PoolId) -> bool {
-        let refused = |token| self.refused.get(token).copied().unwrap_or(false);
+        let is_unjudged_refused = self.standing(id) == Standing::Created;
+        let refused = |token| self.refused.get(token).copied().unwrap_or(is_unjudged_refused);
         self.table.meta(id).is_some_and(|meta| match meta.protocol {
             Protocol::UniswapV2 => !refused(&meta.token0) && !refused(&meta.token1),
             Protocol::UniswapV3 | Protocol::UniswapV4 => false,
@@ -696,6 +697,7 @@ impl PoolBook {
 
     fn set_standing(&mut self, id: PoolId, standing: Standing) {
         self.standing[id.index()] = standing;
+        self.table.set_admitted(id, self.is_admissible(id));
     }
 
     fn remember(&mut self, record: Record) {

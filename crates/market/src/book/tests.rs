@@ -20,6 +20,13 @@ fn book() -> PoolBook {
     book
 }
 
+/// A book that knows good verdicts about the tokens of all pools.
+fn judged_book() -> PoolBook {
+    let mut book = book();
+    (0xa0..=0xaa).for_each(|token| book.token_judged(&judged(token, false)));
+    book
+}
+
 fn address(seed: u8) -> Address {
     Address::repeat_byte(seed)
 }
@@ -110,6 +117,7 @@ fn a_flood_of_pools_is_refused_and_counted() {
     apply(&mut book, 1, &flood);
     book.pool_loaded(&loaded(10, None));
     assert_eq!((book.table().len(), book.refused_pools()), (2, 8));
+    (0xa0..0xa2).for_each(|token| book.token_judged(&judged(token, false)));
     apply(&mut book, 2, &[sync(1, 5), sync(10, 5)]);
     assert_eq!((quoted(&book, 1), quoted(&book, 10)), (Some(5), None));
 }
@@ -193,7 +201,7 @@ fn a_sync_of_an_unknown_contract_changes_nothing_until_it_is_proven() {
 
 #[test]
 fn a_pair_counts_only_when_a_configured_factory_says_so() {
-    let mut book = book();
+    let mut book = judged_book();
     apply(&mut book, 1, &[created(address(9), 1), sync(1, 5)]);
     assert_eq!((quoted(&book, 1), book.counts().foreign_factories), (None, 1));
     apply(&mut book, 2, &[created(factory(), 2), sync(2, 6)]);
@@ -202,7 +210,7 @@ fn a_pair_counts_only_when_a_configured_factory_says_so() {
 
 #[test]
 fn a_pool_of_an_undone_block_stays_without_reserves_and_without_proof() {
-    let mut book = book();
+    let mut book = judged_book();
     apply(&mut book, 1, &[created(factory(), 1), sync(1, 5)]);
     assert_eq!(book.roll_back(GENESIS), RolledBack::Undone(1));
     assert_eq!((book.table().len(), book.proven(&address(1))), (1, None));
@@ -246,7 +254,7 @@ fn loaded_reserves_hold_from_their_block_to_the_next_sync() {
 
 #[test]
 fn loaded_reserves_are_taken_of_a_pool_that_was_created_and_has_said_nothing() {
-    let mut book = book();
+    let mut book = judged_book();
     apply(&mut book, 1, &[created(factory(), 1)]);
     apply(&mut book, 2, &[]);
     book.pool_loaded(&loaded(1, Some((5, hash(2, 0)))));
@@ -272,8 +280,28 @@ fn the_pools_of_a_refused_token_are_not_quoted() {
 }
 
 #[test]
-fn changes_are_told_once_and_are_everything_after_a_rollback() {
+fn a_pool_that_a_block_created_is_not_quoted_before_the_verdicts_about_its_tokens() {
     let mut book = book();
+    book.token_judged(&judged(0xa0, false));
+    apply(&mut book, 1, &[created(factory(), 1), created(factory(), 2), created(factory(), 3)]);
+    apply(&mut book, 2, &[sync(1, 5), sync(2, 6), sync(3, 7)]);
+    let all = |book: &PoolBook| [1, 2, 3].map(|seed| quoted(book, seed));
+    assert_eq!(all(&book), [None; 3]);
+    book.take_changes();
+    book.token_judged(&judged(0xa1, false));
+    book.token_judged(&judged(0xa2, true));
+    assert_eq!(book.take_changes(), Changes::Pools([PoolId(0)].into()));
+    assert_eq!(all(&book), [Some(5), None, None]);
+    book.pool_loaded(&loaded(3, None));
+    assert_eq!(all(&book), [Some(5), None, Some(7)], "whoever loads a pool has judged its tokens");
+    roll_back(&mut book, hash(1, 0));
+    apply(&mut book, 2, &[sync(1, 8), sync(2, 8)]);
+    assert_eq!(all(&book), [Some(8), None, None], "a verdict outlives the block");
+}
+
+#[test]
+fn changes_are_told_once_and_are_everything_after_a_rollback() {
+    let mut book = judged_book();
     assert_eq!(book.take_changes(), Changes::All);
     book.pool_loaded(&loaded(2, None));
     apply(&mut book, 1, &[created(factory(), 1), sync(1, 5), sync(2, 5), sync(1, 6), sync(3, 1)]);
@@ -324,7 +352,7 @@ fn an_answer_of_an_unknown_block_or_about_too_few_pools_leaves_the_market_lost()
 
 #[test]
 fn a_pool_that_is_not_there_any_longer_is_not_proven_unless_it_was_created_since() {
-    let mut book = book();
+    let mut book = judged_book();
     apply(&mut book, 1, &[created(factory(), 1), created(factory(), 2), sync(1, 5), sync(2, 5)]);
     book.lose(Some(GENESIS));
     apply(&mut book, 1, &[]);

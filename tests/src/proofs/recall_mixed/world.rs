@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, U256};
 use anyhow::ensure;
-use headwater_events::{AsOf, DecodedBlock, Protocol};
+use headwater_events::{AsOf, DecodedBlock, Protocol, TokenJudged, TokenVerdict};
 use headwater_market::{
     BlockRef, Changes, ConcentratedBook, ConcentratedEvent, ConcentratedFactory, ConcentratedPrice,
     ConcentratedUpdate, Head, MarketConfig, MarketSnapshot, PoolBook, PoolId, PoolMeta, PoolTable,
@@ -84,6 +84,10 @@ impl World {
             ..ResolvedMarket::resolve(&MarketConfig::default(), 1)?
         };
         let (mut book, mut verdicts) = (ConcentratedBook::new(&market), PoolBook::new(&market));
+        for number in 0..REFUSED {
+            let verdict = TokenVerdict::Accepted { decimals: 18, symbol: String::new() };
+            verdicts.token_judged(&TokenJudged { token: token(number), verdict });
+        }
         verdicts.refuse_token(token(REFUSED));
         let pools: Vec<Pool> = (0..count).map(|index| Pool::random(random, index)).collect();
         let mut table = PoolTable::default();

@@ -2,6 +2,7 @@
 
 use alloy_primitives::{B256, U256};
 use headwater_amm::tick_at_sqrt_price;
+use headwater_events::{TokenJudged, TokenVerdict};
 use headwater_market::{
     BlockRef, Changes, ConcentratedBook, ConcentratedEvent, ConcentratedFactory, ConcentratedPrice,
     ConcentratedUpdate, MarketConfig, PoolBook, ResolvedMarket,
@@ -32,7 +33,16 @@ impl Mixed {
         let (book, verdicts) = (ConcentratedBook::new(&market), PoolBook::new(&market));
         let mut mixed = Self { pools: table(plain), book, verdicts, number: 0 };
         mixed.block(concentrated.iter().flat_map(creation).collect());
+        for pool in concentrated {
+            mixed.accept(pool.token0);
+            mixed.accept(pool.token1);
+        }
         mixed
+    }
+
+    fn accept(&mut self, token: Address) {
+        let verdict = TokenVerdict::Accepted { decimals: 18, symbol: String::new() };
+        self.verdicts.token_judged(&TokenJudged { token, verdict });
     }
 
     fn block(&mut self, updates: Vec<ConcentratedUpdate>) {

@@ -99,7 +99,9 @@ impl Rebuild {
             "Reorg" => self.reorg(payload)?,
             "PoolLoaded" => self.pool_loaded(payload)?,
             "TokenJudged" => {
-                let is_accepted = payload["verdict"].get("Accepted").is_some();
+                let verdict = &payload["verdict"];
+                let is_accepted = verdict.get("accepted").is_some();
+                ensure!(is_accepted || verdict.get("refused").is_some(), "a verdict of another shape");
                 self.judged.insert(field(payload, "token")?, is_accepted);
             }
             _ => {}
@@ -301,10 +303,10 @@ mod tests {
             rebuild.take(&json!({ "seq": seq, "event": { "TokenJudged": payload } })).unwrap();
             reserves(&rebuild)
         };
-        let accepted = || json!({ "Accepted": { "decimals": 18, "symbol": "A" } });
+        let accepted = || json!({ "accepted": { "decimals": 18, "symbol": "A" } });
         assert_eq!(judge(2, token0, accepted()), []);
         assert_eq!(judge(3, token1, accepted()), [(5, 6)]);
-        assert_eq!(judge(4, token1, json!({ "Refused": "it lies" })), []);
+        assert_eq!(judge(4, token1, json!({ "refused": "it lies" })), []);
     }
 
     #[test]

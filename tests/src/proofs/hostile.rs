@@ -77,7 +77,9 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let lines = vec![
         format!("{refused} hostile tokens refused before their pools were quoted: {}", told.join(", ")),
         format!("  {quoted} pools of honest twins quoted, a third of them at the greatest reserves"),
-        format!("  {findings} findings: every honest twin is in one, no hostile token is"),
+        format!(
+            "  {findings} findings: every honest twin whose pools are not full is in one, no hostile token is"
+        ),
         format!("{lies} contracts that a lying factory lists refused"),
         format!("{created} pools that blocks created not quoted before the verdict, and then"),
         format!("{fakes} fake pools that emit Sync: none tracked, {REMEMBERED} remembered at most"),
@@ -211,6 +213,8 @@ fn judge_findings(
     let found = Arbitrage::new(config, vec![native]).evaluate(&view);
     let used: BTreeSet<Address> = found.iter().flat_map(|found| found.path.iter().copied()).collect();
     let honest = cases.iter().filter(|case| case.hostile.is_none()).flat_map(|case| &case.pools);
+    // Nothing can be added to what a pair holds at most.
+    let honest = honest.filter(|pool| pool.reserve0.max(pool.reserve1) < GREATEST);
     let honest: BTreeSet<Address> = honest.map(|pool| pool.address).collect();
     ensure!(used == honest, "findings lead through {used:?}, and honest pools are {honest:?}");
     tally.findings += found.len() as u64;

@@ -70,7 +70,6 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::oracle::ORACLE,
     crate::proofs::tracking::TRACKING,
     crate::proofs::backruns::BACKRUNS,
-    crate::proofs::hostile::HOSTILE,
 ];
 
 /// By name.

@@ -29,4 +29,5 @@ mod replay;
 mod silence;
 mod simulation;
 mod tracking;
+mod tripwire;
 mod v3;

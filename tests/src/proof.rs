@@ -69,6 +69,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::cycles::CYCLES,
     crate::proofs::oracle::ORACLE,
     crate::proofs::tracking::TRACKING,
+    crate::proofs::tripwire::TRIPWIRE,
     crate::proofs::backruns::BACKRUNS,
 ];
 

@@ -24,4 +24,5 @@ pub mod reorgs;
 pub mod replay;
 pub mod silence;
 pub mod tracking;
+pub mod tripwire;
 pub mod v3;

@@ -37,7 +37,7 @@ use headwater_node::{NodeConfig, Redial};
 use headwater_oracle::{FeedResolver, OracleActor, OracleMessage, Wiring as OracleWiring};
 use headwater_simulation::{Effects, NodeState, Simulator};
 use headwater_state::{
-    LendingLoader, Loader, Resynchroniser, StateActor, StateMessage, Wiring as StateWiring,
+    LendingLoader, Loader, Resynchroniser, StateActor, StateMessage, Tripwire, Wiring as StateWiring,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -124,6 +124,9 @@ const RESYNC_REQUESTS: usize = 2;
 
 /// Requests that wait for the lending loader for each of its pools; a later block asks again.
 const LENDING_REQUESTS: usize = 1;
+
+/// Blocks that wait for the tripwire; of several, it samples the newest.
+const SAMPLES: usize = 16;
 
 /// Requests that wait for the feed resolver; a later block asks again.
 const FEED_REQUESTS: usize = 1;
@@ -320,6 +323,24 @@ impl Bot {
             (requests, loader.control().clone())
         });
         let (lending_requests, lending_loader) = lending_loader.unzip();
+        // Tripwire: a few pools of each block are compared with the node, and quarantined where they differ.
+        let (samples, tripwire) = node
+            .clone()
+            .filter(|_| config.state.tripwire.enabled)
+            .map(|node| {
+                let mail = Mailbox::new(&topology, "tripwire", SAMPLES);
+                let samples = mail.dropping("state", "pools to be compared");
+                let (contracts, tripwire, publisher) =
+                    (Arc::clone(&contracts), config.state.tripwire.clone(), bus.publisher());
+                let every = tripwire.every_blocks;
+                let tripwire = system.spawn(mail, RestartPolicy::default(), move |_| {
+                    let tripwire =
+                        Tripwire::new(&contracts, tripwire.clone(), node.clone(), publisher.clone());
+                    async move { Ok(tripwire) }
+                });
+                ((samples, every), tripwire.control().clone())
+            })
+            .unzip();
         let loader = node.filter(|_| config.state.lazy_loading).map(|node| {
             let mail = Mailbox::new(&topology, "loader", config.state.load_requests.get());
             let requests = mail.dropping("state", "unknown contracts");
@@ -340,6 +361,7 @@ impl Bot {
             timeline: timeline.clone(),
             loader: requests,
             lending_loader: lending_requests,
+            tripwire: samples,
             resynchroniser: from_state,
             quarantine: quarantine.clone(),
             backlog: Arc::clone(&backlog),
@@ -397,6 +419,7 @@ impl Bot {
             .chain(loader)
             .chain(resynchroniser)
             .chain(lending_loader)
+            .chain(tripwire)
             .chain(resolver)
             .chain(actors)
             .chain(backrun)

@@ -12,7 +12,7 @@ mod walk;
 const THIN: f64 = 1e-8;
 
 /// How many segments to either side of the best are gone through, where they are near enough to matter.
-const NEIGHBOURS: usize = 2;
+const NEIGHBOURS: usize = 8;
 
 /// One direction through a pool of any kind.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +99,7 @@ impl MixedHop<'_> {
 ///
 /// Every amount is the contracts', rounding included, and no smaller input yields the same output. The gain is within one part
 /// in 10⁹ of the best, and a unit, unless two or more of the roundings on the way are of tokens whose units are worth more than
-/// that: then it is the best of some thousand inputs about the optimum of real numbers.
+/// that: then it is the best of some ten thousand amounts about the optimum of real numbers, those that a fee spoils passed over.
 ///
 /// Method: as long as no pool crosses a tick the cycle is a Möbius map of virtual reserves, whose optimum is known in closed form.
 /// Where that lies beyond the next tick of some pool, the walk goes on from there. Floating point finds the place, and which

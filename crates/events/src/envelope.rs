@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BlockEvent, ConcentratedLoaded, FeedResolved, HealthEvent, LendingLoaded, LiquidityEvent, MarketLoaded,
-    MarketResynced, Opportunity, Outcome, PendingTxEvent, PoolLoaded, PriceEvent, Reconnected, ReorgEvent,
-    SourceGap, TokenJudged, V4Loaded,
+    MarketResynced, Opportunity, Outcome, PendingTxEvent, PoolLoaded, PoolQuarantined, PriceEvent,
+    Reconnected, ReorgEvent, SourceGap, TokenJudged, V4Loaded,
 };
 
 /// Everything that can be said on the bus. Matched exhaustively, so that a new variant is considered everywhere.
@@ -53,6 +53,8 @@ pub enum BusEvent {
     LendingLoaded(Box<LendingLoaded>),
     /// A pool of Uniswap V4 was read.
     V4Loaded(V4Loaded),
+    /// A followed pool is not what the node says that it is. Boxed, because it is rare and large.
+    PoolQuarantined(Box<PoolQuarantined>),
 }
 
 impl BusEvent {
@@ -70,7 +72,8 @@ impl BusEvent {
             | Self::FeedResolved(_)
             | Self::ConcentratedLoaded(_)
             | Self::LendingLoaded(_)
-            | Self::V4Loaded(_) => true,
+            | Self::V4Loaded(_)
+            | Self::PoolQuarantined(_) => true,
             Self::NewPendingTx(_)
             | Self::PriceUpdate(_)
             | Self::LiquidityChange(_)
@@ -103,6 +106,7 @@ impl BusEvent {
             Self::ConcentratedLoaded(_) => "concentrated_loaded",
             Self::LendingLoaded(_) => "lending_loaded",
             Self::V4Loaded(_) => "v4_loaded",
+            Self::PoolQuarantined(_) => "pool_quarantined",
         }
     }
 
@@ -123,6 +127,9 @@ impl BusEvent {
             Self::ConcentratedLoaded(loaded) => loaded.on_heap(),
             Self::LendingLoaded(loaded) => size_of::<LendingLoaded>() + loaded.on_heap(),
             Self::V4Loaded(loaded) => loaded.on_heap(),
+            Self::PoolQuarantined(pool) => {
+                size_of::<PoolQuarantined>() + pool.ours.capacity() + pool.theirs.capacity()
+            }
             Self::OpportunityFound(found) => found.on_heap(),
             Self::OutcomeRecorded(outcome) => outcome.on_heap(),
             Self::HealthCheck(check) => of_origin(&check.component) + check.health.on_heap(),

@@ -189,6 +189,63 @@ pub struct MarketResynced {
     pub reserves: Vec<(Address, Option<(u128, u128)>)>,
 }
 
+/// A followed pool of which the node, asked twice, says something else than was followed. It is not quoted from here on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolQuarantined {
+    /// The pool.
+    pub pool: Address,
+    /// What it computes.
+    pub protocol: Protocol,
+    /// Height of the block as of which both were compared.
+    pub number: BlockNumber,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// Which kind of difference it is.
+    pub difference: Difference,
+    /// What was followed, in words for the reader.
+    pub ours: String,
+    /// What the node says, in words for the reader.
+    pub theirs: String,
+}
+
+/// How a pool differs from what was followed of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    /// The node's logs tell of the change: an event did not arrive here.
+    MissedEvent,
+    /// A pair holds other reserves, and none of its recent logs says so.
+    ReservesWithoutSync,
+    /// A pool of V3 stands at another price.
+    Price,
+    /// Its price is the same, and the tick that it stores beside it another one.
+    CurrentTick,
+    /// The liquidity of the range that the price is in is another one.
+    Liquidity,
+    /// A tick is initialised here and not there, or the other way round, or holds another liquidity.
+    Ticks,
+    /// There is no contract any longer.
+    Gone,
+    /// The contract fails, or answers what no pool can.
+    Nonsense,
+}
+
+impl Difference {
+    /// As logs, counters and dashboards write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MissedEvent => "missed_event",
+            Self::ReservesWithoutSync => "reserves_without_sync",
+            Self::Price => "price",
+            Self::CurrentTick => "current_tick",
+            Self::Liquidity => "liquidity",
+            Self::Ticks => "ticks",
+            Self::Gone => "gone",
+            Self::Nonsense => "nonsense",
+        }
+    }
+}
+
 /// A request to ask the node what pools hold as of a block, because the market was lost. The answer is a
 /// [`MarketResynced`].
 #[derive(Clone, Debug, PartialEq, Eq)]

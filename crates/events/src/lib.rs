@@ -34,9 +34,9 @@ pub use finding::{
     Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
 };
 pub use learnt::{
-    ConcentratedLoaded, ConcentratedState, FeedRequest, FeedResolved, FeedRound, FeedVerdict, LoadedTick,
-    MarketLoaded, MarketResynced, PoolLoaded, PoolProof, Protocol, ResyncRequest, TokenJudged, TokenVerdict,
-    V4Loaded,
+    ConcentratedLoaded, ConcentratedState, Difference, FeedRequest, FeedResolved, FeedRound, FeedVerdict,
+    LoadedTick, MarketLoaded, MarketResynced, PoolLoaded, PoolProof, PoolQuarantined, Protocol,
+    ResyncRequest, TokenJudged, TokenVerdict, V4Loaded,
 };
 pub use lending::{
     LendingAccount, LendingCategory, LendingContracts, LendingHolding, LendingLoaded, LendingLog,

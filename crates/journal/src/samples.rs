@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256, keccak256};
 use headwater_events::{
-    BlockEvent, BusEvent, ConcentratedLoaded, ConcentratedState, Envelope, FeedResolved, FeedRound,
-    FeedVerdict, Grade, Header, LendingAccount, LendingCategory, LendingContracts, LendingHolding,
+    BlockEvent, BusEvent, ConcentratedLoaded, ConcentratedState, Difference, Envelope, FeedResolved,
+    FeedRound, FeedVerdict, Grade, Header, LendingAccount, LendingCategory, LendingContracts, LendingHolding,
     LendingLoaded, LendingPrice, LendingReserve, LoadedTick, Log, MarketLoaded, MarketResynced, PoolLoaded,
-    PoolProof, Protocol, Reconnected, ReorgEvent, RunId, Sequencer, SourceGap, TokenJudged, TokenVerdict,
-    Topics, Transaction, V4Loaded,
+    PoolProof, PoolQuarantined, Protocol, Reconnected, ReorgEvent, RunId, Sequencer, SourceGap, TokenJudged,
+    TokenVerdict, Topics, Transaction, V4Loaded,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -357,6 +357,18 @@ prop_compose! {
     }
 }
 
+fn quarantined() -> impl Strategy<Value = BusEvent> {
+    let difference =
+        prop_oneof![Just(Difference::MissedEvent), Just(Difference::Gone), Just(Difference::Nonsense)];
+    (any::<([u8; 20], u64, [u8; 32])>(), difference, any::<[String; 2]>()).prop_map(
+        |((pool, number, hash), difference, [ours, theirs])| {
+            let (pool, protocol, hash) = (pool.into(), Protocol::UniswapV2, hash.into());
+            let event = PoolQuarantined { pool, protocol, number, hash, difference, ours, theirs };
+            BusEvent::PoolQuarantined(Box::new(event))
+        },
+    )
+}
+
 prop_compose! {
     fn v4()(
         [manager, currency0, currency1] in any::<[[u8; 20]; 3]>(),
@@ -416,6 +428,7 @@ pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
         feed(),
         concentrated(),
         lending(),
+        quarantined(),
         v4()
     ]
 }

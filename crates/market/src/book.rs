@@ -69,6 +69,8 @@ enum Standing {
     Created,
     /// Learnt from the node.
     Loaded,
+    /// Proven, and not what the node says that it is: followed, and never quoted.
+    Quarantined,
 }
 
 /// The latest `Sync` of a candidate.
@@ -157,6 +159,8 @@ pub struct BookCounts {
     pub losses: u64,
     /// Answers to that which could not be used: of a block that is none of the known ones, or not about all pools.
     pub foreign_resyncs: u64,
+    /// Pools that are quarantined.
+    pub quarantined: u64,
 }
 
 /// What became of the blocks above an ancestor.
@@ -495,6 +499,9 @@ impl PoolBook {
             fee_ppm: loaded.fee_ppm,
         };
         let Some(id) = self.admit(meta) else { return };
+        if self.standing(id) == Standing::Quarantined {
+            return;
+        }
         self.set_standing(id, Standing::Loaded);
         if let Some(sighting) = self.candidates.remove(&loaded.pool) {
             self.table.set_reserves(id, Some(sighting.reserves));
@@ -503,6 +510,17 @@ impl PoolBook {
             self.take_loaded_reserves(id, loaded, Reserves { reserve0, reserve1 });
         }
         self.note_changes(&[id]);
+    }
+
+    /// Quotes a pool no longer, whatever is learnt of it; of one that is not proven nothing is quoted anyway. No reorganisation
+    /// undoes it.
+    pub fn quarantine(&mut self, pool: &Address) {
+        let Some(id) = self.proven(pool).filter(|id| self.standing(*id) != Standing::Quarantined) else {
+            return;
+        };
+        self.set_standing(id, Standing::Quarantined);
+        self.note_changes(&[id]);
+        self.counts.quarantined += 1;
     }
 
     /// Takes a verdict: the pools of a refused token are not quoted.
@@ -630,6 +648,9 @@ impl PoolBook {
     /// A protocol that is not quoted here, or a refused token, keeps a pool out. Whoever loads a pool has judged its tokens; anybody
     /// can have a factory create one of tokens that nobody has judged.
     fn is_admissible(&self, id: PoolId) -> bool {
+        if self.standing(id) == Standing::Quarantined {
+            return false;
+        }
         let is_unjudged_refused = self.standing(id) == Standing::Created;
         let refused = |token| self.refused.get(token).copied().unwrap_or(is_unjudged_refused);
         self.table.meta(id).is_some_and(|meta| match meta.protocol {

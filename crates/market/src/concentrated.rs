@@ -71,6 +71,8 @@ enum Standing {
     Created,
     /// Read from the node.
     Loaded,
+    /// Proven, and not what the node says that it is: nothing is followed or known of it any longer.
+    Quarantined,
 }
 
 /// What a block changed, so that it can be undone, and what it said of pools that were not known.
@@ -208,6 +210,8 @@ pub struct ConcentratedCounts {
     pub hooked_pools: u64,
     /// `Initialize` of pools of V4 whose fee a hook sets, which are refused.
     pub dynamic_fee_pools: u64,
+    /// Pools that are quarantined.
+    pub quarantined: u64,
 }
 
 /// Why a reading is not taken.
@@ -396,6 +400,19 @@ impl ConcentratedBook {
         self.counts.losses += 1;
     }
 
+    /// Knows nothing of a pool any longer, and asks nobody about it. No reorganisation undoes it.
+    pub fn quarantine(&mut self, pool: &Address) {
+        let Some(id) = self.proven(pool).filter(|id| !self.is_quarantined(*id)) else { return };
+        self.standing[id.index()] = Standing::Quarantined;
+        self.table.set(id, None);
+        self.note_changes(&[id]);
+        self.counts.quarantined += 1;
+    }
+
+    fn is_quarantined(&self, id: ConcentratedId) -> bool {
+        self.standing[id.index()] == Standing::Quarantined
+    }
+
     /// Takes note of the block that the initial load is true for: the first block stands on it.
     pub fn market_loaded(&mut self, loaded: &MarketLoaded) {
         if self.is_active() {
@@ -471,7 +488,8 @@ impl ConcentratedBook {
         hash: BlockHash,
     ) -> Result<(), NotTaken> {
         let key = meta.key();
-        if self.proven_key(&key).is_some_and(|id| self.table.pool(id).is_some()) {
+        let is_known = |id: ConcentratedId| self.table.pool(id).is_some() || self.is_quarantined(id);
+        if self.proven_key(&key).is_some_and(is_known) {
             return Err(NotTaken::Repeated);
         }
         let above = self.first_above(hash).ok_or(NotTaken::Foreign)?;
@@ -547,6 +565,9 @@ impl ConcentratedBook {
     /// Follows a log of a pool that is known; `false` where it is not, or no longer. Without anything said the log cannot be read.
     fn follow(&mut self, key: &ConcentratedKey, said: Option<&Said>, working: &mut Vec<Working>) -> bool {
         let Some(id) = self.proven_key(key) else { return false };
+        if self.is_quarantined(id) {
+            return true;
+        }
         let place = working.iter().position(|working| working.id == id);
         let place = place.or_else(|| {
             let before = self.table.pool(id).cloned()?;
@@ -632,9 +653,11 @@ impl ConcentratedBook {
         pool: Result<ConcentratedPool, ConcentratedError>,
         working: &mut Vec<Working>,
     ) {
-        let known = self
-            .proven_key(&meta.key())
-            .filter(|id| self.table.pool(*id).is_some() || working.iter().any(|working| working.id == *id));
+        let known = self.proven_key(&meta.key()).filter(|id| {
+            self.table.pool(*id).is_some()
+                || self.is_quarantined(*id)
+                || working.iter().any(|working| working.id == *id)
+        });
         let (None, Ok(pool), Some(id)) = (known, pool, self.admit(meta)) else {
             self.counts.conflicting_proofs += 1;
             return;
@@ -672,7 +695,9 @@ impl ConcentratedBook {
         if touch.created && *standing == Standing::Created {
             *standing = Standing::Unproven;
         }
-        self.table.set(touch.id, touch.before.clone());
+        if *standing != Standing::Quarantined {
+            self.table.set(touch.id, touch.before.clone());
+        }
     }
 
     fn remember(&mut self, record: Record) {

@@ -36,7 +36,7 @@ pub use feeds::{
 pub use fees::next_base_fee;
 /// What the state of a pool with concentrated liquidity is made of: its mathematics is another crate's.
 pub use headwater_amm::{
-    PoolEvent as ConcentratedEvent, PoolKey as V4Key, PoolPrice as ConcentratedPrice,
+    ConcentratedPool, PoolEvent as ConcentratedEvent, PoolKey as V4Key, PoolPrice as ConcentratedPrice,
     Unsupported as V4Refusal,
 };
 pub use headwater_lending::{LendingError, Revision};

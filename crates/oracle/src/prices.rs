@@ -106,7 +106,7 @@ pub struct OracleImage {
 
 impl OracleImage {
     /// Version of what is saved: it changes when this or anything within it does.
-    pub const VERSION: u16 = 2;
+    pub const VERSION: u16 = 3;
 }
 
 /// An image as it is saved: of earlier prices only what was different.
@@ -270,6 +270,7 @@ impl Oracle {
             | BusEvent::TokenJudged(_)
             | BusEvent::MarketLoaded(_)
             | BusEvent::MarketResynced(_)
+            | BusEvent::PoolQuarantined(_)
             | BusEvent::FeedResolved(_) => true,
             BusEvent::NewPendingTx(_)
             | BusEvent::SourceGap(_)
@@ -296,6 +297,7 @@ impl Oracle {
             BusEvent::NewBlock(block) => return self.block(envelope.seq, block),
             BusEvent::Reorg(reorg) => self.reorg(envelope.seq, reorg),
             BusEvent::MarketResynced(resynced) => self.resync(resynced),
+            BusEvent::PoolQuarantined(pool) => self.book.quarantine(&pool.pool),
             BusEvent::PoolLoaded(loaded) => self.pool_loaded(loaded),
             BusEvent::TokenJudged(judged) => self.book.token_judged(judged),
             BusEvent::MarketLoaded(loaded) => {
@@ -327,6 +329,7 @@ impl Oracle {
             }
             BusEvent::Reorg(reorg) => self.lose(Some(ancestor_of(envelope.seq, reorg))),
             BusEvent::TokenJudged(judged) => self.book.refuse_token(judged.token),
+            BusEvent::PoolQuarantined(pool) => self.book.quarantine(&pool.pool),
             _ => {}
         }
     }

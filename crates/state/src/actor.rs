@@ -1,4 +1,5 @@
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use alloy_primitives::B256;
@@ -13,6 +14,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::error::RebuildError;
 use crate::rebuild::rebuild;
+use crate::tripwire::SampleRequest;
 use crate::world::{AppliedBlock, LendingRequest, LoadRequest, World, WorldCounts, WorldImage};
 
 /// What the state's mailbox carries: source events.
@@ -56,6 +58,8 @@ pub struct Wiring {
     pub loader: Option<Outlet<LoadRequest, DropNewest>>,
     /// Who loads the lending pools; nobody in a replay, and where none is configured.
     pub lending_loader: Option<Outlet<LendingRequest, DropNewest>>,
+    /// Who compares what is followed with the node, and with which blocks; nobody in a replay, and unless it is asked for.
+    pub tripwire: Option<(Outlet<SampleRequest, DropNewest>, NonZeroU64)>,
     /// Who asks for the reserves anew when the world is lost; nobody in a replay.
     pub resynchroniser: Option<Outlet<ResyncRequest, DropNewest>>,
     /// What was set aside, and is left out when the actor is rebuilt.
@@ -206,6 +210,12 @@ impl StateActor {
                 // Whatever comes of it, the next block asks again.
                 self.lending_requests += u64::from(loader.offer(request) == Ok(true));
             }
+        }
+        if let Some((tripwire, every)) = &self.wiring.tripwire
+            && block.snapshot.as_of.number.is_multiple_of(every.get())
+        {
+            // Whatever comes of it, a later block is sampled as well.
+            let _ = tripwire.offer(SampleRequest { snapshot: Arc::clone(&block.snapshot) });
         }
         let Some(loader) = &self.wiring.loader else { return };
         for request in self.world.requests(block) {

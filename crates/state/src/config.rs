@@ -21,6 +21,48 @@ pub struct StateConfig {
     pub first_retry_ms: NonZeroU64,
     /// Milliseconds between two tries at most, up to 5,000. Default: 4,000.
     pub greatest_retry_ms: NonZeroU64,
+    /// Comparing what is followed with the node.
+    pub tripwire: TripwireConfig,
+}
+
+/// `[state.tripwire]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TripwireConfig {
+    /// Whether the node is asked at all. Default: false.
+    pub enabled: bool,
+    /// Blocks from one sample to the next. Default: 1.
+    pub every_blocks: NonZeroU64,
+    /// Pools of a sample at most. Default: 4.
+    pub pools: NonZeroUsize,
+    /// Initialised ticks of a pool of Uniswap V3 that are compared at a time; they take turns. Default: 8.
+    pub ticks: usize,
+    /// Calls that a sample costs at most, the second opinion on each difference included; 11 at least. A sample has fewer pools
+    /// where that is not enough. Default: 64.
+    pub calls: NonZeroUsize,
+    /// Pools that are quarantined within 256 blocks at most; where more differ, the endpoint is not believed. Default: 8.
+    pub most_quarantined: NonZeroUsize,
+}
+
+impl TripwireConfig {
+    /// Enough for one pool at least.
+    pub(crate) fn budget(&self) -> usize {
+        self.calls.get().max(11)
+    }
+}
+
+impl Default for TripwireConfig {
+    fn default() -> Self {
+        let size = |size| NonZeroUsize::new(size).expect("not zero");
+        Self {
+            enabled: false,
+            every_blocks: NonZeroU64::MIN,
+            pools: size(4),
+            ticks: 8,
+            calls: size(64),
+            most_quarantined: size(8),
+        }
+    }
 }
 
 /// Two tries with their pauses must end before the supervisor takes the loader for stalled.
@@ -48,6 +90,7 @@ impl Default for StateConfig {
             remembered_refusals: size(65_536),
             first_retry_ms: millis(250),
             greatest_retry_ms: millis(4_000),
+            tripwire: TripwireConfig::default(),
         }
     }
 }
@@ -62,6 +105,8 @@ mod tests {
         assert_eq!(parse("").expect("every value has a default"), StateConfig::default());
         assert!(parse("lazy = true").is_err());
         assert!(parse("mailbox = 0").is_err());
+        assert!(parse("[tripwire]\npool = 1").is_err());
+        assert!(!parse("").expect("a default").tripwire.enabled);
         assert!(!parse("lazy_loading = false").expect("a known key").lazy_loading);
     }
 

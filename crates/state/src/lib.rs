@@ -7,14 +7,16 @@ mod loader;
 mod rebuild;
 #[cfg(test)]
 mod testing;
+mod tripwire;
 mod world;
 
 pub use actor::{StateActor, StateMessage, StateObserved, Wiring};
-pub use config::StateConfig;
+pub use config::{StateConfig, TripwireConfig};
 pub use error::{LoadError, RebuildError, WorldError};
 pub use headwater_node::{Answer, Question};
 pub use loader::{
     BlockPlace, BulkLoad, LendingChain, LendingLoader, LendingLoaderObserved, LendingScan, LoadReport,
     Loader, LoaderObserved, Resynchroniser, ResynchroniserObserved, bulk_load,
 };
+pub use tripwire::{SampleRequest, Tripwire, TripwireObserved};
 pub use world::{AppliedBlock, LendingRequest, LoadRequest, Subject, World, WorldCounts, WorldImage};

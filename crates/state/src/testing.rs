@@ -6,8 +6,8 @@ use alloy_primitives::{Address, B256, Bloom, Bytes};
 use headwater_abi::logs;
 use headwater_bus::{Backlog, BacklogError, Image, Shelf};
 use headwater_events::{
-    BlockEvent, BusEvent, Envelope, Grade, Header, Log, MarketLoaded, PoolLoaded, PoolProof, Protocol,
-    ReorgEvent, RunId, TokenJudged, TokenVerdict,
+    BlockEvent, BusEvent, Difference, Envelope, Grade, Header, Log, MarketLoaded, PoolLoaded, PoolProof,
+    PoolQuarantined, Protocol, ReorgEvent, RunId, TokenJudged, TokenVerdict,
 };
 use headwater_market::{MarketConfig, MarketSnapshot, ResolvedMarket};
 use proptest::prelude::*;
@@ -67,6 +67,18 @@ pub(crate) fn judged(token: u8, refused: bool) -> TokenJudged {
     let accepted = TokenVerdict::Accepted { decimals: 18, symbol: String::new() };
     let verdict = if refused { TokenVerdict::Refused("it lies".into()) } else { accepted };
     TokenJudged { token: address(token), verdict }
+}
+
+pub(crate) fn quarantined(pool: u8) -> PoolQuarantined {
+    PoolQuarantined {
+        pool: address(pool),
+        protocol: Protocol::UniswapV2,
+        number: 0,
+        hash: GENESIS,
+        difference: Difference::Gone,
+        ours: "a pool".to_owned(),
+        theirs: "nothing".to_owned(),
+    }
 }
 
 /// Source events in order, on a chain that stands on the genesis.
@@ -131,6 +143,7 @@ enum Step {
     Reorg(usize),
     Loaded(u8),
     Judged(u8, bool),
+    Quarantined(u8),
 }
 
 /// Pools that are loaded at the start.
@@ -154,14 +167,17 @@ fn any_logs() -> impl Strategy<Value = Vec<Log>> {
     ]
 }
 
-/// A market of three pools, and what may happen to it within 200 events.
+/// A market of three pools, and what may happen to it within 200 events; with verdicts that keep pools from being quoted,
+/// where there may be `refusals`.
 pub(crate) fn any_history(refusals: bool) -> impl Strategy<Value = History> {
+    let quarantines = u32::from(refusals);
     let step = prop_oneof![
         12 => prop::collection::vec(any_logs(), 0..5).prop_map(Step::Block),
         1 => prop_oneof![3 => 1usize..5, 1 => 5usize..=64].prop_map(Step::Reorg),
         1 => LAZY.prop_map(Step::Loaded),
         1 => (0xa0u8..0xac, Just(refusals).prop_flat_map(|possible| any::<bool>().prop_map(move |yes| yes && possible)))
             .prop_map(|(token, refused)| Step::Judged(token, refused)),
+        quarantines => (BULK.start..CREATED.end).prop_map(Step::Quarantined),
     ];
     prop::collection::vec(step, 1..200).prop_map(|steps| {
         let mut history = History::new();
@@ -188,6 +204,9 @@ pub(crate) fn any_history(refusals: bool) -> impl Strategy<Value = History> {
                 }
                 Step::Judged(token, refused) => {
                     history.add(BusEvent::TokenJudged(judged(token, refused)));
+                }
+                Step::Quarantined(pool) => {
+                    history.add(BusEvent::PoolQuarantined(Box::new(quarantined(pool))));
                 }
             }
         }

@@ -49,7 +49,7 @@ pub struct WorldImage {
 
 impl WorldImage {
     /// Version of what is saved: it changes when this or anything within it does.
-    pub const VERSION: u16 = 3;
+    pub const VERSION: u16 = 4;
 }
 
 /// What a block did to the world.
@@ -180,6 +180,7 @@ impl World {
             | BusEvent::TokenJudged(_)
             | BusEvent::MarketLoaded(_)
             | BusEvent::MarketResynced(_)
+            | BusEvent::PoolQuarantined(_)
             | BusEvent::ConcentratedLoaded(_)
             | BusEvent::LendingLoaded(_)
             | BusEvent::V4Loaded(_) => true,
@@ -217,6 +218,10 @@ impl World {
             BusEvent::MarketResynced(resynced) => {
                 self.book.resync(resynced);
             }
+            BusEvent::PoolQuarantined(pool) => {
+                self.book.quarantine(&pool.pool);
+                self.concentrated.quarantine(&pool.pool);
+            }
             BusEvent::PoolLoaded(loaded) => self.book.pool_loaded(loaded),
             BusEvent::TokenJudged(judged) => self.judge(judged.token, |book| book.token_judged(judged)),
             BusEvent::MarketLoaded(loaded) => {
@@ -242,6 +247,10 @@ impl World {
             }
             BusEvent::Reorg(reorg) => self.lose(Some(ancestor_of(envelope.seq, reorg))),
             BusEvent::TokenJudged(judged) => self.judge(judged.token, |book| book.refuse_token(judged.token)),
+            BusEvent::PoolQuarantined(pool) => {
+                self.book.quarantine(&pool.pool);
+                self.concentrated.quarantine(&pool.pool);
+            }
             _ => {}
         }
     }

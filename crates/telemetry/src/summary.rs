@@ -34,6 +34,8 @@ pub struct Summary {
     pub reconnects: u64,
     /// Times that the reserves of the tracked pools were asked anew, because state or oracle had lost the market.
     pub resynchronisations: u64,
+    /// Pools that are not what the node says, by the kind of difference.
+    pub differing_pools: BTreeMap<&'static str, u64>,
     /// Messages that ended an actor twice and were set aside.
     pub quarantined: Vec<SetAside>,
     /// Findings by kind.
@@ -160,6 +162,9 @@ impl Summary {
             }
             BusEvent::Reconnected(_) => self.reconnects += 1,
             BusEvent::MarketResynced(_) => self.resynchronisations += 1,
+            BusEvent::PoolQuarantined(pool) => {
+                *self.differing_pools.entry(pool.difference.name()).or_default() += 1;
+            }
             BusEvent::OpportunityFound(found) => {
                 *self.opportunities.entry(found.kind.to_string()).or_default() += 1;
             }

@@ -42,6 +42,8 @@ struct Size {
 const FULL: Size = Size { cycles: 5_000, per_world: 120, each: 200, crossing: 1_000, losing: 1_000 };
 const QUICK: Size = Size { cycles: 60, per_world: 40, each: 1, crossing: 10, losing: 10 };
 
+const MOST_WORLDS: u64 = 400;
+
 /// A gain may be short of the search's best by this part of it, and by one unit, because amounts are whole.
 const PART: i128 = 1_000_000_000;
 
@@ -89,8 +91,8 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let [a, b, c, d] = &manager;
     let code = Code { factory_v2: &factory_v2, factory_v3: &factory_v3, manager_v4: [a, b, c, d] };
     let mut tally = Tally::default();
-    // Few cycles may be of few mixes: so many worlds that each comes up.
-    while tally.cycles < size.cycles || (tally.mixes.len() < 6 && tally.worlds < 200) {
+    // Some mixes are rare: so many worlds that each comes up often enough.
+    while tally.cycles < size.cycles || (!is_mixed_enough(&size, &tally) && tally.worlds < MOST_WORLDS) {
         let mut random =
             ChaCha8Rng::seed_from_u64(args.seed.wrapping_mul(1_000_003).wrapping_add(tally.worlds));
         run_world(&mut random, &size, &code, &mut tally)
@@ -220,10 +222,14 @@ fn compare(sizing: &CycleSizing, found: &Found, tally: &mut Tally) -> anyhow::Re
     Ok(())
 }
 
+/// All sets of kinds but that of V2 alone and the empty one.
+fn is_mixed_enough(size: &Size, tally: &Tally) -> bool {
+    tally.mixes.len() == 6 && tally.mixes.values().all(|count| *count >= size.each)
+}
+
 fn verify(size: &Size, tally: &Tally) -> anyhow::Result<()> {
     let least = |counts: Vec<u64>| counts.into_iter().min().unwrap_or(0);
     ensure!(tally.lengths.len() == 3, "a length is missing: {:?}", tally.lengths);
-    // All sets of kinds but that of V2 alone and the empty one.
     ensure!(tally.mixes.len() == 6, "a mix of kinds is missing: {:?}", tally.mixes);
     let each = least(tally.lengths.values().chain(tally.mixes.values()).copied().collect());
     ensure!(each >= size.each, "only {each} of a length or a mix: {:?}, {:?}", tally.lengths, tally.mixes);

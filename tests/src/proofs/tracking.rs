@@ -2,10 +2,10 @@
 //! way to arrive late, and on a real node, with the parts of the bot that load and follow.
 
 mod chain;
-mod exchange;
+pub(super) mod exchange;
 mod managed;
 mod node;
-mod tap;
+pub(super) mod tap;
 
 use anyhow::{Context, ensure};
 use headwater_events::{
@@ -34,7 +34,7 @@ pub const TRACKING: Proof = Proof {
 };
 
 /// `POOL_INIT_CODE_HASH` in `PoolAddress.sol` of v3-periphery.
-const INIT_CODE_HASH: &str = "0xe34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54";
+pub(super) const INIT_CODE_HASH: &str = "0xe34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54";
 
 /// Blocks of a round, and how many rounds.
 const BLOCKS: u64 = 300;

@@ -307,6 +307,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "reorgs",
     },
     Mutant {
+        name: "half-of-the-reserves-compared",
+        file: "crates/state/src/tripwire/probe.rs",
+        original: "    if theirs == (held.reserve0, held.reserve1) {",
+        broken: "    if theirs.0 == held.reserve0 || theirs.1 == held.reserve1 {",
+        package: "headwater-state",
+        tests: "tripwire",
+    },
+    Mutant {
         name: "prices-not-rolled-back",
         file: "crates/oracle/src/prices.rs",
         original: "self.prices.roll_back_to(self.history.back().unwrap_or(&self.base));",

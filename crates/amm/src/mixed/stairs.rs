@@ -116,7 +116,8 @@ impl Tread {
         let sound = |value: f64| value.is_finite() && value > 0.0;
         (sound(curve.into) && sound(curve.out) && sound(curve.keep)).then_some(Self {
             curve,
-            is_fee_rounded: true,
+            // Without a fee there is nothing to round: pools of V4 may have none.
+            is_fee_rounded: step.keep < 1.0,
             fee_rest: step.fee_rest,
             rest: step.rest,
             reach: step.reach,
@@ -270,7 +271,7 @@ impl Stairs {
         let fee = 1.0 - tread.curve.keep;
         // In units of what the fee leaves.
         let bearable = missing * tread.curve.keep / self.prices[self.level];
-        if !tread.is_fee_rounded || fee <= 0.0 || bearable >= 1.0 {
+        if !tread.is_fee_rounded || bearable >= 1.0 {
             return offset;
         }
         let lost = (tread.fee_rest + tread.curve.keep * offset + BLUR).rem_euclid(1.0);

@@ -279,6 +279,65 @@ fn the_pools_of_a_refused_token_are_not_quoted() {
     assert_eq!(book.unjudged_tokens(PoolId(0)).collect::<Vec<_>>(), [address(0xa0)]);
 }
 
+/// A loaded pool, a created one and a stranger, of which the first two are quarantined behind block 2.
+fn quarantined() -> PoolBook {
+    let mut book = book();
+    book.pool_loaded(&loaded(1, Some((10, GENESIS))));
+    apply(&mut book, 1, &[sync(1, 11), sync(9, 1)]);
+    apply(&mut book, 2, &[created(factory(), 2), sync(1, 12), sync(2, 22)]);
+    book.take_changes();
+    [1, 2, 9, 1].into_iter().for_each(|seed| book.quarantine(&address(seed)));
+    book
+}
+
+#[test]
+fn a_quarantined_pool_is_followed_and_never_quoted_again() {
+    let mut book = quarantined();
+    assert_eq!(book.take_changes(), Changes::Pools([PoolId(0), PoolId(1)].into()));
+    assert_eq!(book.counts().quarantined, 2, "neither a stranger nor a pool twice");
+    let applied = apply(&mut book, 3, &[sync(1, 13), sync(2, 23), created(factory(), 2)]);
+    assert_eq!(applied, Applied { touched: vec![PoolId(0), PoolId(1)], ..Applied::default() });
+    book.pool_loaded(&loaded(1, Some((99, hash(3, 0)))));
+    [true, false].into_iter().for_each(|refused| book.token_judged(&judged(0xa0, refused)));
+    book.lose(Some(hash(3, 0)));
+    assert_eq!(book.resync(&resynced(3, hash(3, 0), &[(1, Some(14)), (2, Some(24))])), Some(0));
+    let held = [PoolId(0), PoolId(1)].map(|id| (book.table().reserves(id), book.table().quoted(id)));
+    assert_eq!(held, [(Some(reserves(14)), None), (Some(reserves(24)), None)]);
+    book.pool_loaded(&loaded(9, Some((5, hash(3, 0)))));
+    assert_eq!(quoted(&book, 9), Some(5), "a stranger has no standing that could be lost");
+}
+
+#[test]
+fn no_reorganisation_undoes_a_quarantine() {
+    let mut book = quarantined();
+    roll_back(&mut book, hash(1, 0));
+    let held = [PoolId(0), PoolId(1)].map(|id| (book.table().reserves(id), book.table().quoted(id)));
+    assert_eq!(held, [(Some(reserves(11)), None), (None, None)]);
+    assert_eq!(
+        book.proven(&address(2)),
+        Some(PoolId(1)),
+        "what is created again there is quarantined as well"
+    );
+    apply(&mut book, 2, &[created(factory(), 2), sync(2, 32), sync(1, 31)]);
+    assert_eq!([1, 2].map(|seed| quoted(&book, seed)), [None, None]);
+    roll_back(&mut book, GENESIS);
+    assert_eq!([1, 2].map(|seed| quoted(&book, seed)), [None, None]);
+}
+
+#[test]
+fn an_image_knows_what_is_quarantined() {
+    let book = quarantined();
+    let saved = serde_json::to_string(&book.image()).expect("an image is JSON");
+    let image = serde_json::from_str(&saved).expect("as it was written");
+    let mut restored = PoolBook::of_image(&market(), image).expect("it is of a book");
+    assert_eq!(account(&restored), account(&book));
+    restored.token_judged(&judged(0xa0, true));
+    restored.token_judged(&judged(0xa0, false));
+    restored.pool_loaded(&loaded(1, Some((99, hash(2, 0)))));
+    roll_back(&mut restored, hash(1, 0));
+    assert_eq!([1, 2].map(|seed| quoted(&restored, seed)), [None, None]);
+}
+
 #[test]
 fn a_pool_that_a_block_created_is_not_quoted_before_the_verdicts_about_its_tokens() {
     let mut book = book();

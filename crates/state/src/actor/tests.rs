@@ -31,6 +31,7 @@ impl Bench {
             loader: None,
             resynchroniser: None,
             lending_loader: None,
+            tripwire: None,
             quarantine: Quarantine::default(),
             backlog: Arc::new(Recorded(record.to_vec())),
             images: None,

@@ -4,7 +4,9 @@ use headwater_reference::rebuild::Rebuild;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{History, address, any_history, created, judged, loaded, market, seen, sync};
+use crate::testing::{
+    History, address, any_history, created, judged, loaded, market, quarantined, seen, sync,
+};
 
 fn apply(world: &mut World, envelope: &Envelope) -> Option<AppliedBlock> {
     world.apply(envelope).expect("a history is in order")
@@ -246,15 +248,18 @@ fn parent_of(history: &History, hash: B256) -> B256 {
     headers.into_iter().find(|header| header.hash == hash).expect("a block of the history").parent_hash
 }
 
-/// A market with a factory of V3, and a history whose blocks hold these logs.
-fn play_v3(blocks: Vec<Vec<Log>>) -> (World, AppliedBlock) {
+fn market_v3() -> ResolvedMarket {
     let factory = headwater_market::ConcentratedFactory {
         name: "v3".to_owned(),
         address: address(0xf3),
         init_code_hash: B256::repeat_byte(3),
     };
-    let market = ResolvedMarket { concentrated_factories: vec![factory], ..market() };
-    let (mut world, mut history) = (World::new(&market), History::new());
+    ResolvedMarket { concentrated_factories: vec![factory], ..market() }
+}
+
+/// A market with a factory of V3, and a history whose blocks hold these logs.
+fn play_v3(blocks: Vec<Vec<Log>>) -> (World, AppliedBlock) {
+    let (mut world, mut history) = (World::new(&market_v3()), History::new());
     for logs in blocks {
         history.block(logs);
     }
@@ -300,6 +305,49 @@ fn an_unknown_emitter_of_v3_events_is_asked_about_and_a_created_pool_is_not() {
     assert_eq!(all[..2], tokens, "nobody has judged its tokens");
     let id = world.concentrated().proven(&address(7)).expect("its factory created it");
     assert!(world.concentrated().table().pool(id).is_some_and(|pool| pool.price().is_some()));
+}
+
+#[test]
+fn of_a_quarantined_pool_nothing_is_known_or_asked_again() {
+    let mut history = History::new();
+    history.block(created_v3(address(7))).block(vec![swap_v3(address(7), &[1, 1, 1 << 40, 0, 0])]);
+    history.add(BusEvent::PoolQuarantined(Box::new(quarantined(7)))).block(vec![]);
+    let mut world = World::new(&market_v3());
+    let blocks: Vec<_> = history.events.iter().filter_map(|envelope| apply(&mut world, envelope)).collect();
+    let id = world.concentrated().proven(&address(7)).expect("its factory created it");
+    let known = |block: &AppliedBlock| block.snapshot.concentrated.pool(id).is_some();
+    assert_eq!(blocks.iter().map(known).collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(blocks[2].snapshot.concentrated_changes, Changes::Pools([id].into()));
+
+    let image = serde_json::from_value(json(&world.image())).expect("as it was written");
+    let restored = World::of_image(&market_v3(), image).expect("it is of a world");
+    let seen = history.events.len();
+    history.block(vec![swap_v3(address(7), &[1, 1, 1 << 41, 0, 0])]).reorg(3).block(created_v3(address(7)));
+    history
+        .block(vec![swap_v3(address(7), &[1; 4])])
+        .block(vec![swap_v3(address(7), &[1, 1, 1 << 40, 0, 0])]);
+    for mut world in [world, restored] {
+        for envelope in &history.events[seen..] {
+            let Some(block) = apply(&mut world, envelope) else { continue };
+            assert!(!known(&block), "it is known in block {}", block.snapshot.as_of.number);
+            assert!(world.requests(&block).is_empty(), "it is asked about");
+        }
+        assert_eq!(world.counts().concentrated.quarantined, 1);
+    }
+}
+
+#[test]
+fn a_quarantine_that_is_left_out_holds_all_the_same() {
+    let mut history = History::new();
+    history.add(BusEvent::PoolLoaded(loaded(1, Some(5)))).block(vec![]);
+    let (mut world, block) = play(&history);
+    assert!(block.snapshot.pools.quoted(PoolId(0)).is_some());
+    history.add(BusEvent::PoolQuarantined(Box::new(quarantined(1)))).block(vec![sync(1, 6)]);
+    let [.., verdict, next] = &history.events[..] else { panic!("there are two more") };
+    world.leave_out(verdict);
+    let block = apply(&mut world, next).expect("a block");
+    assert_eq!(block.snapshot.pools.quoted(PoolId(0)), None);
+    assert_eq!(block.snapshot.changes, Changes::Pools([PoolId(0)].into()));
 }
 
 #[test]

@@ -26,7 +26,8 @@ const WARM_UP: f64 = 1.0 / 3.0;
 const LULLS: u32 = 36;
 /// Of what a fault needed for itself, nothing is left after so long; a look is taken then.
 const CALMED: Duration = Duration::from_secs(4);
-const LOOKS: usize = 5;
+/// A block on its way takes MiB for a moment; the least that is seen is what stays.
+const LOOKS: usize = 20;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// MiB an hour.
 const MOST_GROWTH: f64 = 1.0;
@@ -103,7 +104,7 @@ async fn watch(
             sleep(BETWEEN_LOOKS).await;
             looks.push(look(stage, process, began)?);
         }
-        let of = |value: fn(&Sample) -> f64| median(&looks, value);
+        let of = |value: fn(&Sample) -> f64| looks.iter().map(value).fold(f64::INFINITY, f64::min);
         samples.push(Sample {
             hours: of(|one| one.hours),
             resident_mib: of(|one| one.resident_mib),

@@ -41,7 +41,7 @@ pub(super) struct Sent {
 }
 
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(in crate::proofs) struct Exchange {
     factory: Address,
     trader: Address,
     tokens: Vec<Address>,
@@ -56,7 +56,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Puts the factory on the chain, and so many pools with liquidity.
-    pub(super) fn deploy(
+    pub(in crate::proofs) fn deploy(
         devnet: &Devnet,
         artifacts: &Artifacts,
         random: &mut ChaCha8Rng,
@@ -100,11 +100,11 @@ impl Exchange {
         Ok(exchange)
     }
 
-    pub(super) fn factory(&self) -> Address {
+    pub(in crate::proofs) fn factory(&self) -> Address {
         self.factory
     }
 
-    pub(super) fn places(&self) -> &[PlaceV3] {
+    pub(in crate::proofs) fn places(&self) -> &[PlaceV3] {
         &self.places
     }
 
@@ -206,7 +206,7 @@ impl Exchange {
     }
 
     /// Swaps, mints or burns; what a pool refuses is mined and leaves no log.
-    pub(super) fn act(&mut self, devnet: &Devnet, random: &mut ChaCha8Rng) -> anyhow::Result<()> {
+    pub(in crate::proofs) fn act(&mut self, devnet: &Devnet, random: &mut ChaCha8Rng) -> anyhow::Result<()> {
         let place = self.places[random.random_range(0..self.places.len())];
         let state = self.state(devnet, &place)?;
         let act = match random.random_range(0..5) {
@@ -257,7 +257,7 @@ impl Exchange {
     }
 
     /// The node's storage of a pool at its head; `everywhere` for all ticks that there can be.
-    pub(super) fn stored(
+    pub(in crate::proofs) fn stored(
         &self,
         devnet: &Devnet,
         place: &PlaceV3,
@@ -269,7 +269,7 @@ impl Exchange {
 }
 
 /// The node's storage of a pair at its head.
-pub(super) fn reserves(devnet: &Devnet, pair: Address) -> anyhow::Result<[u128; 2]> {
+pub(in crate::proofs) fn reserves(devnet: &Devnet, pair: Address) -> anyhow::Result<[u128; 2]> {
     let word = storage(devnet, pair, &[RESERVES_SLOT])?[0];
     let mask = (U256::ONE << 112usize) - U256::ONE;
     Ok([word & mask, (word >> 112usize) & mask].map(|reserve| reserve.to()))

@@ -17,7 +17,7 @@ const STATE_READERS: [&str; 6] = [
 
 /// Of plain HTTP only: what goes over it is not masked.
 #[derive(Debug)]
-pub(super) struct Tap {
+pub(in crate::proofs) struct Tap {
     address: SocketAddr,
     /// By connection.
     asked: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -25,7 +25,7 @@ pub(super) struct Tap {
 
 impl Tap {
     /// Listens for as long as the process lives.
-    pub(super) fn to(node: SocketAddr) -> io::Result<Self> {
+    pub(in crate::proofs) fn to(node: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let asked: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
@@ -41,16 +41,16 @@ impl Tap {
         Ok(Self { address, asked })
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(in crate::proofs) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Calls that read state so far.
-    pub(super) fn state_calls(&self) -> usize {
+    pub(in crate::proofs) fn state_calls(&self) -> usize {
         STATE_READERS.iter().map(|method| self.calls(method)).sum()
     }
 
-    pub(super) fn calls(&self, method: &str) -> usize {
+    pub(in crate::proofs) fn calls(&self, method: &str) -> usize {
         let wanted = format!("\"method\":\"{method}\"");
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let count =

@@ -56,7 +56,6 @@ pub struct PoolBook {
     all_changed: bool,
     /// While the market is lost: how many ids had been given out when it was. What came later is known from its blocks.
     lost: Option<usize>,
-    refused_pools: u64,
     counts: BookCounts,
 }
 
@@ -138,7 +137,8 @@ pub struct Applied {
     pub touched: Vec<PoolId>,
     /// Pools that the block created, ascending.
     pub created: Vec<PoolId>,
-    /// Emitters of a `Sync` that are not proven, ascending and without repetition: to be asked about.
+    /// Emitters of a `Sync` that are not proven, ascending and without repetition: to be asked about. None where no more pools are
+    /// tracked.
     pub unproven: Vec<Address>,
 }
 
@@ -161,6 +161,10 @@ pub struct BookCounts {
     pub foreign_resyncs: u64,
     /// Pools that are quarantined.
     pub quarantined: u64,
+    /// `PairCreated` of configured factories at addresses that do not derive from them.
+    pub underived_pairs: u64,
+    /// Pools that were refused because as many as configured are tracked.
+    pub pools_refused: u64,
 }
 
 /// What became of the blocks above an ancestor.
@@ -239,7 +243,6 @@ impl PoolBook {
             changed: Vec::new(),
             all_changed: true,
             lost: None,
-            refused_pools: 0,
             counts: BookCounts::default(),
         }
     }
@@ -567,7 +570,9 @@ impl PoolBook {
             let before = self.table.set_reserves(id, Some(reserves));
             return Some(Touch::of(emitter, before.map(|reserves| Sighting { reserves, number })));
         }
-        applied.unproven.push(emitter);
+        if self.has_room_for(&emitter) {
+            applied.unproven.push(emitter);
+        }
         let sighting = Sighting { reserves, number };
         if let Some(known) = self.candidates.get_mut(&emitter) {
             return Some(Touch::of(emitter, Some(mem::replace(known, sighting))));
@@ -592,6 +597,11 @@ impl PoolBook {
             self.counts.foreign_factories += 1;
             return None;
         };
+        if factory.derive(token0, token1).is_some_and(|derived| derived != pair) {
+            self.counts.underived_pairs += 1;
+            tell_refused(pair, self.counts.underived_pairs, "its address does not derive from its factory");
+            return None;
+        }
         let (protocol, fee_ppm) = (factory.protocol, factory.fee_ppm);
         // A factory creates a pair once, so that what it creates again was undone beyond what is remembered.
         let is_anew = |id: &PoolId| self.lost.is_some() && self.standing[id.index()] == Standing::Created;
@@ -621,7 +631,8 @@ impl PoolBook {
             }
         }
         if self.table.len() >= self.max_pools {
-            self.refuse_pool(meta.address);
+            self.counts.pools_refused += 1;
+            tell_refused(meta.address, self.counts.pools_refused, "as many as configured are tracked");
             return None;
         }
         let (token0, token1) = (meta.token0, meta.token1);
@@ -632,17 +643,9 @@ impl PoolBook {
         Some(id)
     }
 
-    fn refuse_pool(&mut self, pool: Address) {
-        self.refused_pools += 1;
-        // A flood of them is told of ever more seldom.
-        if self.refused_pools.is_power_of_two() {
-            warn!(%pool, tracked = self.max_pools, refused = self.refused_pools, "a pool is refused: no more are tracked");
-        }
-    }
-
-    /// Pools that were refused because as many as configured are tracked. Undone blocks stay counted, and a restart begins anew.
-    pub fn refused_pools(&self) -> u64 {
-        self.refused_pools
+    /// Whether a proof of a pool could be taken.
+    fn has_room_for(&self, pool: &Address) -> bool {
+        self.table.len() < self.max_pools || self.table.find(pool).is_some()
     }
 
     /// A protocol that is not quoted here, or a refused token, keeps a pool out. Whoever loads a pool has judged its tokens; anybody
@@ -748,6 +751,13 @@ impl PoolBook {
                 self.candidates.remove(&address);
             }
         }
+    }
+}
+
+/// A flood of them is told of ever more seldom.
+pub(crate) fn tell_refused(pool: impl std::fmt::Debug, refused: u64, reason: &str) {
+    if refused.is_power_of_two() {
+        warn!(?pool, refused, reason, "a pool is refused");
     }
 }
 

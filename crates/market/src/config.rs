@@ -39,8 +39,8 @@ pub struct MarketConfig {
     pub max_candidates: Option<usize>,
     /// The most gas that a token's transfer may use when the token is tried out before it is quoted. Default: 500,000.
     pub max_transfer_gas: Option<std::num::NonZeroU64>,
-    /// Pools of constant product that are tracked at most, those that blocks created included; further ones are counted and left.
-    /// Default: 1,000,000.
+    /// Pools of constant product that are tracked at most, those that blocks created included, and as many with concentrated
+    /// liquidity; further ones are counted and left. Default: 1,000,000.
     pub max_tracked_pools: Option<usize>,
     /// Chainlink feeds in addition to the preset's; one of a token that the preset has a feed of replaces that.
     pub feeds: Vec<FeedConfig>,
@@ -259,7 +259,7 @@ pub struct LoadFilter {
     /// The most gas of a token's transfer. It decides no pool's identity, and so is not written.
     #[serde(skip)]
     pub max_transfer_gas: u64,
-    /// Pools that are tracked at most.
+    /// Pools of constant product that are tracked at most, and as many with concentrated liquidity.
     #[serde(skip)]
     pub max_tracked_pools: usize,
 }

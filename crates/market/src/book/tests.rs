@@ -11,7 +11,10 @@ const GENESIS: B256 = B256::ZERO;
 
 fn market() -> ResolvedMarket {
     let config = MarketConfig { max_candidates: Some(3), ..MarketConfig::default() };
-    ResolvedMarket::resolve(&config, 1).expect("the preset supplies everything")
+    let mut market = ResolvedMarket::resolve(&config, 1).expect("the preset supplies everything");
+    // The pools of these tests have addresses that are easily read.
+    market.factories.iter_mut().for_each(|factory| factory.init_code_hash = None);
+    market
 }
 
 fn book() -> PoolBook {
@@ -116,10 +119,27 @@ fn a_flood_of_pools_is_refused_and_counted() {
     let flood: Vec<_> = (1..=9).map(|seed| created(factory(), seed)).collect();
     apply(&mut book, 1, &flood);
     book.pool_loaded(&loaded(10, None));
-    assert_eq!((book.table().len(), book.refused_pools()), (2, 8));
+    assert_eq!((book.table().len(), book.counts().pools_refused), (2, 8));
     (0xa0..0xa2).for_each(|token| book.token_judged(&judged(token, false)));
     apply(&mut book, 2, &[sync(1, 5), sync(10, 5)]);
     assert_eq!((quoted(&book, 1), quoted(&book, 10)), (Some(5), None));
+    let applied = apply(&mut book, 3, &[sync(11, 5)]);
+    assert!(applied.unproven.is_empty(), "nothing comes of asking");
+}
+
+#[test]
+fn a_pair_at_an_address_that_does_not_derive_from_its_factory_is_refused() {
+    let market =
+        ResolvedMarket::resolve(&MarketConfig::default(), 1).expect("the preset supplies everything");
+    let factory = &market.factories[0];
+    let (token0, token1) = (address(0xa0), address(0xa1));
+    let derived = factory.derive(token0, token1).expect("it has a hash");
+    let mut book = PoolBook::new(&market);
+    let announced = |pair| PoolUpdate::PairCreated { emitter: factory.address, token0, token1, pair };
+    let applied = apply(&mut book, 1, &[announced(address(1)), announced(derived), sync(1, 5)]);
+    assert_eq!((book.proven(&address(1)), book.counts().underived_pairs), (None, 1));
+    assert_eq!(applied.created.as_slice(), [book.proven(&derived).expect("it derives")]);
+    assert_eq!(applied.unproven, [address(1)], "it is asked about as any other contract");
 }
 
 #[test]

@@ -25,6 +25,10 @@ pub enum Habit {
     Denies,
     /// Everybody holds one unit more with every transfer.
     Grows,
+    /// Moves nothing, and says that it did.
+    Pretends,
+    /// Says that everybody holds twice of what he does.
+    Flatters,
 }
 
 /// Slot of the number of transfers.
@@ -45,9 +49,16 @@ pub fn token(habit: Habit) -> Bytes {
         code.raw(&COUNT);
         code.raw(&[0x54, 0x01]);
     }
+    if habit == Habit::Flatters {
+        code.raw(&[0x60, 0x02, 0x02]);
+    }
     code.return_top();
 
     code.land(transfer);
+    if habit == Habit::Pretends {
+        code.raw(&[0x60, 0x01]);
+        code.return_top();
+    }
     let mut fails = Vec::new();
     match habit {
         Habit::Once => {
@@ -191,9 +202,11 @@ mod tests {
 
     #[test]
     fn a_token_does_what_its_habit_says() {
-        for habit in [Habit::Ordinary, Habit::Silent, Habit::Denies, Habit::Grows, Habit::Fee(0)] {
+        for habit in [Habit::Ordinary, Habit::Silent, Habit::Denies, Habit::Grows, Habit::Flatters] {
             check(habit, Some((4_500, 500)));
         }
+        check(Habit::Fee(0), Some((4_500, 500)));
+        check(Habit::Pretends, Some((5_000, 0)));
         check(Habit::Fee(10_000), Some((4_495, 490)));
         check(Habit::FeeTo(A, 10_000), Some((4_495, 500)));
         for habit in [Habit::Once, Habit::OnlyFrom(A), Habit::Endless, Habit::Verbose(64)] {

@@ -103,8 +103,9 @@ impl V2World {
             return call_pair(call, pair);
         }
         match self.tokens.get(&call.to) {
-            Some(_) if call.is("balanceOf(address)") => {
-                Ok(word(self.held(call, call.to, call.address_argument(0))))
+            Some(token) if call.is("balanceOf(address)") => {
+                let held = self.held(call, call.to, call.address_argument(0));
+                Ok(word(if token.habit == Habit::Flatters { held * U256::from(2) } else { held }))
             }
             Some(token) => call_token(call, token),
             None => Ok(Bytes::new()),

@@ -310,7 +310,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "token-with-a-fee-believed",
         file: "crates/simulation/src/trial.rs",
         original: "if left != Some(after[from]) || arrived != Some(after[to]) {",
-        broken: "if left != Some(after[from]) {",
+        broken: "if left != Some(after[from]) && arrived != Some(after[to]) {",
         package: "headwater-tests",
         tests: "hostile",
     },

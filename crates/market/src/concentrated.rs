@@ -216,6 +216,8 @@ pub struct ConcentratedCounts {
     pub quarantined: u64,
     /// Pools that were refused because as many as configured are tracked.
     pub pools_refused: u64,
+    /// `PoolCreated` of configured factories at addresses that do not derive from them.
+    pub underived_pools: u64,
 }
 
 /// Why a pool is not taken.
@@ -612,9 +614,14 @@ impl ConcentratedBook {
 
     /// A factory creates a pool once: what it creates again was undone, or is no longer known.
     fn create(&mut self, meta: ConcentratedMeta, working: &mut Vec<Working>) {
-        if !self.factories.iter().any(|factory| factory.address == meta.factory) {
+        let Some(factory) = self.factories.iter().find(|factory| factory.address == meta.factory) else {
             self.counts.foreign_factories += 1;
             return;
+        };
+        if factory.derive(meta.token0, meta.token1, meta.fee) != meta.address {
+            self.counts.underived_pools += 1;
+            let refused = self.counts.underived_pools;
+            return tell_refused(meta.address, refused, "its address does not derive from its factory");
         }
         let pool = meta.empty();
         self.begin(meta, pool, working);

@@ -283,7 +283,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Pools with concentrated liquidity, what undoes the last blocks of them, thirteen counts, and what is refused.
+    /// Pools with concentrated liquidity, what undoes the last blocks of them, fourteen counts, and what is refused.
     fn concentrated(&mut self) -> Result<()> {
         let pools = self.list(|reader| {
             let _address_and_factory = (reader.address()?, reader.address()?);
@@ -312,7 +312,7 @@ impl Reader<'_> {
         })?;
         let _base = self.option(Self::hash)?;
         let _changed = (self.list(Self::integer)?, self.flag()?);
-        (0..13).try_for_each(|_| self.integer().map(drop))?;
+        (0..14).try_for_each(|_| self.integer().map(drop))?;
         self.list(|reader| Ok((reader.address()?, reader.hash()?))).map(drop)
     }
 
@@ -429,7 +429,7 @@ mod tests {
         let heard = [&[1, 0][..], &address(5), &[2, 1, 3, 10, 0]].concat();
         let refused = [&[1][..], &address(6), &hash9].concat();
         let lending = [&[0, 0, 1][..], &hash8, &[0; 4]].concat();
-        let counts = [&[1][..], &hash8, &[0, 0], &[0; 13]].concat();
+        let counts = [&[1][..], &hash8, &[0, 0], &[0; 14]].concat();
         let concentrated = [&pools[..], &block, &heard, &counts, &refused, &lending].concat();
         let whole = file_of_version(5, &[&book()[..], &last, &concentrated].concat());
         assert!(state(&file(&whole[HEADER..])).is_err(), "of another version");

@@ -46,8 +46,8 @@ impl fmt::Display for Counts {
         let Self { fakes, announced, concentrated, created } = self;
         write!(
             f,
-            "{fakes} fake pools that emit Sync: none tracked, {REMEMBERED} remembered at most; {announced} pairs that their factory \
-             announces at addresses that do not derive from it refused; {created} pools of V2, V3 and V4 that are created in a \
+            "{fakes} fake pools that emit Sync: none tracked, {REMEMBERED} remembered at most; {announced} pools of V2 and V3 that \
+             their factory announces at addresses that do not derive from it refused; {created} pools of V2, V3 and V4 that are created in a \
              flood: {TRACKED} of V2 tracked at most, and as many of V3 and V4; {concentrated} pools of V3 quoted only where both \
              tokens were judged and accepted"
         )
@@ -151,6 +151,11 @@ pub(super) fn judge_flood(
         (0..FLOOD).map(|_| market::pair(market, 0, [native, any_address(random)], [1 << 60; 2])).collect();
     let mut logs: Vec<Log> =
         announced.iter().chain(&real).flat_map(|pair| [pair_created(pair), sync_of(pair)]).collect();
+    for _ in 0..LIES {
+        let [mut created, _] = v3_created(market, native, any_address(random));
+        created.data = log(Address::ZERO, Vec::new(), &[U256::from(SPACING), word(any_address(random))]).data;
+        logs.push(created);
+    }
     for _ in 0..FLOOD {
         logs.extend(v3_created(market, native, any_address(random)));
         logs.push(v4_initialized(market, any_address(random), any_address(random)));
@@ -161,6 +166,7 @@ pub(super) fn judge_flood(
     }
     let after = follower.world.counts();
     ensure!(after.book.underived_pairs == LIES as u64, "{:?}", after.book);
+    ensure!(after.concentrated.underived_pools == LIES as u64, "{:?}", after.concentrated);
     let room = TRACKED as u64 - before.pools;
     ensure!(after.pools == TRACKED as u64, "{} pools of V2 are tracked", after.pools);
     ensure!(after.book.pools_refused == FLOOD as u64 - room, "{:?}", after.book);
@@ -175,7 +181,7 @@ pub(super) fn judge_flood(
     let is_about_a_pool = asked.iter().any(|request| matches!(request.subject, Subject::Pool(_)));
     ensure!(!is_about_a_pool, "the node is asked about a pool that there is no place for");
     ensure!(real.iter().all(|pair| !next.is_quoted(pair.address)), "a pool of an unjudged token is quoted");
-    counts.announced += LIES as u64;
+    counts.announced += 2 * LIES as u64;
     counts.created += 3 * FLOOD as u64;
     Ok(())
 }

@@ -35,7 +35,6 @@ const TOKENS: [(i32, f64); 13] = [
 const BASES: usize = 3;
 const REFUSED: usize = TOKENS.len() - 1;
 const FEES: [(u32, i32); 4] = [(100, 1), (500, 10), (3_000, 60), (10_000, 200)];
-const FACTORY: Address = Address::repeat_byte(0xf3);
 
 pub(super) struct World {
     pools: Vec<Pool>,
@@ -49,6 +48,7 @@ pub(super) struct World {
 
 struct Pool {
     address: Address,
+    factory: Address,
     tokens: [usize; 2],
     kind: Kind,
     /// How often it changed.
@@ -71,16 +71,20 @@ pub(super) fn bases() -> Vec<Address> {
     (0..BASES).map(token).collect()
 }
 
+/// Each has one pool, so that there may be several of the same tokens and fee.
+fn factory(index: usize) -> ConcentratedFactory {
+    let address = Address::from_word(U256::from(1_000_000 + index).into());
+    ConcentratedFactory { name: "uniswap".into(), address, init_code_hash: B256::ZERO }
+}
+
 fn token(number: usize) -> Address {
     Address::repeat_byte(number as u8 + 1)
 }
 
 impl World {
     pub(super) fn create(random: &mut ChaCha8Rng, count: usize) -> anyhow::Result<Self> {
-        let factory =
-            ConcentratedFactory { name: "uniswap".into(), address: FACTORY, init_code_hash: B256::ZERO };
         let market = ResolvedMarket {
-            concentrated_factories: vec![factory],
+            concentrated_factories: (0..count).map(factory).collect(),
             ..ResolvedMarket::resolve(&MarketConfig::default(), 1)?
         };
         let (mut book, mut verdicts) = (ConcentratedBook::new(&market), PoolBook::new(&market));
@@ -208,7 +212,11 @@ impl Pool {
         } else {
             Self::ranged(random, amounts)
         };
-        Self { address: Address::from_word(U256::from(1_000 + index).into()), tokens, kind, version: 0 }
+        let address = match &kind {
+            Kind::Pair(_) => Address::from_word(U256::from(1_000 + index).into()),
+            Kind::Ranged { fee, .. } => factory(index).derive(token(tokens[0]), token(tokens[1]), *fee),
+        };
+        Self { address, factory: factory(index).address, tokens, kind, version: 0 }
     }
 
     fn ranged(random: &mut ChaCha8Rng, [amount0, amount1]: [f64; 2]) -> Kind {
@@ -250,7 +258,7 @@ impl Pool {
         let Kind::Ranged { place, fee, spacing, changes } = &self.kind else { return Vec::new() };
         let (emitter, [token0, token1]) = (self.address, self.tokens.map(token));
         let created = ConcentratedUpdate::PoolCreated {
-            emitter: FACTORY,
+            emitter: self.factory,
             token0,
             token1,
             fee: *fee,

@@ -46,6 +46,21 @@ fn check(arguments: &[&str], code: i32, parts: &[&str]) -> anyhow::Result<Output
     Ok(output)
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_behind_stderr_ends_nothing() -> anyhow::Result<()> {
+    let full = || fs::File::options().write(true).open("/dev/full");
+    let folder = tempfile::tempdir()?;
+    let results = folder.path().join("results.ndjson").display().to_string();
+    let mut replay = command(&["replay", RECORDING, "--ndjson", &results])?;
+    let output = replay.stdout(Stdio::piped()).stderr(full()?).output()?;
+    ensure!(output.status.code() == Some(0), "it ended with {}", output.status);
+    ensure!(text(&output.stdout).contains("blocks"), "no summary");
+    let status = command(&["replay", "nowhere"])?.stderr(full()?).status()?;
+    ensure!(status.code() == Some(1), "it ended with {status}");
+    Ok(())
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -13,6 +13,7 @@ mod devnet;
 mod disk_full;
 mod executed;
 mod graph;
+mod history;
 mod hostile;
 mod journal_damage;
 mod kill9;

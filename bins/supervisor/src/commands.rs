@@ -26,6 +26,7 @@ use crate::graph as drawing;
 use crate::hooks::Hooks;
 use crate::live::Live;
 use crate::quarantine;
+use crate::report::say;
 use crate::session::Session;
 
 /// The bundled recording: some minutes of the devnet, with reorganisations among them.
@@ -53,8 +54,8 @@ pub async fn run_with(arguments: RunArgs, hooks: Hooks) -> Result<(), Failure> {
             "--live needs a node: give --rpc URL, or [node] urls in a file given with --config"
         ))),
         None => {
-            eprintln!(
-                "REPLAY of the bundled recording: no node is contacted (follow a chain with --rpc URL or --config FILE)"
+            say(
+                "REPLAY of the bundled recording: no node is contacted (follow a chain with --rpc URL or --config FILE)",
             );
             let recording =
                 Recording::embedded("the bundled recording", BUNDLED).map_err(Failure::runtime)?;
@@ -71,7 +72,7 @@ pub async fn run_with(arguments: RunArgs, hooks: Hooks) -> Result<(), Failure> {
 pub async fn replay(arguments: ReplayArgs) -> Result<(), Failure> {
     let config = load(arguments.config.as_deref())?;
     let recording = Recording::open(&arguments.journal).map_err(Failure::runtime)?;
-    eprintln!("REPLAY of {}: no node is contacted", arguments.journal.display());
+    say(format_args!("REPLAY of {}: no node is contacted", arguments.journal.display()));
     // Damage is met, and told, where it stands.
     recording.torn_tail().ok().flatten().iter().for_each(say_torn);
     replay_recording(config, &recording, arguments.ndjson.as_deref()).await
@@ -158,7 +159,7 @@ fn damaged(info: &Info, damage: JournalError) -> Failure {
 
 /// An incomplete record at the end keeps nobody from reading what stands before it.
 fn say_torn(torn: &TornTail) {
-    eprintln!("notice: {}; what stands before it is read", JournalError::from(torn.clone()));
+    say(format_args!("notice: {}; what stands before it is read", JournalError::from(torn.clone())));
 }
 
 /// `headwater graph`.
@@ -321,7 +322,7 @@ async fn live(config: Config, node: NodeConfig, arguments: &RunArgs, hooks: Hook
     };
     let concluded = session.conclude(running, stop).await;
     record.writer.close().await.map_err(Failure::runtime)?;
-    eprintln!("recorded in {} (headwater replay reads it)", record.directory.display());
+    say(format_args!("recorded in {} (headwater replay reads it)", record.directory.display()));
     concluded.map(drop)
 }
 

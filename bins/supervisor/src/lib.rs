@@ -13,6 +13,7 @@ mod quarantine;
 mod report;
 mod resume;
 mod running;
+mod searches;
 mod session;
 
 pub use archive::Archive;
@@ -21,5 +22,6 @@ pub use config::Config;
 pub use failure::Failure;
 pub use hooks::Hooks;
 pub use live::{Live, Record};
+pub use report::say;
 pub use running::{Ended, Running};
 pub use session::Session;

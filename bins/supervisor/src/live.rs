@@ -13,7 +13,7 @@ use headwater_market::ResolvedMarket;
 use headwater_node::{Node, NodeConfig, Redial};
 use headwater_oracle::resolve_feeds;
 use headwater_simulation::NodeSimulator;
-use headwater_state::{BulkLoad, LendingScan, LoadError, bulk_load};
+use headwater_state::{BulkLoad, FoundPool, LendingScan, LoadError, PoolSearch, bulk_load_with};
 use tracing::{info, warn};
 
 use crate::archive::Archive;
@@ -25,6 +25,7 @@ use crate::hooks::Hooks;
 use crate::quarantine;
 use crate::resume::{self, Earlier};
 use crate::running::Running;
+use crate::searches::Searches;
 
 /// A live run before it follows the chain: connected, recorded and wired; then loaded. Observers are registered on
 /// `bot` before [`Live::load`], so that they see what was loaded.
@@ -156,8 +157,8 @@ impl Live {
     /// When the node does not answer, or forgets every head before the load is through.
     pub async fn load(&mut self, progress: impl Fn(u64, u64) + Send + Sync) -> anyhow::Result<()> {
         if self.start.is_none() {
-            let scans = self.search_lending().await?;
-            let loaded = load_market(&self.node, &self.market, progress).await?;
+            let (scans, found) = self.search().await?;
+            let loaded = load_market(&self.node, &self.market, &found, progress).await?;
             let start = publish(&self.bot, loaded).await?;
             if let Start::After { number, hash } = &start {
                 self.resolve_feeds(*number, *hash).await?;
@@ -185,25 +186,23 @@ impl Live {
         Ok(())
     }
 
-    /// Searches the chain's logs for the accounts of the lending pools. It is what takes longest, and so comes before a block is
-    /// chosen for everything else; it also finds out whether the pools can be followed at all.
-    async fn search_lending(&self) -> anyhow::Result<Vec<LendingScan>> {
+    /// Searches the chain's logs for the accounts of the lending pools, and for pools that nobody lists. It is what takes longest, and
+    /// so comes before a block is chosen for everything else.
+    async fn search(&self) -> anyhow::Result<(Vec<LendingScan>, Vec<FoundPool>)> {
+        let journals = &self.config.journal.directory;
+        let searches = Searches { node: &self.node, chain_id: self.market.chain_id, journals };
         let mut scans = Vec::new();
         for lending in &self.market.lending {
-            info!(
-                pool = lending.name,
-                from_block = lending.from_block,
-                "searching for the accounts of a lending pool"
-            );
-            let mut scan = LendingScan::new(lending.clone());
-            let head = self.node.request("eth_getBlockByNumber", ("latest", false)).await?;
-            let head = parse_link(&head.raw).context("eth_getBlockByNumber")?;
-            match scan.search(&self.node, head.hash, u32::MAX).await {
-                Ok(_) | Err(LoadError::BlockGone { .. }) => scans.push(scan),
-                Err(error) => return Err(error.into()),
-            }
+            scans.push(searches.search(LendingScan::new(lending.clone())).await?);
         }
-        Ok(scans)
+        let mut found = Vec::new();
+        for history in &self.market.history {
+            let search = searches.search(PoolSearch::new(&self.market, history)).await?;
+            let (pools, refused) = (search.pools().len(), search.refused());
+            info!(factory = %history.factory, pools, refused, "its history is searched");
+            found.extend_from_slice(search.pools());
+        }
+        Ok((scans, found))
     }
 
     /// Loads the lending pools at the block that the market was loaded at. Where the node fails, the state asks with the first
@@ -283,6 +282,7 @@ impl Connected {
 async fn load_market(
     node: &Node,
     market: &ResolvedMarket,
+    found: &[FoundPool],
     progress: impl Fn(u64, u64) + Send + Sync,
 ) -> anyhow::Result<BulkLoad> {
     const TRIES: u32 = 5;
@@ -291,7 +291,7 @@ async fn load_market(
         tries += 1;
         let head = node.request("eth_getBlockByNumber", ("latest", false)).await?;
         let head = parse_link(&head.raw).context("eth_getBlockByNumber")?;
-        match bulk_load(node, market, head.hash, &progress).await {
+        match bulk_load_with(node, market, found, head.hash, &progress).await {
             Err(LoadError::BlockGone { .. }) if tries < TRIES => {
                 warn!(
                     block = head.number,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use headwater_supervisor::cli::{Cli, Command, LogFormat};
-use headwater_supervisor::{Failure, commands};
+use headwater_supervisor::{Failure, commands, say};
 use headwater_telemetry::init_tracing;
 
 /// The system's allocator keeps what each thread once needed: see the workspace's `Cargo.toml` for the measurement.
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     match init_tracing(format).map_err(Failure::usage).and_then(|()| run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            say(format_args!("error: {failure}"));
             ExitCode::from(failure.exit_code())
         }
     }
@@ -46,7 +46,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let text = error.to_string();
         let words = text.split_inclusive(char::is_whitespace);
         let told = words.map(|word| if word.contains("://") { "<a URL>\n" } else { word });
-        eprintln!("{}", told.collect::<String>().trim_end());
+        say(told.collect::<String>().trim_end());
     } else {
         // That nobody reads it is no error.
         let _ = error.print();

@@ -1,6 +1,6 @@
 //! The readable end of a run.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 
 use alloy_primitives::Address;
@@ -57,6 +57,11 @@ pub(crate) fn text(summary: &Summary, best: &[Opportunity], ended: &Ended) -> St
         let _ = writeln!(text, "handler {} had trouble: {handler:?}", handler.name);
     }
     text
+}
+
+/// A line to stderr. That it cannot be written, on a full disk or after the reader has gone, is no reason to end.
+pub fn say(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Writes the report to stdout. That nobody reads it is no error.

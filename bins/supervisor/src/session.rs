@@ -14,7 +14,7 @@ use headwater_telemetry::{Latencies, Ndjson, NdjsonError, NdjsonSink, SetAside, 
 
 use crate::bot::Bot;
 use crate::failure::Failure;
-use crate::report;
+use crate::report::{self, say};
 use crate::running::{Ended, Running};
 
 /// The observers of a run.
@@ -77,7 +77,7 @@ impl Session {
         let (summary, ended, written) = self.finish(running, interrupt).await;
         let text = report::text(&summary, &best.take(), &ended);
         if piped {
-            eprint!("{text}");
+            say(text.trim_end());
         } else {
             report::print(&text).context("stdout").map_err(Failure::runtime)?;
         }

@@ -14,9 +14,10 @@ mod v4;
 
 pub use full_width::{mul_div, mul_div_up};
 pub use pool::{ConcentratedPool, PoolEvent, PoolPrice, PoolUndo, SwapFee};
-pub(crate) use quote::LastStep;
 pub use quote::{Direction, Quote};
+pub(crate) use quote::{LastStep, Path};
 pub use segments::{Segment, Segments};
+pub(crate) use segments::{Stretch, Stretches};
 pub use swap_math::Version;
 pub use tick_math::{
     MAX_SQRT_PRICE, MAX_TICK, MIN_SQRT_PRICE, MIN_TICK, sqrt_price_at_tick, tick_at_sqrt_price,

@@ -3,6 +3,7 @@
 use alloy_primitives::U256;
 use arrayvec::ArrayVec;
 
+use crate::concentrated::Path;
 use crate::{ConcentratedPool, CycleSizing, Direction, Hop, MAX_HOPS, size_cycle};
 
 mod stairs;
@@ -11,8 +12,40 @@ mod walk;
 /// Below this gain of an infinitely small swap, floating point knows too little of the best input, and exact quotes correct it.
 const THIN: f64 = 1e-8;
 
-/// How many segments to either side of the best are gone through, where they are near enough to matter.
-const NEIGHBOURS: usize = 8;
+/// How far the search for whole units goes that lose least to the roundings on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// As far as a block with many cycles allows: what is lost is worth a few units of the tokens on the way, or a millionth of the gain.
+    Brief,
+    /// Until the gain is within one part in 10⁹ of the best: for three pools between coarse tokens, milliseconds.
+    Thorough,
+}
+
+impl Effort {
+    /// How many segments to either side of the best are gone through, where they are near enough to matter.
+    fn neighbours(self) -> usize {
+        match self {
+            Self::Brief => 1,
+            Self::Thorough => 8,
+        }
+    }
+
+    /// Amounts that are looked at at most. What a fee of a hundredth of a percent leaves is whole at every ten thousandth.
+    fn patience(self) -> u32 {
+        match self {
+            Self::Brief => 256,
+            Self::Thorough => 40_960,
+        }
+    }
+
+    /// The part of the gain that is not worth looking for.
+    fn negligible(self) -> f64 {
+        match self {
+            Self::Brief => 1e-6,
+            Self::Thorough => 2e-10,
+        }
+    }
+}
 
 /// One direction through a pool of any kind.
 #[derive(Clone, Copy, Debug)]
@@ -41,15 +74,113 @@ impl MixedHop<'_> {
         }
     }
 
+    /// Initialised ticks that a swap of this input goes over.
+    pub fn crossings(&self, amount_in: u128) -> u32 {
+        match self {
+            Self::ConstantProduct(_) => 0,
+            Self::Concentrated(pool, direction) => {
+                pool.exact_in(*direction, U256::from(amount_in), None).map_or(0, |quote| quote.crossings)
+            }
+        }
+    }
+
+    /// Natural logarithm of the output per input of an infinitely small swap, fee taken, in smallest units; of a pool without
+    /// liquidity at its price, more than any swap gets. `None` of a pool that is not initialised.
+    ///
+    /// A filter, never an amount: the sum over a cycle goes to [`may_profit`](crate::may_profit). A square root of a price loses
+    /// 2⁻⁵³ of itself in the conversion, and a logarithm of a price is at most 89 in magnitude, so that
+    /// [`LOG_MARGIN`](crate::LOG_MARGIN) holds for these as well.
+    pub fn log_rate(&self) -> Option<f64> {
+        match self {
+            Self::ConstantProduct(hop) => Some(hop.log_rate()),
+            Self::Concentrated(pool, direction) => pool.marginal_rate(*direction).map(f64::ln),
+        }
+    }
+}
+
+/// The input that gains most of a cycle of two to four pools of any kind, no pool twice; `None` where no input was found to gain a
+/// whole unit, and for other lengths. A cycle of constant products alone is [`size_cycle`]'s.
+///
+/// Every amount is the contracts', rounding included, and no smaller input yields the same output. With [`Effort::Thorough`] the gain
+/// is within one part in 10⁹ of the best, and a unit, unless two or more of the roundings on the way are of tokens whose units are worth more than
+/// that: then it is the best of some ten thousand amounts about the optimum of real numbers, those that a fee spoils passed over.
+///
+/// Method: as long as no pool crosses a tick the cycle is a Möbius map of virtual reserves, whose optimum is known in closed form.
+/// Where that lies beyond the next tick of some pool, the walk goes on from there. Floating point finds the place, and which
+/// inputs about it lose least to whole units (see `stairs`); exact quotes decide.
+pub fn size_mixed_cycle(hops: &[MixedHop<'_>], effort: Effort) -> Option<CycleSizing> {
+    if !(2..=MAX_HOPS).contains(&hops.len()) {
+        return None;
+    }
+    if let Some(plain) = constant_products(hops) {
+        return size_cycle(&plain);
+    }
+    let optimum = walk::optimum(hops)?;
+    let legs = hops.iter().zip(&optimum.inputs).map(|(hop, about)| Leg::new(hop, *about)).collect();
+    let mut best = Best { legs, effort, found: None };
+    let start = best.nearest_possible(optimum.amount_in)?;
+    best.consider_input(start);
+    if optimum.gain < THIN {
+        best.climb(start);
+    }
+    best.consider_around();
+    best.consider_stairs(start);
+    best.consider_around();
+    best.into_sizing()
+}
+
+/// What comes out of each hop; `None` where some pool does not take its input.
+pub fn quote_mixed_cycle(hops: &[MixedHop<'_>], amount_in: u128) -> Option<ArrayVec<u128, MAX_HOPS>> {
+    let mut amount = amount_in;
+    let quote = |hop: &MixedHop<'_>| {
+        amount = hop.quote(amount)?;
+        Some(amount)
+    };
+    hops.iter().map(quote).collect()
+}
+
+/// A hop with the places that the swaps in question pass.
+#[derive(Clone, Debug)]
+enum Leg<'a> {
+    ConstantProduct(Hop),
+    Concentrated(Path<'a>),
+}
+
+impl<'a> Leg<'a> {
+    /// For inputs about this one.
+    fn new(hop: &MixedHop<'a>, about: f64) -> Self {
+        match *hop {
+            MixedHop::ConstantProduct(hop) => Self::ConstantProduct(hop),
+            // The conversion saturates.
+            MixedHop::Concentrated(pool, direction) => {
+                Self::Concentrated(Path::new(pool, direction, about as u128))
+            }
+        }
+    }
+
+    /// As [`MixedHop::quote`]; `None` also where a swap takes more rounds than are looked at.
+    fn quote(&self, amount_in: u128) -> Option<u128> {
+        match self {
+            Self::ConstantProduct(hop) => (amount_in <= hop.max_input()).then(|| hop.quote(amount_in)),
+            Self::Concentrated(_) if amount_in == 0 => Some(0),
+            Self::Concentrated(path) => {
+                let quote = path.exact_in(amount_in)?;
+                if quote.amount_in < U256::from(amount_in) {
+                    return None;
+                }
+                quote.amount_out.try_into().ok()
+            }
+        }
+    }
+
     /// The least input that yields `amount_out` or more; `None` where none does.
-    pub fn least_input(&self, amount_out: u128) -> Option<u128> {
+    fn least_input(&self, amount_out: u128) -> Option<u128> {
         match self {
             Self::ConstantProduct(hop) => hop.least_input(amount_out),
-            Self::Concentrated(..) if amount_out == 0 => Some(0),
-            Self::Concentrated(pool, direction) => {
-                let asked = U256::from(amount_out);
-                let quote = pool.exact_out(*direction, asked, None).ok()?;
-                if quote.amount_out < asked {
+            Self::Concentrated(_) if amount_out == 0 => Some(0),
+            Self::Concentrated(path) => {
+                let quote = path.exact_out(amount_out)?;
+                if quote.amount_out < U256::from(amount_out) {
                     return None;
                 }
                 self.descend(quote.amount_in.try_into().ok()?, amount_out)
@@ -79,59 +210,16 @@ impl MixedHop<'_> {
         }
         Some(high)
     }
-
-    /// Natural logarithm of the output per input of an infinitely small swap, fee taken, in smallest units; of a pool without
-    /// liquidity at its price, more than any swap gets. `None` of a pool that is not initialised.
-    ///
-    /// A filter, never an amount: the sum over a cycle goes to [`may_profit`](crate::may_profit). A square root of a price loses
-    /// 2⁻⁵³ of itself in the conversion, and a logarithm of a price is at most 89 in magnitude, so that
-    /// [`LOG_MARGIN`](crate::LOG_MARGIN) holds for these as well.
-    pub fn log_rate(&self) -> Option<f64> {
-        match self {
-            Self::ConstantProduct(hop) => Some(hop.log_rate()),
-            Self::Concentrated(pool, direction) => pool.marginal_rate(*direction).map(f64::ln),
-        }
-    }
 }
 
-/// The input that gains most of a cycle of two to four pools of any kind, no pool twice; `None` where no input was found to gain a
-/// whole unit, and for other lengths. A cycle of constant products alone is [`size_cycle`]'s.
-///
-/// Every amount is the contracts', rounding included, and no smaller input yields the same output. The gain is within one part
-/// in 10⁹ of the best, and a unit, unless two or more of the roundings on the way are of tokens whose units are worth more than
-/// that: then it is the best of some ten thousand amounts about the optimum of real numbers, those that a fee spoils passed over.
-///
-/// Method: as long as no pool crosses a tick the cycle is a Möbius map of virtual reserves, whose optimum is known in closed form.
-/// Where that lies beyond the next tick of some pool, the walk goes on from there. Floating point finds the place, and which
-/// inputs about it lose least to whole units (see `stairs`); exact quotes decide.
-pub fn size_mixed_cycle(hops: &[MixedHop<'_>]) -> Option<CycleSizing> {
-    if !(2..=MAX_HOPS).contains(&hops.len()) {
-        return None;
-    }
-    if let Some(plain) = constant_products(hops) {
-        return size_cycle(&plain);
-    }
-    let optimum = walk::optimum(hops)?;
-    let mut best = Best { hops, found: None };
-    let start = best.nearest_possible(optimum.amount_in)?;
-    best.consider_input(start);
-    if optimum.gain < THIN {
-        best.climb(start);
-    }
-    best.consider_around();
-    best.consider_stairs(start);
-    best.consider_around();
-    best.into_sizing()
-}
-
-/// What comes out of each hop; `None` where some pool does not take its input.
-pub fn quote_mixed_cycle(hops: &[MixedHop<'_>], amount_in: u128) -> Option<ArrayVec<u128, MAX_HOPS>> {
+/// What comes out of each leg; `None` where some pool does not take its input.
+fn quote_legs(legs: &[Leg<'_>], amount_in: u128) -> Option<ArrayVec<u128, MAX_HOPS>> {
     let mut amount = amount_in;
-    let quote = |hop: &MixedHop<'_>| {
-        amount = hop.quote(amount)?;
+    let quote = |leg: &Leg<'_>| {
+        amount = leg.quote(amount)?;
         Some(amount)
     };
-    hops.iter().map(quote).collect()
+    legs.iter().map(quote).collect()
 }
 
 fn constant_products(hops: &[MixedHop<'_>]) -> Option<ArrayVec<Hop, MAX_HOPS>> {
@@ -144,7 +232,8 @@ fn constant_products(hops: &[MixedHop<'_>]) -> Option<ArrayVec<Hop, MAX_HOPS>> {
 
 /// The best of the inputs considered so far. Of equal gains the smaller input wins.
 struct Best<'a> {
-    hops: &'a [MixedHop<'a>],
+    legs: ArrayVec<Leg<'a>, MAX_HOPS>,
+    effort: Effort,
     found: Option<Candidate>,
 }
 
@@ -160,11 +249,11 @@ impl Best<'_> {
         let proposed = (amount_in as u128).max(1);
         let unit = (proposed >> 52).max(1);
         let mut shorter = (0..16).map(|attempt| proposed.saturating_sub(unit * ((1 << attempt) - 1)).max(1));
-        shorter.find(|amount| quote_mixed_cycle(self.hops, *amount).is_some())
+        shorter.find(|amount| quote_legs(&self.legs, *amount).is_some())
     }
 
     fn consider_input(&mut self, amount_in: u128) {
-        let amounts = quote_mixed_cycle(self.hops, amount_in);
+        let amounts = quote_legs(&self.legs, amount_in);
         let out = amounts.and_then(|amounts| amounts.last().copied());
         self.offer(amount_in, out.unwrap_or(0));
     }
@@ -206,7 +295,7 @@ impl Best<'_> {
         let Some(at) = self.found.as_ref().map(|best| best.amount_in) else { return };
         self.consider_input(at - 1);
         self.consider_input(at + 1);
-        for (level, amount) in quote_mixed_cycle(self.hops, at).into_iter().flatten().enumerate() {
+        for (level, amount) in quote_legs(&self.legs, at).into_iter().flatten().enumerate() {
             for near in amount.saturating_sub(1)..=amount + 1 {
                 self.consider(level, near);
             }
@@ -216,9 +305,9 @@ impl Best<'_> {
     /// What the model of all roundings proposes, in the segments about the best so far and in their neighbours.
     fn consider_stairs(&mut self, start: u128) {
         let at = self.found.as_ref().map_or(start, |best| best.amount_in);
-        let mut patience = stairs::PATIENCE;
+        let mut patience = self.effort.patience();
         let mut beyond = self.consider_segment(at, &mut patience);
-        for _ in 0..NEIGHBOURS {
+        for _ in 0..self.effort.neighbours() {
             for side in [0, 1] {
                 beyond[side] = beyond[side].and_then(|at| self.consider_segment(at, &mut patience)[side]);
             }
@@ -227,7 +316,9 @@ impl Best<'_> {
 
     /// Answers inputs just beyond both ends.
     fn consider_segment(&mut self, amount_in: u128, patience: &mut u32) -> [Option<u128>; 2] {
-        let Some(proposals) = stairs::proposals(self.hops, amount_in, self.profit(), patience) else {
+        let enough = self.effort.negligible() * self.profit() as f64;
+        let Some(proposals) = stairs::proposals(&self.legs, amount_in, self.profit(), enough, patience)
+        else {
             return [None; 2];
         };
         for amount in proposals.amounts {
@@ -240,8 +331,8 @@ impl Best<'_> {
 
     /// The least input that makes a hop yield an amount; the amount, of no hop.
     fn input_for(&self, level: Option<usize>, amount: u128) -> Option<u128> {
-        let before = level.map_or(&[][..], |level| &self.hops[..=level]);
-        before.iter().rev().try_fold(amount, |amount, hop| hop.least_input(amount))
+        let before = level.map_or(&[][..], |level| &self.legs[..=level]);
+        before.iter().rev().try_fold(amount, |amount, leg| leg.least_input(amount))
     }
 
     fn profit(&self) -> u128 {
@@ -251,10 +342,10 @@ impl Best<'_> {
     fn into_sizing(self) -> Option<CycleSizing> {
         let found = self.found?;
         let target = found.amount_in + found.profit;
-        let least = self.hops.iter().rev().try_fold(target, |amount, hop| hop.least_input(amount));
+        let least = self.legs.iter().rev().try_fold(target, |amount, leg| leg.least_input(amount));
         let inputs = [least.unwrap_or(found.amount_in).min(found.amount_in), found.amount_in];
         inputs.into_iter().find_map(|amount_in| {
-            let amounts = quote_mixed_cycle(self.hops, amount_in)?;
+            let amounts = quote_legs(&self.legs, amount_in)?;
             let amount_out = *amounts.last()?;
             Some(CycleSizing { amount_in, amount_out, profit: amount_out.checked_sub(amount_in)?, amounts })
         })

@@ -5,8 +5,8 @@ use std::hint::black_box;
 use alloy_primitives::{U256, U512};
 use criterion::{Criterion, criterion_group, criterion_main};
 use headwater_amm::{
-    ConcentratedPool, Direction, PoolEvent, PoolPrice, SwapFee, Version, mul_div, sqrt_price_at_tick,
-    tick_at_sqrt_price,
+    ConcentratedPool, Direction, Effort, Fee, Hop, MixedHop, PoolEvent, PoolPrice, SwapFee, Version, mul_div,
+    size_mixed_cycle, sqrt_price_at_tick, tick_at_sqrt_price,
 };
 
 /// Where the pool stands: about USDC in WETH.
@@ -91,5 +91,54 @@ fn quotes(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, division, quotes);
+/// A pool with liquidity around a price, in fifty ranges.
+fn ranges(tick: i32, liquidity: i128, fee: u32) -> ConcentratedPool {
+    let spacing = 10;
+    let mut pool = ConcentratedPool::new(Version::V3, SwapFee::of_lp(fee), spacing).expect("a pool");
+    let mut follow = |event| pool.apply(&event).expect("an event of this pool");
+    follow(PoolEvent::Initialized(PoolPrice { sqrt_price: price(tick) + U256::from(123_456_789), tick }));
+    let middle = tick / spacing * spacing;
+    for count in 1..=50 {
+        let (lower, upper) = (middle - 2 * count * spacing, middle + 2 * count * spacing);
+        follow(PoolEvent::LiquidityChanged { lower, upper, delta: liquidity });
+    }
+    pool
+}
+
+/// The first two begin with WETH and go through USDC; of the last one every token has six decimals and little value, so that roundings
+/// take a large part of the gain.
+fn sizing(criterion: &mut Criterion) {
+    let (eth, usdc) = (10u128.pow(18), 10u128.pow(6));
+    let [into, stable] = [ranges(-195_000, 10i128.pow(15), 500), ranges(20, 10i128.pow(12), 500)];
+    let out = ranges(195_090, 10i128.pow(15), 500);
+    let coarse = [ranges(30, 10i128.pow(6), 100), ranges(20, 10i128.pow(6), 100)];
+    let mut dust = ConcentratedPool::new(Version::V3, SwapFee::of_lp(500), 1).expect("a pool");
+    for event in [
+        PoolEvent::Initialized(PoolPrice { sqrt_price: price(-100_000), tick: -100_000 }),
+        PoolEvent::LiquidityChanged { lower: -887_272, upper: 887_272, delta: 10i128.pow(13) },
+    ] {
+        dust.apply(&event).expect("an event of this pool");
+    }
+    let back = |usdc_in, eth_out| {
+        MixedHop::ConstantProduct(Hop::new(usdc_in, eth_out, Fee::UNISWAP_V2).expect("reserves"))
+    };
+    let v3 = |pool| MixedHop::Concentrated(pool, Direction::ZeroForOne);
+    for (name, hops) in [
+        ("2 hops", vec![v3(&into), back(3_300_000 * usdc, 1_000 * eth)]),
+        ("3 hops, two coarse tokens", vec![v3(&into), v3(&stable), back(3_390_000 * usdc, 1_000 * eth)]),
+        ("3 hops of V3, two coarse tokens", vec![v3(&into), v3(&stable), v3(&out)]),
+        ("2 hops, one of dust over all prices", vec![v3(&dust), back(10u128.pow(13), eth)]),
+        ("3 hops, coarse tokens alone", vec![v3(&coarse[0]), v3(&coarse[1]), back(100 * usdc, 101 * usdc)]),
+        ("2 hops that lose", vec![v3(&into), back(3_500_000 * usdc, 1_000 * eth)]),
+    ] {
+        for effort in [Effort::Brief, Effort::Thorough] {
+            assert_eq!(size_mixed_cycle(&hops, effort).is_none(), name.ends_with("lose"), "{name}");
+            criterion.bench_function(&format!("size_mixed_cycle, {effort:?}, {name}"), |bench| {
+                bench.iter(|| size_mixed_cycle(black_box(&hops), effort))
+            });
+        }
+    }
+}
+
+criterion_group!(benches, division, quotes, sizing);
 criterion_main!(benches);

@@ -32,8 +32,10 @@ pub struct ArbitrageConfig {
     /// Gas of one swap through a constant-product pool with its two token transfers. Default 70,000; tokens with
     /// logic of their own take more.
     pub gas_per_hop: u64,
-    /// Gas of one swap through a pool of Uniswap V3 or V4 with its callback, over a tick or two. Default 120,000.
+    /// Gas of one swap through a pool of Uniswap V3 or V4 with its callback, without the ticks that it crosses. Default 120,000.
     pub gas_per_v3_hop: u64,
+    /// Gas of an initialised tick that it crosses: three words of storage that change, and one that is read. Default 22,000.
+    pub gas_per_crossing: u64,
 }
 
 impl Default for ArbitrageConfig {
@@ -45,18 +47,20 @@ impl Default for ArbitrageConfig {
             gas_base: 40_000,
             gas_per_hop: 70_000,
             gas_per_v3_hop: 120_000,
+            gas_per_crossing: 22_000,
         }
     }
 }
 
 impl ArbitrageConfig {
-    /// Gas that a cycle through such pools is expected to use.
-    pub fn gas(&self, hops: impl IntoIterator<Item = Protocol>) -> u64 {
+    /// Gas that a cycle through such pools and over so many initialised ticks is expected to use.
+    pub fn gas(&self, hops: impl IntoIterator<Item = Protocol>, crossings: u32) -> u64 {
         let of_hop = |protocol| match protocol {
             Protocol::UniswapV2 => self.gas_per_hop,
             Protocol::UniswapV3 | Protocol::UniswapV4 => self.gas_per_v3_hop,
         };
-        hops.into_iter().map(of_hop).fold(self.gas_base, u64::saturating_add)
+        let ticks = self.gas_per_crossing.saturating_mul(crossings.into());
+        hops.into_iter().map(of_hop).fold(self.gas_base.saturating_add(ticks), u64::saturating_add)
     }
 }
 
@@ -145,14 +149,14 @@ mod tests {
     fn every_value_can_be_set() {
         let config = parse(
             "[arbitrage]\nmax_hops = 2\nmin_net_profit_wei = \"1000000000000000000000\"\nprofit_after_gas = false\n\
-             gas_base = 1\ngas_per_hop = 2\ngas_per_v3_hop = 30",
+             gas_base = 1\ngas_per_hop = 2\ngas_per_v3_hop = 30\ngas_per_crossing = 400",
         );
         let config = config.expect("all keys are known").arbitrage;
         assert_eq!(config.max_hops, MaxHops::TWO);
         assert_eq!(config.min_net_profit_wei, U256::from(10u8).pow(U256::from(21u8)));
         assert!(!config.profit_after_gas);
-        assert_eq!(config.gas([Protocol::UniswapV2; 3]), 7);
-        assert_eq!(config.gas([Protocol::UniswapV2, Protocol::UniswapV3]), 33);
+        assert_eq!(config.gas([Protocol::UniswapV2; 3], 0), 7);
+        assert_eq!(config.gas([Protocol::UniswapV2, Protocol::UniswapV3], 2), 833);
     }
 
     #[test]

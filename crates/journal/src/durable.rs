@@ -35,7 +35,16 @@ const ABOUT: Points = Points {
 ///
 /// [`JournalError::Io`] where it cannot be written; then an earlier description is as it was.
 pub fn describe(directory: &Path, text: &[u8]) -> Result<(), JournalError> {
-    replace(&directory.join(DESCRIPTION), text, &ABOUT)
+    note(&directory.join(DESCRIPTION), text)
+}
+
+/// Writes a file beside a record, durably.
+///
+/// # Errors
+///
+/// As [`describe`].
+pub fn note(path: &Path, text: &[u8]) -> Result<(), JournalError> {
+    replace(path, text, &ABOUT)
 }
 
 /// Makes `bytes` the content of a file: under a temporary name, forced to the disk, renamed, and the name forced to the

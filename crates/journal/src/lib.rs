@@ -25,7 +25,7 @@ pub use aside::{SetAside, note_set_aside};
 pub use backlog::JournalBacklog;
 pub use compressed::{Exported, export_recording};
 pub use config::JournalConfig;
-pub use durable::describe;
+pub use durable::{describe, note};
 pub use error::{Damage, JournalError};
 pub use fail_points::FailPoint;
 #[cfg(feature = "fail-points")]

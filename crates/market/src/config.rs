@@ -47,6 +47,33 @@ pub struct MarketConfig {
     /// Lending pools whose positions are followed. No preset has any: a pool whose revision is not proven is refused, and
     /// who has something in it stands in its logs since it was made, which not every node gives. Default: none.
     pub lending: Vec<LendingConfig>,
+    /// Factories of Uniswap V3 and managers of V4 whose logs are searched for pools, as nobody lists them. Default: none, and only
+    /// pools of two listed (else base) tokens with a usual fee are loaded at start.
+    pub history: Vec<HistoryConfig>,
+}
+
+/// One `[[market.history]]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryConfig {
+    /// A factory of `"uniswap-v3"` or `"uniswap-v4"`, the preset's or a configured one.
+    pub factory: String,
+    /// The block from which on its logs are searched: that in which it was made, or an earlier one.
+    pub from_block: u64,
+    /// Blocks whose logs are asked for at once at most; fewer where the node refuses. Default: 10,000.
+    #[serde(default = "default_log_range")]
+    pub log_range: std::num::NonZeroU64,
+}
+
+/// Where the pools of a factory are searched for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct History {
+    /// The factory of V3, or the manager of V4.
+    pub factory: Address,
+    /// From here on its logs are searched.
+    pub from_block: u64,
+    /// Blocks whose logs are asked for at once at most.
+    pub log_range: std::num::NonZeroU64,
 }
 
 /// One `[[market.feeds]]` table.
@@ -144,6 +171,10 @@ pub struct FactoryConfig {
     /// asked for each pool; required for `"uniswap-v3"`.
     #[serde(default)]
     pub init_code_hash: Option<String>,
+    /// The contract that deploys the pools and from which their addresses derive, where the factory does not itself (PancakeSwap V3).
+    /// Only for `"uniswap-v3"`. Default: the factory.
+    #[serde(default)]
+    pub deployer: Option<String>,
     /// Fee in parts per million of the input. Default: 3,000. Not for `"uniswap-v3"` and `"uniswap-v4"`, where each pool
     /// has its own.
     #[serde(default = "default_fee_ppm")]
@@ -191,17 +222,20 @@ pub struct ConcentratedFactory {
     pub address: Address,
     /// Keccak-256 of the pools' creation code.
     pub init_code_hash: B256,
+    /// Who deploys the pools, if it is not the factory itself. Not written where it is, so that a market of before is the same market.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployer: Option<Address>,
 }
 
 impl ConcentratedFactory {
     /// The address of the pool of two tokens, given in any order, with a fee in hundredths of a basis point (EIP-1014; v3-core
-    /// `UniswapV3PoolDeployer.deploy`).
+    /// `UniswapV3PoolDeployer.deploy`; PancakeSwap's deployer salts alike).
     pub fn derive(&self, one: Address, other: Address, fee: u32) -> Address {
         let mut salted = [0; 96];
         salted[12..32].copy_from_slice(one.min(other).as_slice());
         salted[44..64].copy_from_slice(one.max(other).as_slice());
         salted[92..].copy_from_slice(&fee.to_be_bytes());
-        self.address.create2(keccak256(salted), self.init_code_hash)
+        self.deployer.unwrap_or(self.address).create2(keccak256(salted), self.init_code_hash)
     }
 }
 
@@ -245,6 +279,10 @@ pub struct ResolvedMarket {
     /// same market.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lending: Vec<LendingPool>,
+    /// Whose logs are searched for pools with concentrated liquidity; none twice. Not written where there is none, so that a market
+    /// of before is the same market.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<History>,
 }
 
 /// Which pools are loaded at start. A pool that is left out is loaded when it trades.
@@ -372,6 +410,12 @@ impl ResolvedMarket {
         };
         let max_candidates = config.max_candidates.unwrap_or(DEFAULT_MAX_CANDIDATES);
         let lending = reader.lending(&config.lending);
+        let searchable: Vec<Address> = concentrated_factories
+            .iter()
+            .map(|factory| factory.address)
+            .chain(concentrated_managers.iter().map(|manager| manager.address))
+            .collect();
+        let history = reader.history(&config.history, &searchable);
 
         match wrapped_native {
             Some(wrapped_native) if reader.errors.is_empty() => Ok(Self {
@@ -387,6 +431,7 @@ impl ResolvedMarket {
                 max_candidates,
                 feeds,
                 lending,
+                history,
             }),
             _ => Err(ConfigErrors(reader.errors)),
         }
@@ -489,9 +534,13 @@ impl Reader {
         if config.fee_ppm != default_fee_ppm() {
             self.refuse(format!("{place}.fee_ppm"), "is each pool's own");
         }
+        let deployer = match &config.deployer {
+            Some(text) => Some(self.address(&format!("{place}.deployer"), text)?),
+            None => None,
+        };
         let address = address?;
         let name = config.name.clone().unwrap_or_else(|| address.to_string());
-        Some(ConcentratedFactory { name, address, init_code_hash: init_code_hash?? })
+        Some(ConcentratedFactory { name, address, init_code_hash: init_code_hash??, deployer })
     }
 
     fn concentrated_managers(
@@ -523,6 +572,7 @@ impl Reader {
         if config.init_code_hash.is_some() {
             self.refuse(format!("{place}.init_code_hash"), "is none: its pools are no contracts");
         }
+        self.refuse_deployer(place, config);
         if config.fee_ppm != default_fee_ppm() {
             self.refuse(format!("{place}.fee_ppm"), "is each pool's own");
         }
@@ -542,7 +592,14 @@ impl Reader {
         })
     }
 
+    fn refuse_deployer(&mut self, place: &str, config: &FactoryConfig) {
+        if config.deployer.is_some() {
+            self.refuse(format!("{place}.deployer"), "is none: only pools of uniswap-v3 have one");
+        }
+    }
+
     fn factory(&mut self, place: &str, config: &FactoryConfig) -> Option<Factory> {
+        self.refuse_deployer(place, config);
         let address = self.address(&format!("{place}.address"), &config.address);
         let init_code_hash = self.init_code_hash(place, config);
         if config.fee_ppm >= 1_000_000 {
@@ -605,6 +662,21 @@ impl Reader {
             });
         }
         pools
+    }
+
+    fn history(&mut self, configured: &[HistoryConfig], searchable: &[Address]) -> Vec<History> {
+        let mut histories = Vec::<History>::new();
+        for (index, config) in configured.iter().enumerate() {
+            let place = format!("market.history[{index}].factory");
+            let Some(factory) = self.address(&place, &config.factory) else { continue };
+            if !searchable.contains(&factory) {
+                self.refuse(place, "is no configured factory of uniswap-v3 or uniswap-v4");
+            } else if histories.iter().any(|known| known.factory == factory) {
+                self.refuse(place, "stands here twice");
+            }
+            histories.push(History { factory, from_block: config.from_block, log_range: config.log_range });
+        }
+        histories
     }
 
     fn feed(&mut self, place: &str, config: &FeedConfig) -> Option<Feed> {
@@ -688,6 +760,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloy_primitives::address;
 
     const TOKEN: &str = "0x1111111111111111111111111111111111111111";
 
@@ -877,6 +950,32 @@ mod tests {
         ] {
             assert!(toml::from_str::<MarketConfig>(text).is_err(), "{text}");
         }
+    }
+
+    /// WETH and USDC at 5 basis points on mainnet; the deployer stands in PancakeSwap's v3-sdk.
+    #[test]
+    fn the_pools_of_pancakeswap_derive_from_its_deployer() {
+        let text = "[[factories]]\nprotocol = 'uniswap-v3'\naddress = '0x0BFbCF9fa4f9C56B0F40a671Ad40E0805A091865'\n\
+                    deployer = '0x41ff9AA7e16B8B1a8a8dc4f0eFacd93D02d071c9'\n\
+                    init_code_hash = '0x6ce8eb472fa82df5469c6ab6d485f17c3ad13c8cd7af59b3d4a8026c5ce0f7e2'";
+        let market = resolve(1, text).expect("right");
+        let factory = market.concentrated_factories.last().expect("it stands behind the preset's");
+        let [weth, usdc] = [market.wrapped_native, address!("A0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48")];
+        let pool = address!("1ac1A8FEaAEa1900C4166dEeed0C11cC10669D36");
+        assert_eq!(factory.derive(weth, usdc, 500), pool);
+        refused(1, &text.replace("v3", "v2"), &["market.factories[0].deployer"]);
+    }
+
+    #[test]
+    fn only_factories_that_list_nothing_have_a_history() {
+        let preset = Preset::Mainnet.tables().expect("a chain");
+        let (v2, v3) = (preset.factories[0].address, preset.concentrated_factories[0].address);
+        let table = |factory| format!("[[history]]\nfactory = '{factory}'\nfrom_block = 7\n");
+        let market = resolve(1, &table(v3)).expect("right");
+        let range = market.history[0].log_range.get();
+        assert_eq!((market.history[0].factory, market.history[0].from_block, range), (v3, 7, 10_000));
+        refused(1, &table(v2), &["market.history[0].factory"]);
+        refused(1, &[table(v3), table(v3)].concat(), &["market.history[1].factory"]);
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub use concentrated::{
 };
 pub use config::{
     ConcentratedFactory, ConcentratedManager, ConfigError, ConfigErrors, DEFAULT_MAX_CANDIDATES,
-    DEFAULT_MAX_POOLS, Factory, FactoryConfig, FeedConfig, LendingConfig, LendingPool, LendingProtocol,
-    LoadFilter, MarketConfig, ResolvedMarket,
+    DEFAULT_MAX_POOLS, Factory, FactoryConfig, FeedConfig, History, HistoryConfig, LendingConfig,
+    LendingPool, LendingProtocol, LoadFilter, MarketConfig, ResolvedMarket,
 };
 pub use feeds::{
     FEED_ANSWER_BITS, Feed, FeedPrice, FeedQuote, FeedReading, Feeds, MOST_FEED_DECIMALS, NotPending,

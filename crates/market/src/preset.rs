@@ -139,6 +139,7 @@ fn mainnet() -> PresetTables {
             name: "uniswap-v3".to_owned(),
             address: address!("1F98431c8aD98523631AE4a59f267346ea31F984"),
             init_code_hash: b256!("e34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54"),
+            deployer: None,
         }],
         // `PoolManager` on Ethereum (docs.uniswap.org, v4 deployments).
         concentrated_managers: vec![ConcentratedManager {

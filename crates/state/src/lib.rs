@@ -15,8 +15,9 @@ pub use config::{StateConfig, TripwireConfig};
 pub use error::{LoadError, RebuildError, WorldError};
 pub use headwater_node::{Answer, Question};
 pub use loader::{
-    BlockPlace, BulkLoad, LendingChain, LendingLoader, LendingLoaderObserved, LendingScan, LoadReport,
-    Loader, LoaderObserved, Resynchroniser, ResynchroniserObserved, bulk_load,
+    BlockPlace, BulkLoad, FoundPool, HistorySearch, LendingChain, LendingLoader, LendingLoaderObserved,
+    LendingScan, LoadReport, Loader, LoaderObserved, PoolSearch, Resynchroniser, ResynchroniserObserved,
+    Searched, bulk_load, bulk_load_with,
 };
 pub use tripwire::{SampleRequest, Tripwire, TripwireObserved};
 pub use world::{AppliedBlock, LendingRequest, LoadRequest, Subject, World, WorldCounts, WorldImage};

@@ -1,5 +1,6 @@
 mod bulk;
 mod concentrated;
+mod history;
 mod lazy;
 mod lending;
 mod question;
@@ -7,7 +8,8 @@ mod remembered;
 mod resync;
 mod token;
 
-pub use bulk::{BulkLoad, LoadReport, bulk_load};
+pub use bulk::{BulkLoad, LoadReport, bulk_load, bulk_load_with};
+pub use history::{FoundPool, HistorySearch, PoolSearch, Searched};
 pub use lazy::{Loader, LoaderObserved};
 pub use lending::{BlockPlace, LendingChain, LendingLoader, LendingLoaderObserved, LendingScan};
 pub use resync::{Resynchroniser, ResynchroniserObserved};

@@ -107,6 +107,14 @@ impl Artifacts {
         self.contract("@uniswap/v3-core/artifacts/contracts/UniswapV3Factory.sol/UniswapV3Factory.json")
     }
 
+    /// `PancakeV3Pool`, which its deployer deploys.
+    ///
+    /// # Errors
+    /// As [`Artifacts::contract`].
+    pub fn pool_pancake(&self) -> anyhow::Result<Artifact> {
+        self.contract("@pancakeswap/v3-core/artifacts/contracts/PancakeV3Pool.sol/PancakeV3Pool.json")
+    }
+
     /// V4's `PoolManager`, and its authors' routers and token for tests: swaps, liquidity, token.
     ///
     /// # Errors

@@ -7,9 +7,9 @@ use std::fmt;
 
 use alloy_primitives::U256;
 use anyhow::{Context, ensure};
-use headwater_amm::{CycleSizing, MixedHop, may_profit, size_mixed_cycle};
+use headwater_amm::{CycleSizing, Effort, MixedHop, may_profit, size_mixed_cycle};
 use headwater_reference::evm::Artifact;
-use headwater_reference::fine_search::{Effort, Found, fine_search};
+use headwater_reference::fine_search::{self, Found, fine_search};
 use headwater_reference::formulas::Way;
 use headwater_reference::pools::{Code, Several};
 use rand::{RngExt, SeedableRng};
@@ -48,8 +48,8 @@ const MOST_WORLDS: u64 = 400;
 const PART: i128 = 1_000_000_000;
 
 /// How far the search goes where something is found, and where nothing is.
-const EFFORT: Effort = Effort { coarsest: 2_500, others: 40 };
-const EFFORT_IN_VAIN: Effort = Effort { coarsest: 60, others: 4 };
+const EFFORT: fine_search::Effort = fine_search::Effort { coarsest: 2_500, others: 40 };
+const EFFORT_IN_VAIN: fine_search::Effort = fine_search::Effort { coarsest: 60, others: 4 };
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -62,6 +62,7 @@ struct Tally {
     better: u64,
     equal: u64,
     short: u64,
+    brief: Brief,
     /// In parts of the best.
     worst: f64,
     refused_by_rate: u64,
@@ -128,7 +129,8 @@ fn examine(
     let hops: Vec<MixedHop<'_>> = legs.iter().map(|leg| world.hop(leg)).collect();
     let rates =
         hops.iter().map(|hop| hop.log_rate().context("a pool without a price")).sum::<Result<f64, _>>()?;
-    let sizing = size_mixed_cycle(&hops);
+    let sizing = size_mixed_cycle(&hops, Effort::Thorough);
+    let brief = size_mixed_cycle(&hops, Effort::Brief);
     let is_refused = !may_profit(rates);
     let crossings = sizing.as_ref().map_or(0, |sizing| crossings(&hops, sizing));
     let suspect = sizing.as_ref().map(|sizing| sizing.amount_in);
@@ -139,18 +141,51 @@ fn examine(
     tally.asked += ask(real, legs, &ways, asked)?;
     let Some(sizing) = sizing else {
         ensure!(found.gain <= 0, "refused, but {found:?}");
+        ensure!(brief.is_none(), "refused, but {brief:?}");
         *(if is_refused { &mut tally.refused_by_rate } else { &mut tally.refused_by_size }) += 1;
         return Ok(());
     };
     ensure!(!is_refused, "the rates, {rates}, turn {sizing:?} away");
     execute(real, legs, &sizing)?;
     compare(&sizing, &found, tally)?;
+    if let Some(brief) = &brief {
+        execute(real, legs, brief)?;
+    }
+    tally.brief.note(&sizing, brief.as_ref());
     tally.cycles += 1;
     *tally.lengths.entry(legs.len()).or_default() += 1;
     *tally.mixes.entry(world.mix(legs)).or_default() += 1;
     tally.crossing += u64::from(crossings > 0);
     tally.crossings += u64::from(crossings);
     Ok(())
+}
+
+/// What the search that blocks allow finds of what the thorough one does.
+#[derive(Debug, Default)]
+struct Brief {
+    as_good: u64,
+    /// Less than a millionth short.
+    nearly: u64,
+    /// Nothing was found.
+    missed: u64,
+    /// The largest gain of those, in units of the first token.
+    largest_missed: u128,
+    worst: f64,
+}
+
+impl Brief {
+    fn note(&mut self, thorough: &CycleSizing, brief: Option<&CycleSizing>) {
+        let Some(brief) = brief else {
+            self.missed += 1;
+            self.largest_missed = self.largest_missed.max(thorough.profit);
+            return;
+        };
+        let short = thorough.profit.saturating_sub(brief.profit);
+        let part = short as f64 / thorough.profit as f64;
+        self.as_good += u64::from(short == 0);
+        self.nearly += u64::from(short > 0 && part < 1e-6);
+        self.worst = self.worst.max(part);
+    }
 }
 
 /// Of any size below the double.
@@ -253,6 +288,15 @@ fn lines(tally: &Tally) -> Vec<String> {
         format!(
             "  the fine search, {tried} inputs by formulas that {asked} answers of the contracts confirm: {equal} as good, \
              {better} worse, {short} better, by {worst:.1e} of the profit and one unit at most"
+        ),
+        format!(
+            "  sized briefly, as the detector does, and executed as well: {} as good, {} less than a millionth short, the others by at \
+             most {:.1e} of the profit; {} not found, of at most {} units",
+            tally.brief.as_good,
+            tally.brief.nearly,
+            tally.brief.worst,
+            tally.brief.missed,
+            tally.brief.largest_missed
         ),
         format!(
             "{} cycles more that do not gain: {refused_by_rate} refused by their rates, {refused_by_size} by their \

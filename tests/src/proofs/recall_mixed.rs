@@ -115,6 +115,7 @@ fn run_market(seed: u64, size: &Size, tally: &mut Tally) -> anyhow::Result<()> {
         gas_base: GAS_BASE,
         gas_per_hop: GAS_PER_HOP,
         gas_per_v3_hop: GAS_PER_V3_HOP,
+        gas_per_crossing: 0,
         ..ArbitrageConfig::default()
     };
     let mut detector = Arbitrage::new(config, world::bases());

@@ -299,8 +299,15 @@ fn factories(factory: String, manager: String) -> Vec<FactoryConfig> {
     let init_code_hash = Some(INIT_CODE_HASH.to_owned());
     let (v3, v4, fee_ppm) = (Protocol::UniswapV3, Protocol::UniswapV4, 3_000);
     vec![
-        FactoryConfig { protocol: v3, name: None, address: factory, init_code_hash, fee_ppm },
-        FactoryConfig { protocol: v4, name: None, address: manager, init_code_hash: None, fee_ppm },
+        FactoryConfig { protocol: v3, name: None, address: factory, init_code_hash, deployer: None, fee_ppm },
+        FactoryConfig {
+            protocol: v4,
+            name: None,
+            address: manager,
+            init_code_hash: None,
+            deployer: None,
+            fee_ppm,
+        },
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Quotes against the contracts' own bytecode: Uniswap V2, V3 and V4.
+//! Quotes against the contracts' own bytecode: Uniswap V2, V3 and V4, PancakeSwap V3.
 
 mod orders;
 mod world;
@@ -20,7 +20,7 @@ use crate::proof::{Proof, ProofArgs, Report};
 /// Every amount, price, tick and liquidity, and what both refuse.
 pub const V3: Proof = Proof {
     name: "v3",
-    about: "100,000 swaps of Uniswap V3, 10,000 of V4, 10,000 of V2: bit-equal to the contracts' own bytecode",
+    about: "100,000 swaps of Uniswap V3, 10,000 of V4, of PancakeSwap V3 and of V2: bit-equal to the contracts' own bytecode",
     full_duration: "5 min",
     run,
 };
@@ -28,14 +28,15 @@ pub const V3: Proof = Proof {
 /// How much is compared.
 struct Size {
     v3: u64,
+    pancake: u64,
     v4: u64,
     v2: u64,
     /// Swaps in one pool, before another is made.
     per_pool: u64,
 }
 
-const FULL: Size = Size { v3: 100_000, v4: 10_000, v2: 10_000, per_pool: 200 };
-const QUICK: Size = Size { v3: 900, v4: 300, v2: 200, per_pool: 60 };
+const FULL: Size = Size { v3: 100_000, pancake: 10_000, v4: 10_000, v2: 10_000, per_pool: 200 };
+const QUICK: Size = Size { v3: 900, pancake: 300, v4: 300, v2: 200, per_pool: 60 };
 
 /// Of the swaps that succeed, these have to cross five ticks or more.
 const DEEP_SHARE: f64 = 0.2;
@@ -77,6 +78,12 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         run_v3(&mut random, &size, &factory, &token, &mut v3)
             .with_context(|| format!("pool {} of V3, seed {}", v3.pools, args.seed))?;
     }
+    let pancake_pool = artifacts.pool_pancake()?;
+    let mut pancake = Tally::default();
+    while pancake.swaps < size.pancake {
+        run_pancake(&mut random, &size, &pancake_pool, &token, &mut pancake)
+            .with_context(|| format!("pool {} of PancakeSwap, seed {}", pancake.pools, args.seed))?;
+    }
     let mut v4 = Tally::default();
     while v4.swaps < size.v4 {
         run_v4(&mut random, &size, [&manager, &swaps, &liquidity, &token], &mut v4)
@@ -88,20 +95,21 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         v2 += run_v2(&mut random, size.per_pool.min(size.v2), &factory, &token)
             .with_context(|| format!("V2 after {v2} swaps, seed {}", args.seed))?;
     }
-    for (name, tally) in [("V3", &v3), ("V4", &v4)] {
+    for (name, tally) in [("V3", &v3), ("PancakeSwap", &pancake), ("V4", &v4)] {
         let share = tally.deep as f64 / tally.swaps as f64;
         ensure!(share >= DEEP_SHARE, "only {share} of the swaps of {name} cross five ticks or more");
         let kinds = [tally.exact_out, tally.limited, tally.at_the_edge, tally.through_gaps, tally.refused];
         ensure!(kinds.iter().all(|count| *count > 0), "a kind of swap of {name} did not occur: {tally:?}");
     }
     let mut lines = lines("Uniswap V3", &v3);
+    lines.extend(self::lines("PancakeSwap V3", &pancake));
     lines.extend(self::lines("Uniswap V4", &v4));
     lines.push(format!(
         "Uniswap V2: {v2} swaps; the pair gives what is quoted and refuses one unit more, reserves equal"
     ));
     Ok(Report {
-        checked: v3.swaps + v4.swaps + v2,
-        floor: size.v3 + size.v4 + size.v2,
+        checked: v3.swaps + pancake.swaps + v4.swaps + v2,
+        floor: size.v3 + size.pancake + size.v4 + size.v2,
         skipped: 0,
         seed: args.seed,
         lines,
@@ -140,6 +148,19 @@ fn run_v3(
     let place = Place::of_v3(random);
     let pool = ConcentratedPool::new(Version::V3, SwapFee::of_lp(place.fee), place.spacing)?;
     let real = PoolV3::create(factory, token, place.fee, place.spacing, place.sqrt_price)?;
+    run_pool(random, size, &place, pool, real, tally)
+}
+
+fn run_pancake(
+    random: &mut ChaCha8Rng,
+    size: &Size,
+    pool: &Artifact,
+    token: &Artifact,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    let place = Place::of_pancake(random);
+    let real = PoolV3::create_pancake(pool, token, place.fee, place.spacing, place.sqrt_price)?;
+    let pool = ConcentratedPool::new(Version::V3, SwapFee::of_lp(place.fee), place.spacing)?;
     run_pool(random, size, &place, pool, real, tally)
 }
 

@@ -47,6 +47,31 @@ pub(crate) struct LastStep {
     pub(crate) reach: (f64, f64),
 }
 
+/// Where a swap in one direction passes. Swaps of sizes near one another need not all begin at the pool's price: up to the last place
+/// that both pass, they are the same, rounding included.
+#[derive(Clone, Debug)]
+pub(crate) struct Path<'a> {
+    pool: &'a ConcentratedPool,
+    direction: Direction,
+    /// The first is where the pool stands.
+    places: Vec<Place>,
+}
+
+/// Where a swap is before a round of the contract's loop, and what it has moved until then.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    amount_in: U256,
+    amount_out: U256,
+    price: PoolPrice,
+    liquidity: u128,
+    crossings: u32,
+}
+
+/// Rounds of the contract's loop that a quote on a [`Path`] takes at most, behind the last place that is known: a swap that takes more
+/// is not looked at. A round is a tick, or a word of the bitmap: with a tick spacing of 1 a word is 2.6 % of the price. Whoever makes a
+/// pool chooses how many a swap takes.
+const MOST_ROUNDS: u32 = 128;
+
 /// One that is under way.
 struct Swap<'a> {
     pool: &'a ConcentratedPool,
@@ -102,11 +127,6 @@ impl ConcentratedPool {
         Swap::new(self, direction, false, amount_out, sqrt_price_limit)?.run()
     }
 
-    /// How a swap ends; `None` where it is refused, or ends in a gap.
-    pub(crate) fn last_step(&self, direction: Direction, amount_in: u128) -> Option<LastStep> {
-        Swap::new(self, direction, true, U256::from(amount_in), None).ok()?.last_step()
-    }
-
     /// All that can be swapped from one price to another, where the first tick on the way is. It may be more than one swap of V4 can
     /// ask for: a wide range ends far beyond that, and is there nevertheless.
     pub(super) fn walk(
@@ -129,6 +149,61 @@ impl ConcentratedPool {
             crossings: 0,
         };
         swap.go().ok()
+    }
+}
+
+impl<'a> Path<'a> {
+    /// The places that a swap of this input passes.
+    pub(crate) fn new(pool: &'a ConcentratedPool, direction: Direction, amount_in: u128) -> Self {
+        let mut path = Self { pool, direction, places: Vec::new() };
+        let Some(mut swap) = path.begin(true, U256::from(amount_in.max(1))) else { return path };
+        for _ in 0..MOST_ROUNDS {
+            path.places.push(swap.place(U256::from(amount_in.max(1))));
+            if swap.round().is_err() || swap.is_through() {
+                break;
+            }
+        }
+        path
+    }
+
+    /// As [`ConcentratedPool::exact_in`] without a limit; `None` also where it takes too many rounds.
+    pub(crate) fn exact_in(&self, amount_in: u128) -> Option<Quote> {
+        self.quote(true, U256::from(amount_in))
+    }
+
+    /// As [`ConcentratedPool::exact_out`] without a limit; `None` also where it takes too many rounds.
+    pub(crate) fn exact_out(&self, amount_out: u128) -> Option<Quote> {
+        self.quote(false, U256::from(amount_out))
+    }
+
+    /// How a swap ends; `None` where it is refused, ends in a gap, or takes too many rounds.
+    pub(crate) fn last_step(&self, amount_in: u128) -> Option<LastStep> {
+        self.begin(true, U256::from(amount_in))?.last_step()
+    }
+
+    fn quote(&self, is_exact_in: bool, amount: U256) -> Option<Quote> {
+        let mut swap = self.begin(is_exact_in, amount)?;
+        for _ in 0..MOST_ROUNDS {
+            swap.round().ok()?;
+            if swap.is_through() {
+                let quote = swap.quote(amount);
+                return check_width(swap.terms.version, &quote).is_ok().then_some(quote);
+            }
+        }
+        None
+    }
+
+    /// At the last place that a swap so large goes beyond.
+    fn begin(&self, is_exact_in: bool, amount: U256) -> Option<Swap<'a>> {
+        let mut swap = Swap::new(self.pool, self.direction, is_exact_in, amount, None).ok()?;
+        let moved = |place: &Place| if is_exact_in { place.amount_in } else { place.amount_out };
+        let passed = self.places.partition_point(|place| moved(place) < amount);
+        if let Some(place) = passed.checked_sub(1).and_then(|last| self.places.get(last)) {
+            swap.left = amount - moved(place);
+            swap.calculated = if is_exact_in { place.amount_out } else { place.amount_in };
+            (swap.price, swap.liquidity, swap.crossings) = (place.price, place.liquidity, place.crossings);
+        }
+        Some(swap)
     }
 }
 
@@ -172,24 +247,37 @@ impl<'a> Swap<'a> {
     fn go(mut self) -> Result<Quote, ConcentratedError> {
         let asked = self.left;
         loop {
-            if self.liquidity == 0 {
-                self.leap()?;
-            } else {
-                self.step()?;
-            }
-            if self.left.is_zero() || self.price.sqrt_price == self.limit {
-                break;
+            self.round()?;
+            if self.is_through() {
+                return Ok(self.quote(asked));
             }
         }
+    }
+
+    fn round(&mut self) -> Result<(), ConcentratedError> {
+        if self.liquidity == 0 { self.leap() } else { self.step() }
+    }
+
+    fn is_through(&self) -> bool {
+        self.left.is_zero() || self.price.sqrt_price == self.limit
+    }
+
+    fn quote(&self, asked: U256) -> Quote {
         let used = asked - self.left;
         let (amount_in, amount_out) =
             if self.is_exact_in { (used, self.calculated) } else { (self.calculated, used) };
-        let Self { price, liquidity, crossings, .. } = self;
-        Ok(Quote { amount_in, amount_out, price, liquidity, crossings })
+        let Self { price, liquidity, crossings, .. } = *self;
+        Quote { amount_in, amount_out, price, liquidity, crossings }
+    }
+
+    /// Of a swap by its input.
+    fn place(&self, asked: U256) -> Place {
+        let Quote { amount_in, amount_out, price, liquidity, crossings } = self.quote(asked);
+        Place { amount_in, amount_out, price, liquidity, crossings }
     }
 
     fn last_step(mut self) -> Option<LastStep> {
-        loop {
+        for _ in 0..MOST_ROUNDS {
             let (start, left, liquidity) = (self.price, self.left, self.liquidity);
             if liquidity == 0 {
                 self.leap().ok()?;
@@ -209,6 +297,7 @@ impl<'a> Swap<'a> {
                 return None;
             }
         }
+        None
     }
 
     /// One round of the contract's loop.

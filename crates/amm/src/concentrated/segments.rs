@@ -6,6 +6,7 @@ use super::full_width::mul_div;
 use super::pool::{ConcentratedPool, PoolPrice};
 use super::quote::{Direction, Quote};
 use super::tick_math::{MAX_SQRT_PRICE, MIN_SQRT_PRICE};
+use super::ticks::Tick;
 
 /// A stretch of prices over which the liquidity does not change: there the pool is one of constant product, with reserves that
 /// are virtual.
@@ -34,7 +35,35 @@ pub struct Segments<'a> {
     at: Option<(PoolPrice, u128)>,
 }
 
+/// A stretch of prices over which the liquidity does not change, in floating point: it ranks, and is never an amount.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch {
+    /// Virtual reserve of the token that goes in, where the stretch begins.
+    pub(crate) virtual_in: f64,
+    /// Of the one that comes out.
+    pub(crate) virtual_out: f64,
+    /// What the fee leaves of the input.
+    pub(crate) keep: f64,
+    /// Input, the fee included, that takes the pool to the end.
+    pub(crate) room: f64,
+}
+
+/// The stretches of a pool in one direction, from its price on; those without liquidity are left out. However many words of the
+/// bitmap one covers, it costs the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Stretches<'a> {
+    pool: &'a ConcentratedPool,
+    direction: Direction,
+    /// `None` at the end.
+    at: Option<(PoolPrice, u128)>,
+}
+
 impl ConcentratedPool {
+    /// As [`Self::segments`], roughly.
+    pub(crate) fn stretches(&self, direction: Direction) -> Stretches<'_> {
+        Stretches { pool: self, direction, at: self.price().map(|price| (price, self.liquidity())) }
+    }
+
     /// What a search for the best input walks along. A pool that is not initialised has none.
     pub fn segments(&self, direction: Direction) -> Segments<'_> {
         Segments { pool: self, direction, at: self.price().map(|price| (price, self.liquidity())) }
@@ -60,11 +89,7 @@ impl Iterator for Segments<'_> {
         loop {
             let (price, liquidity) = self.at.take()?;
             let tick = self.pool.table().next(price.tick, self.direction.is_zero_for_one());
-            let end = match (tick, self.direction) {
-                (Some(tick), _) => tick.sqrt_price,
-                (None, Direction::ZeroForOne) => MIN_SQRT_PRICE + U256::ONE,
-                (None, Direction::OneForZero) => MAX_SQRT_PRICE - U256::ONE,
-            };
+            let end = end_of(tick, self.direction);
             let after = self.pool.walk(self.direction, price, liquidity, end)?;
             if after.price == price {
                 // A fee takes all that goes in: nothing moves the price.
@@ -81,6 +106,59 @@ impl Iterator for Segments<'_> {
 }
 
 impl FusedIterator for Segments<'_> {}
+
+/// Where a stretch ends: at a tick, or just before the end of all prices.
+fn end_of(tick: Option<&Tick>, direction: Direction) -> U256 {
+    match (tick, direction) {
+        (Some(tick), _) => tick.sqrt_price,
+        (None, Direction::ZeroForOne) => MIN_SQRT_PRICE + U256::ONE,
+        (None, Direction::OneForZero) => MAX_SQRT_PRICE - U256::ONE,
+    }
+}
+
+impl Iterator for Stretches<'_> {
+    type Item = Stretch;
+
+    fn next(&mut self) -> Option<Stretch> {
+        let zero_for_one = self.direction.is_zero_for_one();
+        loop {
+            let (price, liquidity) = self.at.take()?;
+            let tick = self.pool.table().next(price.tick, zero_for_one);
+            let end = end_of(tick, self.direction);
+            if let Some(tick) = tick {
+                let net = if zero_for_one { -tick.liquidity_net } else { tick.liquidity_net };
+                let index = if zero_for_one { tick.index - 1 } else { tick.index };
+                let after = PoolPrice { sqrt_price: end, tick: index };
+                self.at = liquidity.checked_add_signed(net).map(|liquidity| (after, liquidity));
+            }
+            if liquidity > 0 && end != price.sqrt_price {
+                return self.stretch(price.sqrt_price, end, liquidity);
+            }
+        }
+    }
+}
+
+impl Stretches<'_> {
+    /// `None` where a fee takes all that goes in.
+    fn stretch(&self, from: U256, to: U256, liquidity: u128) -> Option<Stretch> {
+        let keep = 1.0 - f64::from(self.pool.fee().pips(self.direction)) / 1e6;
+        let (liquidity, unit) = (liquidity as f64, 2f64.powi(96));
+        let [start, end, way] = [from, to, from.abs_diff(to)].map(|price| f64::from(price) / unit);
+        let (token0, token1) = (liquidity / start, liquidity * start);
+        let (virtual_in, virtual_out, kept) = if self.direction.is_zero_for_one() {
+            (token0, token1, liquidity * (way / start / end))
+        } else {
+            (token1, token0, liquidity * way)
+        };
+        // Less than a unit has no use.
+        (keep > 0.0).then(|| Stretch {
+            virtual_in: virtual_in.max(1.0),
+            virtual_out,
+            keep,
+            room: kept / keep,
+        })
+    }
+}
 
 impl Segments<'_> {
     fn segment(&self, from: PoolPrice, liquidity: u128, to: &Quote) -> Segment {

@@ -186,6 +186,45 @@ proptest! {
     }
 
     #[test]
+    fn a_swap_is_the_same_from_any_place_on_its_way(
+        pool in any_pool(), way in directions(), about in 0u32..100, bits in 0u32..100, less in 0u128..1_000,
+    ) {
+        let path = Path::new(&pool, way, 1 << about);
+        // Also at the very ends of the ranges.
+        let ends = pool.segments(way).scan((0u128, 0u128), |moved, segment| {
+            moved.0 = moved.0.saturating_add(segment.amount_in.saturating_to());
+            moved.1 = moved.1.saturating_add(segment.amount_out.saturating_to());
+            Some(*moved)
+        });
+        let near = |end: u128| [end.saturating_sub(1), end, end.saturating_add(1)];
+        let (ins, outs): (Vec<_>, Vec<_>) = ends.take(9).unzip();
+        let some = (1u128 << bits).saturating_sub(less).max(1);
+        for amount in ins.into_iter().flat_map(near).chain([some]).filter(|amount| *amount > 0) {
+            let whole = pool.exact_in(way, U256::from(amount), None).ok();
+            prop_assert_eq!(path.exact_in(amount), whole, "{} in", amount);
+        }
+        for amount in outs.into_iter().flat_map(near).chain([some]).filter(|amount| *amount > 0) {
+            let whole = pool.exact_out(way, U256::from(amount), None).ok();
+            prop_assert_eq!(path.exact_out(amount), whole, "{} out", amount);
+        }
+    }
+
+    #[test]
+    fn the_stretches_are_the_segments_roughly(pool in any_pool(), way in directions()) {
+        let (segments, stretches) = (pool.segments(way), pool.stretches(way));
+        for (segment, stretch) in segments.zip(stretches) {
+            let (into, out) = segment.virtual_reserves(way);
+            let is_near = |exact: U256, found: f64, margin: f64| {
+                (f64::from(exact) - found).abs() <= f64::from(exact) * 1e-12 + margin
+            };
+            prop_assert!(is_near(into, stretch.virtual_in, 2.0), "{segment:?} {stretch:?}");
+            prop_assert!(is_near(out, stretch.virtual_out, 2.0), "{segment:?} {stretch:?}");
+            // Each word of the bitmap on the way rounds up once, and the fee once more.
+            prop_assert!(is_near(segment.amount_in, stretch.room, 8_000.0), "{segment:?} {stretch:?}");
+        }
+    }
+
+    #[test]
     fn events_taken_back_leave_the_pool_as_it_was(pool in any_pool(), ranges in ranges(), tick in -2_000i32..2_000) {
         let mut changed = pool.clone();
         let mut undos = Vec::new();

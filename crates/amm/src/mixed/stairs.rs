@@ -13,12 +13,10 @@
 use arrayvec::ArrayVec;
 
 use super::walk::{Curve, Map};
-use super::{MixedHop, quote_mixed_cycle};
+use super::{Leg, quote_legs};
 use crate::concentrated::LastStep;
 use crate::{Hop, MAX_HOPS};
 
-/// Amounts that are looked at at most: what a fee of a hundredth of a percent leaves is whole at every ten thousandth.
-pub(super) const PATIENCE: u32 = 40_960;
 /// How far from the optimum, in units: floating point follows the change of an amount no farther.
 const FAR: f64 = 4_194_304.0;
 /// What a crossing may take, in all that the roundings of a step may.
@@ -27,9 +25,7 @@ const CROSSINGS: f64 = 2.0;
 const PREFERENCE: f64 = 16.0;
 /// How many of them are quoted.
 const QUOTED: usize = 6;
-/// The part of the gain that is not worth looking for.
-const NEGLIGIBLE: f64 = 2e-10;
-/// Units that are not worth it either.
+/// Units that are not worth looking for.
 const NEGLIGIBLE_UNITS: f64 = 0.25;
 /// What floating point may be wrong by, in units.
 const BLUR: f64 = 1e-9;
@@ -43,20 +39,21 @@ pub(super) struct Proposals {
     pub(super) beyond: [Option<u128>; 2],
 }
 
-/// For an input near the optimum, where `best` is the gain known so far. `None` where no rounding is worth it, or nothing in these
-/// segments can be better. `patience` is what is left of [`PATIENCE`].
+/// For an input near the optimum, where `best` is the gain known so far and `enough` what is not worth looking for. `None` where no
+/// rounding is worth more, or nothing in these segments can be better. `patience`: how many amounts may still be looked at.
 pub(super) fn proposals(
-    hops: &[MixedHop<'_>],
+    legs: &[Leg<'_>],
     amount_in: u128,
     best: u128,
+    enough: f64,
     patience: &mut u32,
 ) -> Option<Proposals> {
-    let outputs = quote_mixed_cycle(hops, amount_in)?;
+    let outputs = quote_legs(legs, amount_in)?;
     let inputs = std::iter::once(amount_in).chain(outputs.iter().copied());
     let treads: ArrayVec<Tread, MAX_HOPS> =
-        hops.iter().zip(inputs.clone()).map(|(hop, amount)| Tread::at(hop, amount)).collect::<Option<_>>()?;
+        legs.iter().zip(inputs.clone()).map(|(leg, amount)| Tread::at(leg, amount)).collect::<Option<_>>()?;
     let stairs = Stairs::new(treads);
-    let enough = NEGLIGIBLE_UNITS.max(NEGLIGIBLE * best as f64);
+    let enough = NEGLIGIBLE_UNITS.max(enough);
     if !stairs.at_stake().is_finite() || stairs.at_stake() <= enough {
         return None;
     }
@@ -88,12 +85,10 @@ struct Tread {
 }
 
 impl Tread {
-    fn at(hop: &MixedHop<'_>, amount_in: u128) -> Option<Self> {
-        match hop {
-            MixedHop::ConstantProduct(hop) => Some(Self::of_constant_product(hop, amount_in)),
-            MixedHop::Concentrated(pool, direction) => {
-                Self::of_concentrated(&pool.last_step(*direction, amount_in)?)
-            }
+    fn at(leg: &Leg<'_>, amount_in: u128) -> Option<Self> {
+        match leg {
+            Leg::ConstantProduct(hop) => Some(Self::of_constant_product(hop, amount_in)),
+            Leg::Concentrated(path) => Self::of_concentrated(&path.last_step(amount_in)?),
         }
     }
 

@@ -3,13 +3,18 @@
 use arrayvec::ArrayVec;
 
 use super::MixedHop;
-use crate::concentrated::Segments;
-use crate::{Direction, MAX_HOPS};
+use crate::MAX_HOPS;
+use crate::concentrated::{Stretch, Stretches};
+
+/// Stretches that are walked along at most: whoever makes a pool chooses how many there are.
+const MOST_STRETCHES: u32 = 256;
 
 /// Where the marginal gain ends.
 pub(super) struct Optimum {
     /// Smallest units of the first token.
     pub(super) amount_in: f64,
+    /// What goes into each hop then.
+    pub(super) inputs: ArrayVec<f64, MAX_HOPS>,
     /// Of an infinitely small swap, per unit of the input.
     pub(super) gain: f64,
 }
@@ -19,8 +24,8 @@ struct Side<'a> {
     curve: Curve,
     /// Input, the fee included, that the segment still takes.
     room: f64,
-    /// The later segments; none of a constant product.
-    later: Option<(Segments<'a>, Direction)>,
+    /// What comes behind; nothing of a constant product.
+    later: Option<Stretches<'a>>,
 }
 
 /// A constant product as it stands: `out(a) = out·keep·a / (into + keep·a)`.
@@ -43,8 +48,16 @@ pub(super) struct Map {
 pub(super) fn optimum(hops: &[MixedHop<'_>]) -> Option<Optimum> {
     let mut sides: ArrayVec<Side<'_>, MAX_HOPS> = hops.iter().map(Side::new).collect::<Option<_>>()?;
     let mut amount_in = 0.0;
+    let mut inputs: ArrayVec<f64, MAX_HOPS> = hops.iter().map(|_| 0.0).collect();
+    let mut go = |sides: &mut [Side<'_>], amount: f64| {
+        amount_in += amount;
+        sides.iter_mut().zip(&mut inputs).fold(amount, |amount, (side, input)| {
+            *input += amount;
+            side.take(amount)
+        });
+    };
     let mut gain = None;
-    loop {
+    for _ in 0..MOST_STRETCHES {
         let whole = sides.iter().fold(Map::IDENTITY, |map, side| map.then(&side.curve));
         // Not even a tiny loss is believed at the beginning: the quotes decide.
         let first_gain = *gain.get_or_insert(whole.p.sqrt() - 1.0);
@@ -54,17 +67,16 @@ pub(super) fn optimum(hops: &[MixedHop<'_>]) -> Option<Optimum> {
         let wanted = ((whole.p.sqrt() - 1.0) / whole.r).max(0.0);
         let (index, reached) = next_boundary(&sides);
         if wanted <= reached {
-            amount_in += wanted;
+            go(&mut sides, wanted);
             break;
         }
-        amount_in += reached;
-        sides.iter_mut().fold(reached, |amount, side| side.take(amount));
+        go(&mut sides, reached);
         if !sides[index].enter_next() {
             break;
         }
     }
     let gain = gain.unwrap_or(0.0);
-    Some(Optimum { amount_in, gain })
+    Some(Optimum { amount_in, inputs, gain })
 }
 
 /// The hop whose segment ends first, and the input of the cycle that takes it there.
@@ -94,7 +106,7 @@ impl<'a> Side<'a> {
             }
             MixedHop::Concentrated(pool, direction) => {
                 let curve = Curve { into: 1.0, out: 1.0, keep: 0.0 };
-                let mut side = Self { curve, room: 0.0, later: Some((pool.segments(direction), direction)) };
+                let mut side = Self { curve, room: 0.0, later: Some(pool.stretches(direction)) };
                 side.enter_next().then_some(side)
             }
         }
@@ -102,13 +114,13 @@ impl<'a> Side<'a> {
 
     /// False at the end of the pool.
     fn enter_next(&mut self) -> bool {
-        let Some((segments, direction)) = &mut self.later else { return false };
-        let Some(segment) = segments.next() else { return false };
-        let (into, out) = segment.virtual_reserves(*direction);
-        let keep = 1.0 - f64::from(segment.fee_pips) / 1e6;
-        // Less than a unit has no use.
-        self.curve = Curve { into: f64::from(into).max(1.0), out: f64::from(out), keep };
-        self.room = f64::from(segment.amount_in);
+        let Some(Stretch { virtual_in, virtual_out, keep, room }) =
+            self.later.as_mut().and_then(Iterator::next)
+        else {
+            return false;
+        };
+        self.curve = Curve { into: virtual_in, out: virtual_out, keep };
+        self.room = room;
         true
     }
 

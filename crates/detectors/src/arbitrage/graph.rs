@@ -279,8 +279,8 @@ impl Graph {
     }
 
     /// Gas that a cycle is expected to use.
-    pub(super) fn gas(&self, steps: &[Step]) -> u64 {
-        self.config.gas(steps.iter().map(|step| self.pools[step.pool as usize].protocol))
+    pub(super) fn gas(&self, steps: &[Step], crossings: u32) -> u64 {
+        self.config.gas(steps.iter().map(|step| self.pools[step.pool as usize].protocol), crossings)
     }
 
     /// Whether cycles of four pools are looked for.

@@ -1,5 +1,5 @@
 use arrayvec::ArrayVec;
-use headwater_amm::{CycleSizing, MAX_HOPS, MixedHop, may_profit, size_mixed_cycle};
+use headwater_amm::{CycleSizing, Effort, MAX_HOPS, MixedHop, may_profit, size_mixed_cycle};
 use rustc_hash::FxHashMap;
 
 use super::graph::{Graph, Hops, Member, Step, Triangle};
@@ -194,7 +194,11 @@ fn step(member: &Member, direction: u8) -> Step {
 /// Sizes the cycle exactly, and reports it if it gains.
 fn found_by(graph: &Graph, base: usize, steps: &[Step], found: &mut impl FnMut(Cycle)) {
     let hops: Option<ArrayVec<MixedHop<'_>, MAX_HOPS>> = steps.iter().map(|step| graph.hop(*step)).collect();
-    if let Some(sizing) = hops.and_then(|hops| size_mixed_cycle(&hops)) {
-        found(Cycle { hops: steps.iter().copied().collect(), base, gas: graph.gas(steps), sizing });
+    let Some(hops) = hops else { return };
+    if let Some(sizing) = size_mixed_cycle(&hops, Effort::Brief) {
+        let inputs = std::iter::once(sizing.amount_in).chain(sizing.amounts.iter().copied());
+        let crossings = hops.iter().zip(inputs).map(|(hop, amount)| hop.crossings(amount)).sum();
+        let gas = graph.gas(steps, crossings);
+        found(Cycle { hops: steps.iter().copied().collect(), base, gas, sizing });
     }
 }

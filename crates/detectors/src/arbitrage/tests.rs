@@ -208,7 +208,7 @@ fn what_gas_leaves_decides_what_is_reported() {
 fn the_least_profit_is_exactly_where_the_net_profit_reaches_the_minimum() {
     let config = ArbitrageConfig { min_net_profit_wei: U256::from(12_345), ..ArbitrageConfig::default() };
     let worth = Worth { config: &config, next_base_fee: 7, bases: Vec::new() };
-    let gas = config.gas([Protocol::UniswapV2; 2]);
+    let gas = config.gas([Protocol::UniswapV2; 2], 0);
     let unit = Price::unit(token(1)).mantissa;
     for mantissa in
         [unit, unit / U256::from(3), unit * U256::from(1_000_003) / U256::from(17), U256::from(1u64 << 60)]

@@ -13,6 +13,7 @@ fn book() -> (ResolvedMarket, ConcentratedBook) {
         name: None,
         address: MANAGER.to_string(),
         init_code_hash: None,
+        deployer: None,
         fee_ppm: 3_000,
     };
     let config = MarketConfig {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::concentrated::{Progress, Reading, recognise, recognise_v4};
+use super::history::FoundPool;
 use super::proof_of;
 use super::question::{Answer, Question, ask};
 use super::token::{Held, judge};
@@ -77,6 +78,22 @@ pub async fn bulk_load(
     block: BlockHash,
     progress: impl Fn(u64, u64) + Send + Sync,
 ) -> Result<BulkLoad, LoadError> {
+    bulk_load_with(node, market, &[], block, progress).await
+}
+
+/// As [`bulk_load`], and of the pools that a [`PoolSearch`](crate::PoolSearch) has found those that have liquidity at the price where
+/// they stand, the oldest first: the others are found when they trade.
+///
+/// # Errors
+///
+/// As [`bulk_load`].
+pub async fn bulk_load_with(
+    node: &Node,
+    market: &ResolvedMarket,
+    found: &[FoundPool],
+    block: BlockHash,
+    progress: impl Fn(u64, u64) + Send + Sync,
+) -> Result<BulkLoad, LoadError> {
     let number = number_of(node, block).await?;
     let mut load = Load {
         node,
@@ -93,6 +110,7 @@ pub async fn bulk_load(
     load.all_pools(&market.factories).await?;
     load.all_concentrated(market).await?;
     load.all_v4(market).await?;
+    load.all_found(market, found).await?;
     let mut events = load.all_tokens().await?;
     ensure_canonical(node, block, number).await?;
     let (pools, concentrated, report) = (load.pools, load.concentrated, load.report);
@@ -344,6 +362,29 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
+    async fn all_found(&mut self, market: &ResolvedMarket, found: &[FoundPool]) -> Result<(), LoadError> {
+        let mut known: HashSet<_> = self.concentrated.iter().map(Reading::key).collect();
+        let found: Vec<_> = found.iter().filter(|pool| known.insert(pool.key())).collect();
+        let as_of = AsOf { seq: 0, number: self.number, hash: self.block };
+        let total = self.asked + found.len() as u64;
+        for page in found.chunks(PAGE) {
+            if self.room() == 0 {
+                break;
+            }
+            let pools: Vec<_> = page.iter().filter_map(|pool| pool.v3()).collect();
+            let mut readings = recognise(self.node, market, &pools, as_of).await?;
+            for manager in &market.concentrated_managers {
+                let keys: Vec<_> = page.iter().filter_map(|pool| pool.v4(manager.address)).collect();
+                readings.extend(recognise_v4(self.node, manager.address, &keys, as_of).await?);
+            }
+            readings.retain(|reading| reading.as_ref().is_some_and(Reading::has_liquidity));
+            self.read_through(readings).await?;
+            self.asked += page.len() as u64;
+            (self.progress)(self.asked, total);
+        }
+        Ok(())
+    }
+
     async fn read_through(&mut self, readings: Vec<Option<Reading>>) -> Result<(), LoadError> {
         for mut reading in readings.into_iter().flatten().take(self.room()) {
             let mut progress = Progress::Open;
@@ -433,7 +474,7 @@ struct BlockPlace {
     number: U64,
 }
 
-async fn number_of(node: &Node, block: BlockHash) -> Result<BlockNumber, LoadError> {
+pub(super) async fn number_of(node: &Node, block: BlockHash) -> Result<BlockNumber, LoadError> {
     let place: Option<BlockPlace> = node.call("eth_getBlockByHash", (block, false)).await?;
     let gone = || LoadError::BlockGone { block, reason: "it is unknown".to_owned() };
     let place = place.ok_or_else(gone)?;

@@ -285,6 +285,14 @@ impl Reading {
         }
     }
 
+    /// Whether anything can be swapped where it stands.
+    pub(super) fn has_liquidity(&self) -> bool {
+        match &self.loaded {
+            Loaded::V3(loaded) => loaded.state.as_ref().is_some_and(|state| state.liquidity > 0),
+            Loaded::V4(loaded) => loaded.state.liquidity > 0,
+        }
+    }
+
     pub(super) fn number(&self) -> u64 {
         self.loaded.place().0
     }

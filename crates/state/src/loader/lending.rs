@@ -13,15 +13,14 @@ use headwater_events::{
     LendingReserve, Sequencer,
 };
 use headwater_market::{LendingCheck, LendingPool, Revision};
+use headwater_node::Node;
 
 pub use self::actor::{LendingLoader, LendingLoaderObserved};
 pub use self::chain::{BlockPlace, LendingChain};
 use super::bulk::PAGE;
+use super::history::{HistorySearch, Searched, Walk};
 use super::question::{Answer, Question};
 use crate::error::LoadError;
-
-/// Blocks below the last one that are searched again: they may have been others.
-const OVERLAP: u64 = 64;
 
 /// Who has something in which token of a pool, as its logs say; a load goes on from the one before.
 #[derive(Clone, Debug)]
@@ -29,17 +28,14 @@ pub struct LendingScan {
     lending: LendingPool,
     /// By token.
     holders: BTreeMap<Address, BTreeSet<Address>>,
-    /// The first block that was not searched.
-    next: u64,
-    /// Blocks that are asked for at once.
-    range: u64,
+    walk: Walk,
 }
 
 impl LendingScan {
     /// Nothing was searched yet.
     pub fn new(lending: LendingPool) -> Self {
-        let (next, range) = (lending.from_block, lending.log_range.get());
-        Self { lending, holders: BTreeMap::new(), next, range }
+        let walk = Walk::new(lending.from_block, lending.log_range);
+        Self { lending, holders: BTreeMap::new(), walk }
     }
 
     /// Searches the logs up to a canonical block, but of so many ranges of blocks at most; says whether that is all. What was
@@ -93,31 +89,53 @@ impl LendingScan {
         chain: &impl LendingChain,
         reserves: &[LendingReserve],
         until: u64,
-        mut ranges: u32,
+        ranges: u32,
     ) -> Result<bool, LoadError> {
         let tokens: BTreeSet<Address> = reserves.iter().flat_map(tokens_of).collect();
         if !tokens.iter().eq(self.holders.keys()) {
             self.holders = tokens.iter().map(|token| (*token, BTreeSet::new())).collect();
-            self.next = self.lending.from_block;
+            self.walk.begin_anew();
         }
         let tokens: Vec<Address> = tokens.into_iter().collect();
-        let mut from = self.next.saturating_sub(OVERLAP).max(self.lending.from_block);
-        while from <= until && ranges > 0 {
-            let to = from.saturating_add(self.range - 1).min(until);
+        let mut stretch = self.walk.stretch(until, ranges);
+        while let Some((from, to)) = stretch.due() {
             match chain.holders(&tokens, from, to).await {
                 Ok(found) => {
                     for (token, account) in found {
                         self.holders.entry(token).or_default().insert(account);
                     }
-                    (from, self.next) = (to + 1, to + 1);
-                    ranges -= 1;
+                    stretch.searched(to);
                 }
-                // Too many blocks or too many logs; the node's words for it are its own.
-                Err(LoadError::Node(error)) if self.range > 1 && error.rpc().is_some() => self.range /= 2,
-                Err(error) => return Err(error),
+                Err(error) => stretch.refused(error)?,
             }
         }
-        Ok(from > until)
+        Ok(stretch.is_through())
+    }
+}
+
+impl HistorySearch for LendingScan {
+    type Found = BTreeMap<Address, BTreeSet<Address>>;
+
+    fn contract(&self) -> Address {
+        self.lending.pool
+    }
+
+    fn about(&self) -> String {
+        let LendingPool { pool, from_block, .. } = self.lending;
+        format!("accounts of the lending pool {pool} from block {from_block} on")
+    }
+
+    async fn search(&mut self, node: &Node, block: BlockHash, ranges: u32) -> Result<bool, LoadError> {
+        Self::search(self, node, block, ranges).await
+    }
+
+    fn searched(&self) -> Searched<&Self::Found> {
+        Searched { next: self.walk.next(), found: &self.holders }
+    }
+
+    fn go_on(&mut self, searched: Searched<Self::Found>) {
+        self.walk.go_on(searched.next);
+        self.holders = searched.found;
     }
 }
 

@@ -1,4 +1,5 @@
 mod concentrated;
+mod history;
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,7 @@ fn market(adapt: impl FnOnce(&mut MarketConfig)) -> ResolvedMarket {
         name: Some(format!("factory {index}")),
         address: factory_address(index).to_string(),
         init_code_hash: init_code_hash.map(|hash| hash.to_string()),
+        deployer: None,
         fee_ppm: 3_000 + u32::from(index),
     };
     let mut config = MarketConfig {

@@ -254,6 +254,7 @@ fn market_v3() -> ResolvedMarket {
         name: "v3".to_owned(),
         address: address(0xf3),
         init_code_hash: B256::repeat_byte(3),
+        deployer: None,
     };
     ResolvedMarket { concentrated_factories: vec![factory], ..market() }
 }

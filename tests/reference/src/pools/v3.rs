@@ -57,6 +57,33 @@ pub(super) const PAYER: [Bytes; 15] = [
     bytes!("5f5f60445f5f60a4355af1505b5000"),
 ];
 
+/// What PancakeSwap calls otherwise.
+mod pancake {
+    use alloy_sol_types::sol;
+
+    sol! {
+        function pancakeV3SwapCallback(int256 amount0, int256 amount1, bytes data) external;
+        function pancakeV3MintCallback(uint256 amount0, uint256 amount1, bytes data) external;
+
+        event Swap(
+            address indexed sender, address indexed recipient, int256 amount0, int256 amount1, uint160 sqrtPriceX96,
+            uint128 liquidity, int24 tick, uint128 protocolFeesToken0, uint128 protocolFeesToken1
+        );
+    }
+}
+
+/// Deploys whatever stands behind the salt that it is called with; tells whoever asks for `parameters()` the five words that stand
+/// behind this code.
+const DEPLOYER: [Bytes; 4] = [
+    // Only `parameters()` comes with four bytes.
+    bytes!("36600414601c57"),
+    // Deploy: size, copy, salt, `CREATE2`, give back the address.
+    bytes!("602036038060205f375f35905f5ff55f5260205ff3"),
+    // Tell.
+    bytes!("5b60a06027"),
+    bytes!("5f3960a05ff3"),
+];
+
 /// Where the payer stands.
 pub(super) const PAYER_ADDRESS: Address = Address::repeat_byte(0xfa);
 
@@ -66,6 +93,24 @@ pub struct PoolV3 {
     evm: Evm,
     pool: Address,
     callback_data: Bytes,
+    fork: Fork,
+}
+
+/// Whose pool it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fork {
+    Uniswap,
+    PancakeSwap,
+}
+
+impl Fork {
+    /// Slots of `liquidity` and `tickBitmap`. PancakeSwap's `slot0` takes two.
+    fn slots(self) -> (u64, u64) {
+        match self {
+            Self::Uniswap => (4, 6),
+            Self::PancakeSwap => (5, 7),
+        }
+    }
 }
 
 impl PoolV3 {
@@ -90,7 +135,42 @@ impl PoolV3 {
         let _known = evm.transact(&Message::new(OWNER, factory, &enable));
         let pool = evm.send(OWNER, factory, &createPoolCall { tokenA: token0, tokenB: token1, fee })?;
         evm.send(OWNER, pool, &initializeCall { sqrtPriceX96: U160::from(sqrt_price) })?;
-        Ok(Self { evm, pool, callback_data: (token0, token1).abi_encode().into() })
+        let callback_data = (token0, token1).abi_encode().into();
+        Ok(Self { evm, pool, callback_data, fork: Fork::Uniswap })
+    }
+
+    /// A chain with a `PancakeV3Pool`, deployed as PancakeSwap's deployer does it.
+    ///
+    /// # Errors
+    /// As [`PoolV3::create`].
+    pub fn create_pancake(
+        pool: &Artifact,
+        token: &Artifact,
+        fee: u32,
+        tick_spacing: i32,
+        sqrt_price: U256,
+    ) -> anyhow::Result<Self> {
+        let mut evm = Evm::new(&Parameters::default());
+        let [swap, mint] =
+            [pancake::pancakeV3SwapCallbackCall::SELECTOR, pancake::pancakeV3MintCallbackCall::SELECTOR];
+        let mut payer = PAYER.concat();
+        payer[7..11].copy_from_slice(&swap);
+        payer[17..21].copy_from_slice(&mint);
+        evm.place(PAYER_ADDRESS, payer.into());
+        let [token0, token1] = tokens(&mut evm, token, PAYER_ADDRESS)?;
+        let deployer = Address::repeat_byte(0xde);
+        let parameters = (OWNER, token0, token1, U256::from(fee), I256::try_from(tick_spacing)?).abi_encode();
+        evm.place(deployer, [DEPLOYER.concat(), parameters].concat().into());
+        let salt = keccak256((token0, token1, U256::from(fee)).abi_encode());
+        let code = pool.creation_code()?;
+        let data = [salt.as_slice(), &code].concat().into();
+        let message = Message { from: OWNER, to: deployer, value: U256::ZERO, data };
+        let pool = evm.transact(&message).map_err(|failure| anyhow::anyhow!("the deployer: {failure:?}"))?;
+        let pool = Address::from_word(alloy_primitives::B256::from_slice(&pool.output));
+        anyhow::ensure!(pool == deployer.create2_from_code(salt, &code), "the pool is elsewhere");
+        evm.send(OWNER, pool, &initializeCall { sqrtPriceX96: U160::from(sqrt_price) })?;
+        let callback_data = (token0, token1).abi_encode().into();
+        Ok(Self { evm, pool, callback_data, fork: Fork::PancakeSwap })
     }
 
     /// Adds liquidity, or takes it out.
@@ -127,18 +207,27 @@ impl PoolV3 {
             data: self.callback_data.clone(),
         };
         let receipt = self.forward(&call)?;
-        let logs = receipt.events::<Swap>(self.pool);
-        let Swap { amount0, amount1, sqrtPriceX96, liquidity, tick, .. } =
-            logs.first().expect("a swap that succeeds says so");
-        let state =
-            State { sqrt_price: U256::from(*sqrtPriceX96), tick: tick.as_i32(), liquidity: *liquidity };
-        Ok(Outcome { amount0: *amount0, amount1: *amount1, state, gas_used: receipt.gas_used })
+        let told = match self.fork {
+            Fork::Uniswap => receipt
+                .events::<Swap>(self.pool)
+                .into_iter()
+                .next()
+                .map(|swap| (swap.amount0, swap.amount1, swap.sqrtPriceX96, swap.liquidity, swap.tick)),
+            Fork::PancakeSwap => receipt
+                .events::<pancake::Swap>(self.pool)
+                .into_iter()
+                .next()
+                .map(|swap| (swap.amount0, swap.amount1, swap.sqrtPriceX96, swap.liquidity, swap.tick)),
+        };
+        let (amount0, amount1, price, liquidity, tick) = told.expect("a swap that succeeds says so");
+        let state = State { sqrt_price: U256::from(price), tick: tick.as_i32(), liquidity };
+        Ok(Outcome { amount0, amount1, state, gas_used: receipt.gas_used })
     }
 
     /// By the pool's storage: `slot0` and `liquidity`.
     pub fn state(&self) -> State {
         let word = |slot: u64| self.evm.storage(self.pool, U256::from(slot));
-        State::from_words(word(0), word(4))
+        State::from_words(word(0), word(self.fork.slots().0))
     }
 
     /// Net and gross liquidity of a tick; `None` where the bitmap does not have it.
@@ -157,13 +246,14 @@ impl PoolV3 {
         Ok(answer.initialized.then_some((answer.liquidityNet, answer.liquidityGross)))
     }
 
-    /// How many ticks the bitmap has, by its words in storage (`mapping(int16 => uint256)` in slot 6).
+    /// How many ticks the bitmap has, by its words in storage (`mapping(int16 => uint256)`).
     pub fn count_ticks(&self, spacing: i32) -> usize {
         let compressed = |tick: i32| (tick / spacing) >> 8;
         let words = compressed(-887_272) - 1..=compressed(887_272) + 1;
         words
             .map(|word| {
-                let key = (I256::try_from(word).unwrap_or_default(), U256::from(6)).abi_encode();
+                let slot = U256::from(self.fork.slots().1);
+                let key = (I256::try_from(word).unwrap_or_default(), slot).abi_encode();
                 self.evm.storage(self.pool, keccak256(key).into()).count_ones()
             })
             .sum()

@@ -219,8 +219,9 @@ impl Lives {
         // Whoever prints a backtrace keeps the debug information that it has read, for good: with panics that are injected all
         // the time, that is a growth of the standard library's, of tens of MiB.
         command.env("RUST_BACKTRACE", "0");
-        // What is free is given back within a lull, and not within half a minute: what is left is what it needs.
-        command.env("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:0");
+        // What is free is given back within a lull, and not within half a minute: what is left is what it needs. Without this the
+        // caches of the allocator's threads keep some MiB of it, now more and now less.
+        command.env("_RJEM_MALLOC_CONF", "tcache:false,narenas:1,dirty_decay_ms:500,muzzy_decay_ms:0");
         if let Some(planted) = &self.planted {
             command.env("HEADWATER_PLANTED", planted);
         }

@@ -64,6 +64,7 @@ impl Places {
             init_code_hash: (protocol != Protocol::UniswapV4)
                 .then(|| B256::from(random.random::<[u8; 32]>()).to_string()),
             fee_ppm: 3_000,
+            deployer: None,
         };
         let [v3, v4] = self.concentrated;
         let mut factories: Vec<_> =

@@ -213,6 +213,7 @@ fn market(contracts: &Contracts) -> anyhow::Result<ResolvedMarket> {
             name: None,
             address: FACTORY.to_string(),
             init_code_hash: None,
+            deployer: None,
             fee_ppm: 3_000,
         }],
         lending: vec![LendingConfig {

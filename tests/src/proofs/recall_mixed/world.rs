@@ -74,7 +74,7 @@ pub(super) fn bases() -> Vec<Address> {
 /// Each has one pool, so that there may be several of the same tokens and fee.
 fn factory(index: usize) -> ConcentratedFactory {
     let address = Address::from_word(U256::from(1_000_000 + index).into());
-    ConcentratedFactory { name: "uniswap".into(), address, init_code_hash: B256::ZERO }
+    ConcentratedFactory { name: "uniswap".into(), address, init_code_hash: B256::ZERO, deployer: None }
 }
 
 fn token(number: usize) -> Address {

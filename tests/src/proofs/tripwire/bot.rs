@@ -384,6 +384,7 @@ fn market(devnet: &Devnet, exchange: &Exchange) -> anyhow::Result<ResolvedMarket
             name: None,
             address: exchange.factory().to_string(),
             init_code_hash: Some(INIT_CODE_HASH.to_owned()),
+            deployer: None,
             fee_ppm: 3_000,
         }],
         ..MarketConfig::default()

@@ -8,6 +8,9 @@ use rand_chacha::ChaCha8Rng;
 /// Fees of V3 and their tick spacings.
 const V3_FEES: [(u32, i32); 4] = [(100, 1), (500, 10), (3_000, 60), (10_000, 200)];
 
+/// PancakeSwap's, of which two are Uniswap's.
+const PANCAKE_FEES: [(u32, i32); 4] = [(100, 1), (500, 10), (2_500, 50), (10_000, 200)];
+
 /// V4 pools choose both freely.
 const V4_FEES: [(u32, i32); 6] =
     [(0, 1), (100, 1), (3_000, 60), (12_345, 7), (650_000, 500), (1_000_000, 32_767)];
@@ -35,6 +38,10 @@ pub(super) struct Position {
 impl Place {
     pub(super) fn of_v3(random: &mut ChaCha8Rng) -> Self {
         Self::new(random, &V3_FEES)
+    }
+
+    pub(super) fn of_pancake(random: &mut ChaCha8Rng) -> Self {
+        Self::new(random, &PANCAKE_FEES)
     }
 
     pub(super) fn of_v4(random: &mut ChaCha8Rng) -> Self {

@@ -19,6 +19,7 @@ fn factories() -> impl Iterator<Item = ConcentratedFactory> {
         name: "v3".into(),
         address: Address::repeat_byte(number),
         init_code_hash: B256::ZERO,
+        deployer: None,
     };
     (0xc0..0xe0).map(factory)
 }

@@ -11,10 +11,10 @@ use super::*;
 
 /// A pool as its contract tells of it.
 #[derive(Clone, Debug)]
-struct Place {
-    address: Address,
-    tokens: [Address; 2],
-    fee: u32,
+pub(super) struct Place {
+    pub(super) address: Address,
+    pub(super) tokens: [Address; 2],
+    pub(super) fee: u32,
     spacing: i32,
     slot0: (U256, i32),
     liquidity: u128,
@@ -30,14 +30,14 @@ fn argument(call: &CallRequest<'_>) -> i32 {
 }
 
 impl Place {
-    fn new(market: &ResolvedMarket, one: u64, other: u64, (fee, spacing): (u32, i32)) -> Self {
+    pub(super) fn new(market: &ResolvedMarket, one: u64, other: u64, (fee, spacing): (u32, i32)) -> Self {
         let tokens = [token(one), token(other)];
         let address = market.concentrated_factories[0].derive(tokens[0], tokens[1], fee);
         let slot0 = (U256::ONE << 96, 0);
         Self { address, tokens, fee, spacing, slot0, liquidity: 0, ticks: BTreeMap::new() }
     }
 
-    fn position(mut self, lower: i32, upper: i32, liquidity: u128) -> Self {
+    pub(super) fn position(mut self, lower: i32, upper: i32, liquidity: u128) -> Self {
         for (tick, sign) in [(lower, 1), (upper, -1)] {
             let (net, gross) = self.ticks.entry(tick).or_default();
             *net += sign * liquidity.cast_signed();
@@ -108,7 +108,7 @@ impl Place {
 }
 
 /// As [`market`], with a factory of V3 on top; cycles begin with the first three tokens.
-fn market_v3() -> ResolvedMarket {
+pub(super) fn market_v3() -> ResolvedMarket {
     market(|config| {
         config.base_tokens = Some((0..3).map(|index| token(index).to_string()).collect());
         config.factories.push(FactoryConfig {
@@ -116,6 +116,7 @@ fn market_v3() -> ResolvedMarket {
             name: None,
             address: factory_address(3).to_string(),
             init_code_hash: Some(B256::repeat_byte(3).to_string()),
+            deployer: None,
             fee_ppm: 3_000,
         });
     })
@@ -128,7 +129,7 @@ fn wide(market: &ResolvedMarket) -> Place {
     narrow.position(-2_560, 2_550, 7).position(2_560, 5_120, 9)
 }
 
-fn answer(fake: &FakeNode, market: &ResolvedMarket, places: &[Place]) {
+pub(super) fn answer(fake: &FakeNode, market: &ResolvedMarket, places: &[Place]) {
     let v2 = world(market, &[pair(market, 0, 0, 1), pair(market, 0, 0, 2)]);
     let v2 = places.iter().fold(v2, |v2, place| v2.pair(place.holding()));
     let places = places.to_vec();

@@ -14,6 +14,7 @@ mod disk_full;
 mod executed;
 mod graph;
 mod history;
+mod hostile;
 mod journal_damage;
 mod kill9;
 mod lag;

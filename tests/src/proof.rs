@@ -72,6 +72,7 @@ pub const PROOFS: &[Proof] = &[
     crate::proofs::tracking::TRACKING,
     crate::proofs::tripwire::TRIPWIRE,
     crate::proofs::backruns::BACKRUNS,
+    crate::proofs::hostile::HOSTILE,
 ];
 
 /// By name.

@@ -8,6 +8,7 @@ pub mod chaos;
 pub mod cycles;
 pub mod decoder;
 pub mod disk_full;
+pub mod hostile;
 pub mod journal_damage;
 pub mod kill9;
 pub mod lag;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, BlockHash, BlockNumber};
 use headwater_events::{MarketLoaded, MarketResynced, PoolLoaded, Protocol, TokenJudged, TokenVerdict};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::config::{Factory, ResolvedMarket};
 use crate::pools::{PoolId, PoolMeta, PoolTable, Reserves};
@@ -46,6 +47,7 @@ pub struct PoolBook {
     refused: imbl::HashMap<Address, bool>,
     candidates: imbl::HashMap<Address, Sighting>,
     max_candidates: usize,
+    max_pools: usize,
     /// One per applied block, oldest first; at most [`HORIZON`].
     records: VecDeque<Record>,
     /// The block below the oldest record, where it is known.
@@ -135,7 +137,8 @@ pub struct Applied {
     pub touched: Vec<PoolId>,
     /// Pools that the block created, ascending.
     pub created: Vec<PoolId>,
-    /// Emitters of a `Sync` that are not proven, ascending and without repetition: to be asked about.
+    /// Emitters of a `Sync` that are not proven, ascending and without repetition: to be asked about. None where no more pools are
+    /// tracked.
     pub unproven: Vec<Address>,
 }
 
@@ -158,6 +161,10 @@ pub struct BookCounts {
     pub foreign_resyncs: u64,
     /// Pools that are quarantined.
     pub quarantined: u64,
+    /// `PairCreated` of configured factories at addresses that do not derive from them.
+    pub underived_pairs: u64,
+    /// Pools that were refused because as many as configured are tracked.
+    pub pools_refused: u64,
 }
 
 /// What became of the blocks above an ancestor.
@@ -169,14 +176,14 @@ pub enum RolledBack {
     Lost,
 }
 
-/// The tokens that were refused, as of a snapshot: no pool of theirs is quoted. A clone shares them.
+/// The verdicts about tokens, as of a snapshot: which of them no pool with concentrated liquidity is quoted with. A clone shares them.
 #[derive(Clone, Debug, Default)]
 pub struct Refused(imbl::HashMap<Address, bool>);
 
 impl Refused {
-    /// Whether a token was refused; nobody who was not judged is.
+    /// Whether a token was refused, or was not judged yet; the native currency needs no verdict.
     pub fn contains(&self, token: &Address) -> bool {
-        self.0.get(token).copied().unwrap_or(false)
+        self.0.get(token).copied().unwrap_or(!token.is_zero())
     }
 }
 
@@ -230,6 +237,7 @@ impl PoolBook {
             refused: imbl::HashMap::new(),
             candidates: imbl::HashMap::new(),
             max_candidates: market.max_candidates,
+            max_pools: market.load.max_tracked_pools,
             records: VecDeque::with_capacity(HORIZON + 1),
             base: None,
             changed: Vec::new(),
@@ -302,12 +310,12 @@ impl PoolBook {
         tokens.into_iter().flatten().filter(|token| !self.is_judged(token))
     }
 
-    /// Whether anything was learnt about a token.
+    /// Whether there is nothing to learn about a token: it was judged, or is V4's name of the native currency.
     pub fn is_judged(&self, token: &Address) -> bool {
-        self.refused.contains_key(token)
+        token.is_zero() || self.refused.contains_key(token)
     }
 
-    /// The tokens that were refused; cheap to ask for.
+    /// The verdicts; cheap to ask for.
     pub fn refused(&self) -> Refused {
         Refused(self.refused.clone())
     }
@@ -477,7 +485,7 @@ impl PoolBook {
         let mut touches = self.records.iter().flat_map(|record| record.touches.iter());
         let is_new = touches.any(|touch| touch.address == address && touch.created);
         if !is_new && self.standing[id.index()] == Standing::Created {
-            self.standing[id.index()] = Standing::Unproven;
+            self.set_standing(id, Standing::Unproven);
             self.table.set_reserves(id, None);
         }
     }
@@ -514,7 +522,6 @@ impl PoolBook {
             return;
         };
         self.set_standing(id, Standing::Quarantined);
-        self.table.set_admitted(id, false);
         self.note_changes(&[id]);
         self.counts.quarantined += 1;
     }
@@ -530,13 +537,15 @@ impl PoolBook {
     }
 
     fn judge(&mut self, token: Address, refused: bool) {
-        let before = self.refused.insert(token, refused).unwrap_or(false);
-        if refused == before {
-            return;
-        }
-        for id in self.pools_of.get(&token).cloned().unwrap_or_default() {
-            self.table.set_admitted(id, self.is_admissible(id));
-            self.note_changes(&[id]);
+        let concerned = self.pools_of.get(&token).cloned().unwrap_or_default();
+        let before: Vec<_> = concerned.iter().map(|id| self.is_admissible(*id)).collect();
+        self.refused.insert(token, refused);
+        for (id, before) in concerned.into_iter().zip(before) {
+            let admitted = self.is_admissible(id);
+            if admitted != before {
+                self.table.set_admitted(id, admitted);
+                self.note_changes(&[id]);
+            }
         }
     }
 
@@ -561,7 +570,9 @@ impl PoolBook {
             let before = self.table.set_reserves(id, Some(reserves));
             return Some(Touch::of(emitter, before.map(|reserves| Sighting { reserves, number })));
         }
-        applied.unproven.push(emitter);
+        if self.has_room_for(&emitter) {
+            applied.unproven.push(emitter);
+        }
         let sighting = Sighting { reserves, number };
         if let Some(known) = self.candidates.get_mut(&emitter) {
             return Some(Touch::of(emitter, Some(mem::replace(known, sighting))));
@@ -586,6 +597,11 @@ impl PoolBook {
             self.counts.foreign_factories += 1;
             return None;
         };
+        if factory.derive(token0, token1).is_some_and(|derived| derived != pair) {
+            self.counts.underived_pairs += 1;
+            tell_refused(pair, self.counts.underived_pairs, "its address does not derive from its factory");
+            return None;
+        }
         let (protocol, fee_ppm) = (factory.protocol, factory.fee_ppm);
         // A factory creates a pair once, so that what it creates again was undone beyond what is remembered.
         let is_anew = |id: &PoolId| self.lost.is_some() && self.standing[id.index()] == Standing::Created;
@@ -614,21 +630,32 @@ impl PoolBook {
                 return Some(id);
             }
         }
+        if self.table.len() >= self.max_pools {
+            self.counts.pools_refused += 1;
+            tell_refused(meta.address, self.counts.pools_refused, "as many as configured are tracked");
+            return None;
+        }
         let (token0, token1) = (meta.token0, meta.token1);
-        let id = self.table.replace(meta, true);
+        let id = self.table.replace(meta, false);
         self.standing.push(Standing::Unproven);
         self.pools_of.entry(token0).or_default().push(id);
         self.pools_of.entry(token1).or_default().push(id);
-        self.table.set_admitted(id, self.is_admissible(id));
         Some(id)
     }
 
-    /// A protocol that is not quoted here, or a refused token, keeps a pool out.
+    /// Whether a proof of a pool could be taken.
+    fn has_room_for(&self, pool: &Address) -> bool {
+        self.table.len() < self.max_pools || self.table.find(pool).is_some()
+    }
+
+    /// A protocol that is not quoted here, or a refused token, keeps a pool out. Whoever loads a pool has judged its tokens; anybody
+    /// can have a factory create one of tokens that nobody has judged.
     fn is_admissible(&self, id: PoolId) -> bool {
         if self.standing(id) == Standing::Quarantined {
             return false;
         }
-        let refused = |token| self.refused.get(token).copied().unwrap_or(false);
+        let is_unjudged_refused = self.standing(id) == Standing::Created;
+        let refused = |token| self.refused.get(token).copied().unwrap_or(is_unjudged_refused);
         self.table.meta(id).is_some_and(|meta| match meta.protocol {
             Protocol::UniswapV2 => !refused(&meta.token0) && !refused(&meta.token1),
             Protocol::UniswapV3 | Protocol::UniswapV4 => false,
@@ -694,6 +721,7 @@ impl PoolBook {
 
     fn set_standing(&mut self, id: PoolId, standing: Standing) {
         self.standing[id.index()] = standing;
+        self.table.set_admitted(id, self.is_admissible(id));
     }
 
     fn remember(&mut self, record: Record) {
@@ -723,6 +751,13 @@ impl PoolBook {
                 self.candidates.remove(&address);
             }
         }
+    }
+}
+
+/// A flood of them is told of ever more seldom.
+pub(crate) fn tell_refused(pool: impl std::fmt::Debug, refused: u64, reason: &str) {
+    if refused.is_power_of_two() {
+        warn!(?pool, refused, reason, "a pool is refused");
     }
 }
 

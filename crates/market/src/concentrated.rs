@@ -21,7 +21,7 @@ pub use self::image::ConcentratedImage;
 pub use self::table::{
     ConcentratedId, ConcentratedKey, ConcentratedKind, ConcentratedMeta, ConcentratedTable,
 };
-use crate::book::{BlockRef, HORIZON, RolledBack};
+use crate::book::{BlockRef, HORIZON, RolledBack, tell_refused};
 use crate::config::{ConcentratedFactory, ConcentratedManager, ResolvedMarket};
 use crate::snapshot::Changes;
 
@@ -59,6 +59,7 @@ pub struct ConcentratedBook {
     base: Option<BlockHash>,
     changed: Vec<ConcentratedId>,
     all_changed: bool,
+    max_pools: usize,
     counts: ConcentratedCounts,
     /// By manager and id; shared with the images.
     refused: imbl::OrdSet<(Address, B256)>,
@@ -183,7 +184,8 @@ struct Said {
 pub struct ConcentratedApplied {
     /// Pools that the block changed or created, ascending and without repetition.
     pub touched: Vec<ConcentratedId>,
-    /// Pools, or what logs like one, of which nothing is known, ascending and without repetition: to be asked about.
+    /// Pools, or what logs like one, of which nothing is known, ascending and without repetition: to be asked about. None that is new
+    /// where no more pools are tracked.
     pub unknown: Vec<ConcentratedKey>,
 }
 
@@ -214,9 +216,13 @@ pub struct ConcentratedCounts {
     pub dynamic_fee_pools: u64,
     /// Pools that are quarantined.
     pub quarantined: u64,
+    /// Pools that were refused because as many as configured are tracked.
+    pub pools_refused: u64,
+    /// `PoolCreated` of configured factories at addresses that do not derive from them.
+    pub underived_pools: u64,
 }
 
-/// Why a reading is not taken.
+/// Why a pool is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NotTaken {
     Unproven,
@@ -224,6 +230,8 @@ enum NotTaken {
     Impossible,
     Repeated,
     Conflict,
+    /// As many as configured are tracked.
+    Full,
 }
 
 impl ConcentratedBook {
@@ -238,6 +246,7 @@ impl ConcentratedBook {
             base: None,
             changed: Vec::new(),
             all_changed: true,
+            max_pools: market.load.max_tracked_pools,
             counts: ConcentratedCounts::default(),
             refused: imbl::OrdSet::new(),
         }
@@ -431,16 +440,16 @@ impl ConcentratedBook {
     /// it is counted, and nothing changes.
     pub fn pool_loaded(&mut self, loaded: &ConcentratedLoaded) {
         let taken = self.read_v3(loaded).and_then(|(meta, pool)| self.take_up(meta, pool, loaded.hash));
-        self.count_load(taken);
+        self.count_taken(ConcentratedKey::V3(loaded.pool), taken);
     }
 
     /// The same of a pool of V4.
     pub fn v4_loaded(&mut self, loaded: &V4Loaded) {
         let taken = self.read_v4(loaded).and_then(|(meta, pool)| self.take_up(meta, pool, loaded.hash));
-        self.count_load(taken);
+        self.count_taken(ConcentratedKey::V4 { manager: loaded.manager, id: loaded.id }, taken);
     }
 
-    fn count_load(&mut self, taken: Result<(), NotTaken>) {
+    fn count_taken(&mut self, key: ConcentratedKey, taken: Result<(), NotTaken>) {
         if let Err(reason) = taken {
             let counts = &mut self.counts;
             *match reason {
@@ -449,7 +458,11 @@ impl ConcentratedBook {
                 NotTaken::Impossible => &mut counts.impossible_loads,
                 NotTaken::Repeated => &mut counts.repeated_loads,
                 NotTaken::Conflict => &mut counts.conflicting_proofs,
+                NotTaken::Full => &mut counts.pools_refused,
             } += 1;
+            if reason == NotTaken::Full {
+                tell_refused(key, counts.pools_refused, "as many as configured are tracked");
+            }
         }
     }
 
@@ -505,7 +518,7 @@ impl ConcentratedBook {
         if !self.records.iter().skip(above).all(is_whole) {
             return Err(NotTaken::Foreign);
         }
-        let id = self.admit(meta).ok_or(NotTaken::Conflict)?;
+        let id = self.admit(meta)?;
         self.standing[id.index()] = Standing::Loaded;
         self.base.get_or_insert(hash);
         self.forget_below(id, &key, above);
@@ -565,7 +578,9 @@ impl ConcentratedBook {
     ) {
         if !self.follow(&key, Some(&said), working) {
             self.hear(key, said.event, heard);
-            applied.unknown.push(key);
+            if self.has_room_for(&key) {
+                applied.unknown.push(key);
+            }
         }
     }
 
@@ -606,9 +621,14 @@ impl ConcentratedBook {
 
     /// A factory creates a pool once: what it creates again was undone, or is no longer known.
     fn create(&mut self, meta: ConcentratedMeta, working: &mut Vec<Working>) {
-        if !self.factories.iter().any(|factory| factory.address == meta.factory) {
+        let Some(factory) = self.factories.iter().find(|factory| factory.address == meta.factory) else {
             self.counts.foreign_factories += 1;
             return;
+        };
+        if factory.derive(meta.token0, meta.token1, meta.fee) != meta.address {
+            self.counts.underived_pools += 1;
+            let refused = self.counts.underived_pools;
+            return tell_refused(meta.address, refused, "its address does not derive from its factory");
         }
         let pool = meta.empty();
         self.begin(meta, pool, working);
@@ -665,9 +685,14 @@ impl ConcentratedBook {
                 || self.is_quarantined(*id)
                 || working.iter().any(|working| working.id == *id)
         });
-        let (None, Ok(pool), Some(id)) = (known, pool, self.admit(meta)) else {
-            self.counts.conflicting_proofs += 1;
-            return;
+        let key = meta.key();
+        let taken = match (known, pool) {
+            (None, Ok(pool)) => self.admit(meta).map(|id| (id, pool)),
+            _ => Err(NotTaken::Conflict),
+        };
+        let (id, pool) = match taken {
+            Ok(taken) => taken,
+            Err(reason) => return self.count_taken(key, Err(reason)),
         };
         let standing = &mut self.standing[id.index()];
         let created = *standing == Standing::Unproven;
@@ -677,18 +702,26 @@ impl ConcentratedBook {
         working.push(Working { id, before: None, now: Some(pool), created });
     }
 
-    /// The id of a pool that is proven now. `None` if it is proven already to be another one.
-    fn admit(&mut self, meta: ConcentratedMeta) -> Option<ConcentratedId> {
+    /// Whether a proof of a pool could be taken.
+    fn has_room_for(&self, key: &ConcentratedKey) -> bool {
+        self.table.len() < self.max_pools || self.table.find_key(key).is_some()
+    }
+
+    /// The id of a pool that is proven now, unless it is proven already to be another one, or no more are tracked.
+    fn admit(&mut self, meta: ConcentratedMeta) -> Result<ConcentratedId, NotTaken> {
         if let Some(id) = self.table.find_key(&meta.key()) {
             if self.table.meta(id) == Some(&meta) {
-                return Some(id);
+                return Ok(id);
             }
             if self.standing[id.index()] != Standing::Unproven {
-                return None;
+                return Err(NotTaken::Conflict);
             }
         }
+        if self.table.len() >= self.max_pools {
+            return Err(NotTaken::Full);
+        }
         self.standing.push(Standing::Unproven);
-        Some(self.table.push(meta))
+        Ok(self.table.push(meta))
     }
 
     fn finish(&mut self, working: Working) -> Touch {

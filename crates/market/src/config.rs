@@ -37,6 +37,11 @@ pub struct MarketConfig {
     /// Contracts that emit `Sync` and are not proven (yet) whose reserves are remembered at most; further ones are
     /// counted and forgotten. Default: 16,384.
     pub max_candidates: Option<usize>,
+    /// The most gas that a token's transfer may use when the token is tried out before it is quoted. Default: 500,000.
+    pub max_transfer_gas: Option<std::num::NonZeroU64>,
+    /// Pools of constant product that are tracked at most, those that blocks created included, and as many with concentrated
+    /// liquidity; further ones are counted and left. Default: 1,000,000.
+    pub max_tracked_pools: Option<usize>,
     /// Chainlink feeds in addition to the preset's; one of a token that the preset has a feed of replaces that.
     pub feeds: Vec<FeedConfig>,
     /// Lending pools whose positions are followed, in addition to the preset's; one with the address of a preset's replaces it.
@@ -295,6 +300,12 @@ pub struct LoadFilter {
     pub tokens: Vec<Address>,
     /// By token, the least that a pool must hold of it, in its smallest units.
     pub min_reserves: BTreeMap<Address, u128>,
+    /// The most gas of a token's transfer. It decides no pool's identity, and so is not written.
+    #[serde(skip)]
+    pub max_transfer_gas: u64,
+    /// Pools of constant product that are tracked at most, and as many with concentrated liquidity.
+    #[serde(skip)]
+    pub max_tracked_pools: usize,
 }
 
 impl LoadFilter {
@@ -342,6 +353,10 @@ impl std::error::Error for ConfigErrors {}
 
 /// Pools that are loaded at start at most, unless the configuration says otherwise.
 pub const DEFAULT_MAX_POOLS: usize = 10_000;
+/// The most gas of a transfer, unless the configuration says otherwise.
+const DEFAULT_MAX_TRANSFER_GAS: u64 = 500_000;
+/// Pools that are tracked at most, unless the configuration says otherwise.
+const DEFAULT_MAX_TRACKED_POOLS: usize = 1_000_000;
 /// Unproven emitters of `Sync` that are remembered at most, unless the configuration says otherwise.
 pub const DEFAULT_MAX_CANDIDATES: usize = 16_384;
 
@@ -397,6 +412,8 @@ impl ResolvedMarket {
             max_pools: config.max_pools.unwrap_or(DEFAULT_MAX_POOLS),
             tokens: reader.load_tokens(&config.tokens, &base_tokens),
             min_reserves: reader.min_reserves(&config.min_reserves),
+            max_transfer_gas: config.max_transfer_gas.map_or(DEFAULT_MAX_TRANSFER_GAS, |gas| gas.get()),
+            max_tracked_pools: config.max_tracked_pools.unwrap_or(DEFAULT_MAX_TRACKED_POOLS),
         };
         let max_candidates = config.max_candidates.unwrap_or(DEFAULT_MAX_CANDIDATES);
         let searchable: Vec<Address> = concentrated_factories

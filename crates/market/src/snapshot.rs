@@ -29,7 +29,7 @@ pub struct MarketSnapshot {
     pub concentrated: ConcentratedTable,
     /// What of them differs from the parent.
     pub concentrated_changes: Changes<ConcentratedId>,
-    /// The tokens whose pools are not quoted. Of pools of constant product the table knows it already.
+    /// The verdicts about tokens. Of pools of constant product the table knows already what follows from them.
     pub refused: Refused,
 }
 
@@ -49,7 +49,7 @@ impl MarketSnapshot {
         }
     }
 
-    /// A pool with concentrated liquidity that may be quoted: known, and no token of it refused.
+    /// A pool with concentrated liquidity that may be quoted: known, and every token of it judged and not refused.
     pub fn quoted_concentrated(&self, id: ConcentratedId) -> Option<&Arc<ConcentratedPool>> {
         let meta = self.concentrated.meta(id)?;
         let pool = self.concentrated.pool(id)?;

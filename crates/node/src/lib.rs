@@ -24,7 +24,7 @@ pub use counters::Counters;
 pub use endpoint::{Endpoint, EndpointError, Transport};
 pub use error::{CloseReason, NodeError, RpcError};
 pub use node::Node;
-pub use question::{Answer, AskError, Question, ask, ensure_canonical};
+pub use question::{Answer, AskError, CodeCall, Question, ask, ask_with_code, ensure_canonical};
 pub use redial::Redial;
 pub use reply::Reply;
 pub use subscription::{Notification, Subscription};

@@ -1,5 +1,6 @@
 //! Calls of contracts as of one block, many at a time.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -18,6 +19,19 @@ pub struct Question {
     pub to: Address,
     /// The calldata.
     pub data: Bytes,
+}
+
+/// A call without data of code that stands nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeCall {
+    /// Who calls.
+    pub from: Address,
+    /// Whose code is run.
+    pub to: Address,
+    /// The gas that it may use.
+    pub gas: u64,
+    /// What stands where, for this call.
+    pub code: Vec<(Address, Bytes)>,
 }
 
 /// What became of a call.
@@ -55,10 +69,21 @@ pub enum AskError {
         /// The node's words.
         reason: String,
     },
+    /// The node does not run code in place of what stands at an address (the state overrides of `eth_call`).
+    #[error(
+        "the node knows no state overrides in eth_call ({reason}): use one that does, such as geth, reth, erigon, nethermind or anvil"
+    )]
+    NoOverrides {
+        /// What it does instead.
+        reason: String,
+    },
     /// The node fails.
     #[error(transparent)]
     Node(#[from] NodeError),
 }
+
+/// Invalid parameters (JSON-RPC 2.0, section 5.1).
+const INVALID_PARAMETERS: i64 = -32602;
 
 /// Tries of a call that the node says it cannot answer at the moment.
 const TRIES: u32 = 4;
@@ -73,6 +98,34 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// [`AskError`] when the node does not answer for the block, or fails. A contract that fails is an answer.
 pub async fn ask(node: &Node, block: BlockHash, questions: &[Question]) -> Result<Vec<Answer>, AskError> {
     let calls = questions.iter().map(|question| call(question, block)).collect::<Result<Vec<_>, _>>()?;
+    ask_all(node, block, &calls).await
+}
+
+/// As [`ask`], with code in place of what stands at some addresses, for each call alone. The code that is called has to return
+/// something, so that it is seen whether it was run.
+///
+/// # Errors
+///
+/// As [`ask`], and [`AskError::NoOverrides`].
+pub async fn ask_with_code(
+    node: &Node,
+    block: BlockHash,
+    questions: &[CodeCall],
+) -> Result<Vec<Answer>, AskError> {
+    let calls = questions.iter().map(|question| question.call(block)).collect::<Result<Vec<_>, _>>()?;
+    let answers = ask_all(node, block, &calls).await.map_err(|error| match error {
+        AskError::Node(NodeError::Rpc { error, .. }) if error.code == INVALID_PARAMETERS => {
+            AskError::NoOverrides { reason: error.message }
+        }
+        error => error,
+    })?;
+    if answers.iter().any(|answer| matches!(answer, Answer::Returned(bytes) if bytes.is_empty())) {
+        return Err(AskError::NoOverrides { reason: "it ignores the code that is given".to_owned() });
+    }
+    Ok(answers)
+}
+
+async fn ask_all(node: &Node, block: BlockHash, calls: &[Call]) -> Result<Vec<Answer>, AskError> {
     let mut answers: Vec<Option<Answer>> = vec![None; calls.len()];
     let mut open: Vec<usize> = (0..calls.len()).collect();
     let mut pause = FIRST_PAUSE;
@@ -104,14 +157,36 @@ fn call(question: &Question, block: BlockHash) -> Result<Call, NodeError> {
         to: Address,
         data: &'a Bytes,
     }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Block {
-        block_hash: BlockHash,
-        require_canonical: bool,
-    }
     let transaction = Transaction { to: question.to, data: &question.data };
-    Call::new("eth_call", (transaction, Block { block_hash: block, require_canonical: true }))
+    Call::new("eth_call", (transaction, Place { block_hash: block, require_canonical: true }))
+}
+
+/// EIP-1898: by hash, and refused if the block is not canonical.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Place {
+    block_hash: BlockHash,
+    require_canonical: bool,
+}
+
+impl CodeCall {
+    fn call(&self, block: BlockHash) -> Result<Call, NodeError> {
+        #[derive(Serialize)]
+        struct Transaction {
+            from: Address,
+            to: Address,
+            gas: U64,
+        }
+        #[derive(Serialize)]
+        struct Account<'a> {
+            code: &'a Bytes,
+        }
+        let transaction = Transaction { from: self.from, to: self.to, gas: U64::from(self.gas) };
+        let place = Place { block_hash: block, require_canonical: true };
+        let accounts: BTreeMap<_, _> =
+            self.code.iter().map(|(address, code)| (*address, Account { code })).collect();
+        Call::new("eth_call", (transaction, place, accounts))
+    }
 }
 
 fn answer(block: BlockHash, reply: Result<Reply, NodeError>) -> Result<Answer, AskError> {
@@ -120,8 +195,10 @@ fn answer(block: BlockHash, reply: Result<Reply, NodeError>) -> Result<Answer, A
         Err(error) => error,
     };
     match error.rpc() {
+        // A contract chooses what its revert says.
+        Some(rpc) if is_revert(rpc) => Ok(Answer::Failed(rpc.message.clone())),
         Some(rpc) if is_block_gone(rpc) => Err(AskError::BlockGone { block, reason: rpc.message.clone() }),
-        Some(rpc) if is_contract_failure(rpc) => Ok(Answer::Failed(rpc.message.clone())),
+        Some(rpc) if is_halt(rpc) => Ok(Answer::Failed(rpc.message.clone())),
         _ => Err(error.into()),
     }
 }
@@ -140,11 +217,14 @@ fn is_block_gone(error: &RpcError) -> bool {
     error.is_block_unknown() || says_any(error, &WORDS)
 }
 
-/// Whether the contract failed, and not the node: only then the answer is final. Code 3 is geth's for a revert; the
-/// words are those of geth, anvil, nethermind and erigon for the ways in which the EVM halts.
-fn is_contract_failure(error: &RpcError) -> bool {
-    const WORDS: [&str; 8] = [
-        "revert",
+/// Whether the contract reverted, and not the node failed: only then the answer is final. Code 3 is geth's for it.
+fn is_revert(error: &RpcError) -> bool {
+    error.code == 3 || says_any(error, &["revert"])
+}
+
+/// Whether the EVM halted otherwise, in the words of geth, anvil, nethermind and erigon.
+fn is_halt(error: &RpcError) -> bool {
+    const WORDS: [&str; 14] = [
         "invalid opcode",
         "out of gas",
         "invalid jump",
@@ -152,8 +232,15 @@ fn is_contract_failure(error: &RpcError) -> bool {
         "stack limit",
         "vm execution error",
         "evm error",
+        "gas uint64 overflow",
+        "return data out of bounds",
+        "write protection",
+        "max call depth exceeded",
+        "max initcode size exceeded",
+        "contract address collision",
+        "insufficient balance for transfer",
     ];
-    error.code == 3 || says_any(error, &WORDS)
+    says_any(error, &WORDS)
 }
 
 fn says_any(error: &RpcError, words: &[&str]) -> bool {

@@ -106,7 +106,7 @@ pub struct OracleImage {
 
 impl OracleImage {
     /// Version of what is saved: it changes when this or anything within it does.
-    pub const VERSION: u16 = 3;
+    pub const VERSION: u16 = 4;
 }
 
 /// An image as it is saved: of earlier prices only what was different.

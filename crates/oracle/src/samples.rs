@@ -100,6 +100,11 @@ pub(crate) fn market_loaded() -> BusEvent {
     BusEvent::MarketLoaded(MarketLoaded { number: 0, hash: hash(0), chain_id: 31_337, pools: 0 })
 }
 
+pub(crate) fn quote_accepted() -> BusEvent {
+    let verdict = TokenVerdict::Accepted { decimals: 18, symbol: String::new() };
+    BusEvent::TokenJudged(TokenJudged { token: QUOTE, verdict })
+}
+
 pub(crate) fn judged(number: u8, refused: bool) -> BusEvent {
     let verdict = match refused {
         true => TokenVerdict::Refused("takes a fee".to_owned()),

@@ -3,6 +3,7 @@
 use alloy_primitives::{Address, Bytes, U256};
 
 const SUB: u8 = 0x03;
+const ISZERO: u8 = 0x15;
 const CALLDATASIZE: u8 = 0x36;
 const RETURNDATASIZE: u8 = 0x3d;
 const RETURNDATACOPY: u8 = 0x3e;
@@ -48,13 +49,7 @@ impl Assembler {
     /// Calls `target` with `data`, all gas and no value; the first word of the answer goes to memory at `answer`. If
     /// the call fails, reverts with the callee's own data.
     pub(crate) fn call(&mut self, target: Address, data: &[u8], answer: Option<usize>) {
-        for (index, word) in data.chunks(32).enumerate() {
-            let mut padded = [0; 32];
-            padded[..word.len()].copy_from_slice(word);
-            self.push_bytes(&padded);
-            self.push(index * 32);
-            self.code.push(MSTORE);
-        }
+        self.store_data(data);
         self.push(if answer.is_some() { 32 } else { 0 });
         self.push(answer.unwrap_or(0));
         self.push(data.len());
@@ -70,6 +65,30 @@ impl Assembler {
         self.push(0);
         self.code.push(REVERT);
         self.land(succeeded);
+    }
+
+    /// Calls `target` with `data`, so much gas at most and no value, and writes four words to memory at `record`: whether the call
+    /// succeeded, the gas that it used, the length of its answer, and the answer's first word. Jumps if it did not succeed.
+    pub(crate) fn record_call(&mut self, target: Address, data: &[u8], gas: u64, record: usize) -> Jump {
+        self.store_data(data);
+        self.store_gas(record + 32);
+        self.push(32);
+        self.push(record + 96);
+        self.push(data.len());
+        self.push(0);
+        self.push(0);
+        self.push_bytes(target.as_slice());
+        self.push_bytes(&gas.to_be_bytes());
+        self.code.push(CALL);
+        self.push(record);
+        self.code.push(MSTORE);
+        self.store_gas_used(record + 32);
+        self.code.push(RETURNDATASIZE);
+        self.push(record + 64);
+        self.code.push(MSTORE);
+        self.push(record);
+        self.code.extend([MLOAD, ISZERO]);
+        self.jump_if()
     }
 
     /// Stores the gas that is left in memory at `place`.
@@ -98,6 +117,16 @@ impl Assembler {
     /// The code.
     pub(crate) fn finish(self) -> Bytes {
         self.code.into()
+    }
+
+    fn store_data(&mut self, data: &[u8]) {
+        for (index, word) in data.chunks(32).enumerate() {
+            let mut padded = [0; 32];
+            padded[..word.len()].copy_from_slice(word);
+            self.push_bytes(&padded);
+            self.push(index * 32);
+            self.code.push(MSTORE);
+        }
     }
 
     fn jump_if(&mut self) -> Jump {

@@ -11,6 +11,7 @@ mod node_simulator;
 mod node_state;
 mod pinned;
 mod simulator;
+mod trial;
 
 pub use behind::simulate_behind;
 pub use effects::{Effect, Effects, Means, NoEffect, Routers};
@@ -21,3 +22,4 @@ pub use node_simulator::NodeSimulator;
 pub use node_state::NodeState;
 pub use pinned::{AccountState, BlockFigures, Ended, Limits, PinnedState, Sender, StateReader};
 pub use simulator::{Simulator, Unavailable};
+pub use trial::{Leg, TokenFault, TokenTrial};

@@ -65,6 +65,9 @@ pub enum LoadError {
     /// The node fails.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// Tokens cannot be tried out on this node, so that no pool could be quoted.
+    #[error("tokens cannot be tried out: {0}")]
+    NoTrials(AskError),
     /// A configured factory does not answer as one does.
     #[error("{factory} does not answer as a factory: {reason}")]
     NoFactory {
@@ -123,6 +126,7 @@ impl From<AskError> for LoadError {
     fn from(error: AskError) -> Self {
         match error {
             AskError::BlockGone { block, reason } => Self::BlockGone { block, reason },
+            error @ AskError::NoOverrides { .. } => Self::NoTrials(error),
             AskError::Node(error) => Self::Node(error),
         }
     }
@@ -134,7 +138,8 @@ impl LoadError {
         match self {
             Self::BlockGone { .. } => true,
             Self::Node(error) => error.is_retryable(),
-            Self::NoFactory { .. }
+            Self::NoTrials(_)
+            | Self::NoFactory { .. }
             | Self::Unproven { .. }
             | Self::NoPool { .. }
             | Self::Incomplete { .. }

@@ -49,7 +49,7 @@ pub struct WorldImage {
 
 impl WorldImage {
     /// Version of what is saved: it changes when this or anything within it does.
-    pub const VERSION: u16 = 4;
+    pub const VERSION: u16 = 5;
 }
 
 /// What a block did to the world.
@@ -78,7 +78,12 @@ pub enum Subject {
     /// A contract that emitted `Sync`: is it a pool of ours?
     Pool(Address),
     /// A token of a pool of ours: may it be quoted?
-    Token(Address),
+    Token {
+        /// The token.
+        token: Address,
+        /// The pool, which holds of it.
+        holder: Address,
+    },
     /// What emits as a pool of Uniswap V3 does, or a pool of a configured manager of V4, of which nothing is known, or no longer: is it
     /// ours, and where does it stand?
     Concentrated(ConcentratedKey),
@@ -284,23 +289,32 @@ impl World {
     /// The questions that a block raises: about emitters of `Sync` or of V3's events that are not known, and about tokens of its
     /// pools that nobody has judged. Ascending, without repetition.
     pub fn requests(&self, block: &AppliedBlock) -> Vec<LoadRequest> {
-        let Applied { touched, created, unproven } = &block.applied;
-        let tokens = touched.iter().chain(created).flat_map(|id| self.book.unjudged_tokens(*id));
+        let Applied { touched, unproven, .. } = &block.applied;
+        // What a pool does not hold yet cannot be tried out.
+        let tokens = touched.iter().flat_map(|id| {
+            let holder = self.book.table().meta(*id).map(|meta| meta.address);
+            let tokens = self.book.unjudged_tokens(*id);
+            tokens.filter_map(move |token| Some(Subject::Token { token, holder: holder? }))
+        });
         let tokens = tokens.chain(self.unjudged_of_concentrated(block));
         let concentrated = block.concentrated.unknown.iter().copied().map(Subject::Concentrated);
         let pools = unproven.iter().copied().map(Subject::Pool).chain(concentrated);
-        let mut subjects: Vec<_> = pools.chain(tokens.map(Subject::Token)).collect();
+        let mut subjects: Vec<_> = pools.chain(tokens).collect();
         subjects.sort_unstable();
-        subjects.dedup();
+        subjects.dedup_by(|next, last| match (&*next, &*last) {
+            (Subject::Token { token, .. }, Subject::Token { token: before, .. }) => token == before,
+            (next, last) => next == last,
+        });
         let as_of = block.snapshot.as_of;
         subjects.into_iter().map(|subject| LoadRequest { subject, as_of }).collect()
     }
 
     /// A pool that was read came with the verdicts about its tokens; one that was created in a block did not.
-    fn unjudged_of_concentrated(&self, block: &AppliedBlock) -> impl Iterator<Item = Address> {
+    fn unjudged_of_concentrated(&self, block: &AppliedBlock) -> impl Iterator<Item = Subject> {
         let metas = block.concentrated.touched.iter().filter_map(|id| self.concentrated.table().meta(*id));
-        let tokens = metas.flat_map(|meta| [meta.token0, meta.token1]);
-        tokens.filter(|token| !self.book.is_judged(token))
+        let held = metas.flat_map(|meta| [meta.token0, meta.token1].map(|token| (token, meta.address)));
+        let unjudged = held.filter(|(token, _)| !self.book.is_judged(token));
+        unjudged.map(|(token, holder)| Subject::Token { token, holder })
     }
 
     /// The lending pools that have to be loaded, as of a block.

@@ -19,3 +19,4 @@ pub mod receipts;
 pub mod rpc;
 pub mod scratch;
 pub mod snapshot;
+pub mod tokens;

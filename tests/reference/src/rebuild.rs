@@ -16,6 +16,8 @@ pub struct Rebuild {
     factories: BTreeMap<Address, u32>,
     /// Pools that were proven by an answer of the node: they stay, whatever the chain does.
     loaded: BTreeMap<Address, Identity>,
+    /// Tokens that were judged, and whether they may be quoted.
+    judged: BTreeMap<Address, bool>,
     /// Reserves at the initial load, before the first block.
     initial: BTreeMap<Address, (u128, u128)>,
     /// The canonical blocks, oldest first.
@@ -96,6 +98,12 @@ impl Rebuild {
             "NewBlock" => return self.block(seq, payload).map(Some),
             "Reorg" => self.reorg(payload)?,
             "PoolLoaded" => self.pool_loaded(payload)?,
+            "TokenJudged" => {
+                let verdict = &payload["verdict"];
+                let is_accepted = verdict.get("accepted").is_some();
+                ensure!(is_accepted || verdict.get("refused").is_some(), "a verdict of another shape");
+                self.judged.insert(field(payload, "token")?, is_accepted);
+            }
             _ => {}
         }
         Ok(None)
@@ -185,7 +193,8 @@ impl Rebuild {
         self.chain.iter().map(|block| block.at)
     }
 
-    /// Every proven pool with its reserves at the head, by ascending address; pools without reserves are left out.
+    /// Every proven pool with its reserves at the head, by ascending address. Those without reserves are left out, those of a refused
+    /// token, and those that a block created as long as a token of theirs has not been judged.
     pub fn pools(&self) -> Vec<Pool> {
         let mut known = self.loaded.clone();
         let mut reserves = self.initial.clone();
@@ -193,8 +202,14 @@ impl Rebuild {
             known.extend(block.created.iter().copied());
             reserves.extend(block.syncs.iter().copied());
         }
+        let is_accepted = |pool: &Address, token: &Address| {
+            self.judged.get(token).copied().unwrap_or(self.loaded.contains_key(pool))
+        };
         known
             .into_iter()
+            .filter(|(pool, Identity { token0, token1, .. })| {
+                is_accepted(pool, token0) && is_accepted(pool, token1)
+            })
             .filter_map(|(address, Identity { token0, token1, fee_ppm })| {
                 let (reserve0, reserve1) = *reserves.get(&address)?;
                 Some(Pool { address, token0, token1, reserve0, reserve1, fee_ppm })
@@ -269,6 +284,29 @@ mod tests {
         rebuild.take(&loaded(5, 8, None)).unwrap();
         rebuild.take(&block(6, 2, 3, 1, &[])).unwrap();
         assert_eq!(reserves(&rebuild), [(5, 5), (11, 19)]);
+    }
+
+    #[test]
+    fn a_pool_that_a_block_created_waits_for_the_verdicts_about_its_tokens() {
+        let [factory, pool, token0, token1] = [7, 9, 1, 2].map(Address::repeat_byte);
+        let mut rebuild = Rebuild::new([(factory, 3_000)]);
+        let mut first = block(1, 1, 1, 0, &[(9, 5, 6)]);
+        let created = json!({
+            "address": factory,
+            "topics": [keccak256("PairCreated(address,address,address,uint256)"), token0.into_word(), token1.into_word()],
+            "data": Bytes::from([pool.into_word(), B256::ZERO].concat()),
+        });
+        first["event"]["NewBlock"]["logs"].as_array_mut().unwrap().insert(0, created);
+        rebuild.take(&first).unwrap();
+        let mut judge = |seq: u64, token: Address, verdict: Value| {
+            let payload = json!({ "token": token, "verdict": verdict });
+            rebuild.take(&json!({ "seq": seq, "event": { "TokenJudged": payload } })).unwrap();
+            reserves(&rebuild)
+        };
+        let accepted = || json!({ "accepted": { "decimals": 18, "symbol": "A" } });
+        assert_eq!(judge(2, token0, accepted()), []);
+        assert_eq!(judge(3, token1, accepted()), [(5, 6)]);
+        assert_eq!(judge(4, token1, json!({ "refused": "it lies" })), []);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Known {
     pub found: Vec<V2Pair>,
     /// Tokens whose pools are not quoted.
     pub refused: BTreeSet<Address>,
+    /// Tokens about which there is a verdict: without it, a pool that a block created is not quoted.
+    pub judged: BTreeSet<Address>,
 }
 
 /// The market after the last block.
@@ -47,7 +49,7 @@ pub struct ScratchPool {
     pub fee_ppm: u32,
     /// What it holds; `None` before its first `Sync`.
     pub reserves: Option<(u128, u128)>,
-    /// Whether it may be quoted: it holds something of both, and neither is refused.
+    /// Whether it may be quoted: it holds something of both, neither is refused, and if a block created it, both are judged.
     pub is_quoted: bool,
 }
 
@@ -132,10 +134,15 @@ impl Scratch {
     }
 
     fn quote(&mut self, known: &Known) {
-        for pool in self.pools.values_mut() {
-            let refused = known.refused.contains(&pool.token0) || known.refused.contains(&pool.token1);
-            pool.is_quoted =
-                !refused && pool.reserves.is_some_and(|(reserve0, reserve1)| reserve0 > 0 && reserve1 > 0);
+        let learnt: BTreeSet<Address> =
+            known.loaded.iter().chain(&known.found).map(|pair| pair.address).collect();
+        for (address, pool) in &mut self.pools {
+            let is_accepted = |token| {
+                !known.refused.contains(token) && (learnt.contains(address) || known.judged.contains(token))
+            };
+            pool.is_quoted = is_accepted(&pool.token0)
+                && is_accepted(&pool.token1)
+                && pool.reserves.is_some_and(|(reserve0, reserve1)| reserve0 > 0 && reserve1 > 0);
         }
     }
 
@@ -201,6 +208,7 @@ mod tests {
             loaded: vec![pair(0x10, WETH, TOKEN)],
             found: vec![pair(0x11, WETH, OTHER)],
             refused: BTreeSet::new(),
+            judged: BTreeSet::new(),
         }
     }
 

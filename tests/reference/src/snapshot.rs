@@ -85,7 +85,7 @@ fn image(file: &[u8], version: u8) -> Result<(Taken, Reader<'_>)> {
 /// # Errors
 /// A file that is no snapshot, damaged, or not as described.
 pub fn state(file: &[u8]) -> Result<(Taken, Book)> {
-    let (taken, mut reader) = image(file, 4)?;
+    let (taken, mut reader) = image(file, 5)?;
     let book = reader.book()?;
     ensure!(reader.option(Reader::as_of)? == Some(taken), "the world is of another block");
     let _blocks_and_malformed = (reader.integer()?, reader.integer()?);
@@ -100,7 +100,7 @@ pub fn state(file: &[u8]) -> Result<(Taken, Book)> {
 /// # Errors
 /// A file that is no snapshot, damaged, or not as described.
 pub fn oracle(file: &[u8]) -> Result<(Taken, Book, Prices)> {
-    let (taken, mut reader) = image(file, 3)?;
+    let (taken, mut reader) = image(file, 4)?;
     let _min_base_reserve = reader.word()?;
     let book = reader.book()?;
     let _others = reader.list(Reader::address)?;
@@ -283,7 +283,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Pools with concentrated liquidity, what undoes the last blocks of them, twelve counts, and what is refused.
+    /// Pools with concentrated liquidity, what undoes the last blocks of them, fourteen counts, and what is refused.
     fn concentrated(&mut self) -> Result<()> {
         let pools = self.list(|reader| {
             let _address_and_factory = (reader.address()?, reader.address()?);
@@ -312,7 +312,7 @@ impl Reader<'_> {
         })?;
         let _base = self.option(Self::hash)?;
         let _changed = (self.list(Self::integer)?, self.flag()?);
-        (0..12).try_for_each(|_| self.integer().map(drop))?;
+        (0..14).try_for_each(|_| self.integer().map(drop))?;
         self.list(|reader| Ok((reader.address()?, reader.hash()?))).map(drop)
     }
 
@@ -375,7 +375,7 @@ impl Reader<'_> {
         let _base = self.option(Self::hash)?;
         let _changed = self.list(Self::integer)?;
         let _all_changed = self.flag()?;
-        for _count in 0..8 {
+        for _count in 0..10 {
             self.integer()?;
         }
         Ok(Book { reserves: pools.into_iter().zip(reserves).collect(), records })
@@ -413,7 +413,7 @@ mod tests {
         let verdicts = [&[1][..], &address(3), &[0], &[0]].concat();
         let block = [&[1][..], &[251, 44, 1], &hash(9), &hash(8)].concat();
         let touches = [&[1][..], &address(1), &[1, 1, 2, 7], &[0]].concat();
-        let rest = [&[1][..], &hash(8), &[0], &[0], &[0; 8]].concat();
+        let rest = [&[1][..], &hash(8), &[0], &[0], &[0; 10]].concat();
         [&pool[..], &columns, &verdicts, &block, &touches, &rest].concat()
     }
 
@@ -429,9 +429,9 @@ mod tests {
         let heard = [&[1, 0][..], &address(5), &[2, 1, 3, 10, 0]].concat();
         let refused = [&[1][..], &address(6), &hash9].concat();
         let lending = [&[0, 0, 1][..], &hash8, &[0; 4]].concat();
-        let counts = [&[1][..], &hash8, &[0, 0], &[0; 12]].concat();
+        let counts = [&[1][..], &hash8, &[0, 0], &[0; 14]].concat();
         let concentrated = [&pools[..], &block, &heard, &counts, &refused, &lending].concat();
-        let whole = file_of_version(4, &[&book()[..], &last, &concentrated].concat());
+        let whole = file_of_version(5, &[&book()[..], &last, &concentrated].concat());
         assert!(state(&file(&whole[HEADER..])).is_err(), "of another version");
         let (taken, mut book) = state(&whole).unwrap();
         assert_eq!((taken.seq, taken.number, taken.hash), (5, 300, B256::repeat_byte(9)));
@@ -464,7 +464,7 @@ mod tests {
         let feeds = [&[1][..], &address(6), &[1, 60], &standing, &[1, 0], &records, &[0], &standing, &[0; 7]]
             .concat();
         let payload = [&minimum[..], &book(), &prices, &[0; 7], &window, &feeds].concat();
-        let (_, book, prices) = oracle(&file_of_version(3, &payload)).unwrap();
+        let (_, book, prices) = oracle(&file_of_version(4, &payload)).unwrap();
         assert!(oracle(&file(&payload)).is_err(), "of another version");
         assert_eq!(book.records.len(), 1);
         let expected = (U256::from(77), Address::repeat_byte(1));

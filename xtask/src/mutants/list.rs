@@ -307,6 +307,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "reorgs",
     },
     Mutant {
+        name: "token-with-a-fee-believed",
+        file: "crates/simulation/src/trial.rs",
+        original: "if left != Some(after[from]) || arrived != Some(after[to]) {",
+        broken: "if left != Some(after[from]) && arrived != Some(after[to]) {",
+        package: "headwater-tests",
+        tests: "hostile",
+    },
+    Mutant {
+        name: "pair-elsewhere-believed",
+        file: "crates/market/src/book.rs",
+        original: "is_some_and(|derived| derived != pair)",
+        broken: "is_some_and(|derived| derived == emitter)",
+        package: "headwater-tests",
+        tests: "hostile",
+    },
+    Mutant {
         name: "half-of-the-reserves-compared",
         file: "crates/state/src/tripwire/probe.rs",
         original: "    if theirs == (held.reserve0, held.reserve1) {",

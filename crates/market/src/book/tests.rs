@@ -11,12 +11,22 @@ const GENESIS: B256 = B256::ZERO;
 
 fn market() -> ResolvedMarket {
     let config = MarketConfig { max_candidates: Some(3), ..MarketConfig::default() };
-    ResolvedMarket::resolve(&config, 1).expect("the preset supplies everything")
+    let mut market = ResolvedMarket::resolve(&config, 1).expect("the preset supplies everything");
+    // The pools of these tests have addresses that are easily read.
+    market.factories.iter_mut().for_each(|factory| factory.init_code_hash = None);
+    market
 }
 
 fn book() -> PoolBook {
     let mut book = PoolBook::new(&market());
     book.market_loaded(&MarketLoaded { number: 0, hash: GENESIS, chain_id: 1, pools: 0 });
+    book
+}
+
+/// A book that knows good verdicts about the tokens of all pools.
+fn judged_book() -> PoolBook {
+    let mut book = book();
+    (0xa0..=0xaa).for_each(|token| book.token_judged(&judged(token, false)));
     book
 }
 
@@ -101,6 +111,38 @@ fn changed(book: &mut PoolBook) -> &mut Vec<Touch> {
 }
 
 #[test]
+fn a_flood_of_pools_is_refused_and_counted() {
+    let mut market = market();
+    market.load.max_tracked_pools = 2;
+    let mut book = PoolBook::new(&market);
+    book.market_loaded(&MarketLoaded { number: 0, hash: GENESIS, chain_id: 1, pools: 0 });
+    let flood: Vec<_> = (1..=9).map(|seed| created(factory(), seed)).collect();
+    apply(&mut book, 1, &flood);
+    book.pool_loaded(&loaded(10, None));
+    assert_eq!((book.table().len(), book.counts().pools_refused), (2, 8));
+    (0xa0..0xa2).for_each(|token| book.token_judged(&judged(token, false)));
+    apply(&mut book, 2, &[sync(1, 5), sync(10, 5)]);
+    assert_eq!((quoted(&book, 1), quoted(&book, 10)), (Some(5), None));
+    let applied = apply(&mut book, 3, &[sync(11, 5)]);
+    assert!(applied.unproven.is_empty(), "nothing comes of asking");
+}
+
+#[test]
+fn a_pair_at_an_address_that_does_not_derive_from_its_factory_is_refused() {
+    let market =
+        ResolvedMarket::resolve(&MarketConfig::default(), 1).expect("the preset supplies everything");
+    let factory = &market.factories[0];
+    let (token0, token1) = (address(0xa0), address(0xa1));
+    let derived = factory.derive(token0, token1).expect("it has a hash");
+    let mut book = PoolBook::new(&market);
+    let announced = |pair| PoolUpdate::PairCreated { emitter: factory.address, token0, token1, pair };
+    let applied = apply(&mut book, 1, &[announced(address(1)), announced(derived), sync(1, 5)]);
+    assert_eq!((book.proven(&address(1)), book.counts().underived_pairs), (None, 1));
+    assert_eq!(applied.created.as_slice(), [book.proven(&derived).expect("it derives")]);
+    assert_eq!(applied.unproven, [address(1)], "it is asked about as any other contract");
+}
+
+#[test]
 fn no_field_can_change_without_changing_the_account() {
     let mut book = book();
     book.pool_loaded(&loaded(1, Some((100, GENESIS))));
@@ -179,7 +221,7 @@ fn a_sync_of_an_unknown_contract_changes_nothing_until_it_is_proven() {
 
 #[test]
 fn a_pair_counts_only_when_a_configured_factory_says_so() {
-    let mut book = book();
+    let mut book = judged_book();
     apply(&mut book, 1, &[created(address(9), 1), sync(1, 5)]);
     assert_eq!((quoted(&book, 1), book.counts().foreign_factories), (None, 1));
     apply(&mut book, 2, &[created(factory(), 2), sync(2, 6)]);
@@ -188,7 +230,7 @@ fn a_pair_counts_only_when_a_configured_factory_says_so() {
 
 #[test]
 fn a_pool_of_an_undone_block_stays_without_reserves_and_without_proof() {
-    let mut book = book();
+    let mut book = judged_book();
     apply(&mut book, 1, &[created(factory(), 1), sync(1, 5)]);
     assert_eq!(book.roll_back(GENESIS), RolledBack::Undone(1));
     assert_eq!((book.table().len(), book.proven(&address(1))), (1, None));
@@ -232,7 +274,7 @@ fn loaded_reserves_hold_from_their_block_to_the_next_sync() {
 
 #[test]
 fn loaded_reserves_are_taken_of_a_pool_that_was_created_and_has_said_nothing() {
-    let mut book = book();
+    let mut book = judged_book();
     apply(&mut book, 1, &[created(factory(), 1)]);
     apply(&mut book, 2, &[]);
     book.pool_loaded(&loaded(1, Some((5, hash(2, 0)))));
@@ -317,8 +359,28 @@ fn an_image_knows_what_is_quarantined() {
 }
 
 #[test]
-fn changes_are_told_once_and_are_everything_after_a_rollback() {
+fn a_pool_that_a_block_created_is_not_quoted_before_the_verdicts_about_its_tokens() {
     let mut book = book();
+    book.token_judged(&judged(0xa0, false));
+    apply(&mut book, 1, &[created(factory(), 1), created(factory(), 2), created(factory(), 3)]);
+    apply(&mut book, 2, &[sync(1, 5), sync(2, 6), sync(3, 7)]);
+    let all = |book: &PoolBook| [1, 2, 3].map(|seed| quoted(book, seed));
+    assert_eq!(all(&book), [None; 3]);
+    book.take_changes();
+    book.token_judged(&judged(0xa1, false));
+    book.token_judged(&judged(0xa2, true));
+    assert_eq!(book.take_changes(), Changes::Pools([PoolId(0)].into()));
+    assert_eq!(all(&book), [Some(5), None, None]);
+    book.pool_loaded(&loaded(3, None));
+    assert_eq!(all(&book), [Some(5), None, Some(7)], "whoever loads a pool has judged its tokens");
+    roll_back(&mut book, hash(1, 0));
+    apply(&mut book, 2, &[sync(1, 8), sync(2, 8)]);
+    assert_eq!(all(&book), [Some(8), None, None], "a verdict outlives the block");
+}
+
+#[test]
+fn changes_are_told_once_and_are_everything_after_a_rollback() {
+    let mut book = judged_book();
     assert_eq!(book.take_changes(), Changes::All);
     book.pool_loaded(&loaded(2, None));
     apply(&mut book, 1, &[created(factory(), 1), sync(1, 5), sync(2, 5), sync(1, 6), sync(3, 1)]);
@@ -369,7 +431,7 @@ fn an_answer_of_an_unknown_block_or_about_too_few_pools_leaves_the_market_lost()
 
 #[test]
 fn a_pool_that_is_not_there_any_longer_is_not_proven_unless_it_was_created_since() {
-    let mut book = book();
+    let mut book = judged_book();
     apply(&mut book, 1, &[created(factory(), 1), created(factory(), 2), sync(1, 5), sync(2, 5)]);
     book.lose(Some(GENESIS));
     apply(&mut book, 1, &[]);

@@ -169,3 +169,21 @@ fn a_pool_that_was_read_is_taken_up_under_the_blocks_since_and_only_under_its_ow
     book.roll_back(B256::repeat_byte(1));
     assert_eq!(pool(&book).and_then(|pool| pool.price()), Some(price(0)));
 }
+
+#[test]
+fn a_flood_of_pools_is_refused_and_nobody_is_asked_about_more() {
+    let (mut market, _) = book();
+    market.load.max_tracked_pools = 2;
+    let mut book = ConcentratedBook::new(&market);
+    let keys = [100, 500, 3_000, 10_000].map(|fee| PoolKey { fee, ..key() });
+    for (number, key) in (1..).zip(keys) {
+        apply(&mut book, number, initialized(MANAGER, key));
+    }
+    assert_eq!((book.table().len(), book.counts().pools_refused), (2, 2));
+    assert_eq!(book.counts().conflicting_proofs, 0);
+    let applied = apply(&mut book, 5, swapped(5, 3_000));
+    assert_eq!((applied.unknown, book.heard()), (vec![], 1));
+    book.roll_back(B256::repeat_byte(0));
+    apply(&mut book, 1, initialized(MANAGER, keys[0]));
+    assert_eq!(book.counts().pools_refused, 2, "it has its place");
+}

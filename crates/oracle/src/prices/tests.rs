@@ -134,12 +134,14 @@ fn the_extremes_of_reserves_neither_overflow_nor_vanish() {
 }
 
 #[test]
-fn a_pool_is_priced_from_its_creation_and_first_sync() {
+fn a_created_pool_is_priced_from_its_first_sync_on_if_its_tokens_are_judged() {
+    let judged = || vec![quote_accepted(), judged(1, false)];
     let created = || pair_created(FACTORY, pool(1), token(1), QUOTE);
     let sync = || sync(pool(1), 1, ETHER, 5);
     let price = Some((mantissa(ETHER, 5), pool(1)));
-    check(vec![], vec![created(), sync()], price);
-    check(vec![], vec![created()], None);
+    check(judged(), vec![created(), sync()], price);
+    check(judged(), vec![created()], None);
+    check(judged()[..1].to_vec(), vec![created(), sync()], None);
 }
 
 #[test]
@@ -313,8 +315,8 @@ struct Story {
 impl Story {
     fn tell(steps: &[Step]) -> Self {
         let mut story = Self {
-            happened: vec![market_loaded()],
-            survived: vec![(None, market_loaded())],
+            happened: vec![market_loaded(), quote_accepted()],
+            survived: vec![(None, market_loaded()), (None, quote_accepted())],
             chain: vec![(hash(0), [None; POOLS as usize])],
             blocks: 0,
         };

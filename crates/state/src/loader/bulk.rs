@@ -1,4 +1,5 @@
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use alloy_primitives::{Address, BlockHash, BlockNumber, U64, U256};
 use headwater_abi::calls;
@@ -12,7 +13,7 @@ use super::concentrated::{Progress, Reading, recognise, recognise_v4};
 use super::history::FoundPool;
 use super::proof_of;
 use super::question::{Answer, Question, ask};
-use super::token::judge;
+use super::token::{Held, judge};
 use crate::error::LoadError;
 
 /// Contracts that are asked together.
@@ -400,17 +401,62 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
+    /// Every token of the pools, in the order in which they occur, with the pool that holds most of it; of pools with concentrated
+    /// liquidity, which have no reserves, the first.
+    fn held_tokens(&self) -> Vec<Held> {
+        let of_pair = |pool: &PoolLoaded| {
+            let (reserve0, reserve1) = pool.reserves.unwrap_or_default();
+            [(pool.token0, pool.pool, reserve0), (pool.token1, pool.pool, reserve1)]
+        };
+        let concentrated = self
+            .concentrated
+            .iter()
+            .flat_map(|pool| pool.tokens().map(move |token| (token, pool.holder(), 0)));
+        let mut places: HashMap<Address, usize> = HashMap::new();
+        let mut tokens: Vec<(Held, u128)> = Vec::new();
+        for (token, holder, reserve) in self.pools.iter().flat_map(of_pair).chain(concentrated) {
+            let held = (Held { token, holder }, reserve);
+            match places.entry(token) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(tokens.len());
+                    tokens.push(held);
+                }
+                Entry::Occupied(place) => {
+                    let known = &mut tokens[*place.get()];
+                    if known.1 < reserve {
+                        *known = held;
+                    }
+                }
+            }
+        }
+        tokens.into_iter().map(|(held, _)| held).collect()
+    }
+
+    /// Pools of a token that could not be tried out, because its pools hold nothing of it, are left out: they are found when they
+    /// trade.
+    fn leave_unjudged(&mut self, events: &[BusEvent]) {
+        let judged: HashSet<_> = events
+            .iter()
+            .filter_map(|event| match event {
+                BusEvent::TokenJudged(judged) => Some(judged.token),
+                _ => None,
+            })
+            .collect();
+        let before = self.pools.len() + self.concentrated.len();
+        self.pools.retain(|pool| judged.contains(&pool.token0) && judged.contains(&pool.token1));
+        self.concentrated.retain(|pool| pool.tokens().all(|token| judged.contains(&token)));
+        self.report.pools = self.pools.len() as u64;
+        self.report.concentrated_pools = self.concentrated.len() as u64;
+        self.report.filtered += (before - self.pools.len() - self.concentrated.len()) as u64;
+    }
+
     /// Judges every token of the pools, in the order in which they occur.
     async fn all_tokens(&mut self) -> Result<Vec<BusEvent>, LoadError> {
-        let mut seen = HashSet::new();
-        let concentrated = self.concentrated.iter().flat_map(Reading::tokens);
-        let pools = self.pools.iter().flat_map(|pool| [pool.token0, pool.token1]);
-        let tokens = pools.chain(concentrated);
-        let tokens: Vec<_> = tokens.filter(|token| seen.insert(*token)).collect();
+        let tokens = self.held_tokens();
         let total = self.asked + tokens.len() as u64;
         let mut events = Vec::with_capacity(self.pools.len() + tokens.len() + 1);
         for page in tokens.chunks(PAGE) {
-            for judged in judge(self.node, self.block, page).await? {
+            for judged in judge(self.node, self.block, page, self.filter.max_transfer_gas).await? {
                 self.report.tokens += 1;
                 self.report.tokens_refused += u64::from(matches!(judged.verdict, TokenVerdict::Refused(_)));
                 events.push(BusEvent::TokenJudged(judged));
@@ -418,6 +464,7 @@ impl<'a> Load<'a> {
             self.asked += page.len() as u64;
             (self.progress)(self.asked, total);
         }
+        self.leave_unjudged(&events);
         Ok(events)
     }
 }

@@ -297,6 +297,14 @@ impl Reading {
         self.loaded.place().0
     }
 
+    /// Who holds its tokens: itself, or its manager.
+    pub(super) fn holder(&self) -> Address {
+        match &self.loaded {
+            Loaded::V3(loaded) => loaded.pool,
+            Loaded::V4(loaded) => loaded.manager,
+        }
+    }
+
     /// The contracts of its tokens: the native currency has none.
     pub(super) fn tokens(&self) -> impl Iterator<Item = Address> + use<> {
         let tokens = match &self.loaded {

@@ -6,7 +6,7 @@ use alloy_primitives::Address;
 use headwater_abi::calls;
 use headwater_actor::Component;
 use headwater_bus::SourcePublisher;
-use headwater_events::{AsOf, BusEvent, PoolLoaded, PoolProof};
+use headwater_events::{AsOf, BusEvent, PoolLoaded, PoolProof, TokenVerdict};
 use headwater_market::{ConcentratedKey, Factory, ResolvedMarket, V4Refusal};
 use headwater_node::{Node, NodeConfig, NodeError};
 use serde::Serialize;
@@ -16,7 +16,7 @@ use super::concentrated::{Made, Progress, Reading, made_of, recognise, recognise
 use super::proof_of;
 use super::question::{Question, ask};
 use super::remembered::Remembered;
-use super::token::judge;
+use super::token::{Held, judge};
 use crate::config::StateConfig;
 use crate::error::LoadError;
 use crate::world::{LoadRequest, Subject};
@@ -66,6 +66,8 @@ pub struct LoaderObserved {
     pub pools: u64,
     /// Tokens judged and published.
     pub tokens: u64,
+    /// Tokens refused.
+    pub tokens_refused: u64,
     /// Contracts that are no pool of a configured factory, and pools of V4 that are refused or cannot be named.
     pub refused: u64,
     /// Of them, pools of V4 with a hook.
@@ -87,6 +89,8 @@ pub struct LoaderObserved {
 struct Learnt {
     judged: Vec<BusEvent>,
     pool: Option<BusEvent>,
+    /// The pool holds nothing of a token yet, so that it cannot be tried out: asked again when the pool trades.
+    is_postponed: bool,
 }
 
 impl Loader {
@@ -120,7 +124,7 @@ impl Loader {
     fn is_answered(&self, request: &LoadRequest) -> bool {
         match request.subject {
             Subject::Pool(pool) => self.answered.contains(&ConcentratedKey::V3(pool)),
-            Subject::Token(token) => self.judged.contains(&token),
+            Subject::Token { token, .. } => self.judged.contains(&token),
             Subject::Concentrated(pool) => {
                 let published = self.published.get(&pool);
                 self.answered.contains(&pool) || published.is_some_and(|seq| *seq > request.as_of.seq)
@@ -167,9 +171,9 @@ impl Loader {
         let node = self.connect().await?;
         match request.subject {
             Subject::Pool(pool) => self.learn_pool(&node, pool, request.as_of).await,
-            Subject::Token(token) => {
-                let judged = self.judge(&node, &[token], request.as_of).await?;
-                Ok(Learnt { judged, pool: None })
+            Subject::Token { token, holder } => {
+                let judged = self.judge(&node, &[Held { token, holder }], request.as_of).await?;
+                Ok(Learnt { judged, pool: None, is_postponed: false })
             }
             Subject::Concentrated(pool) => self.learn_concentrated(&node, pool, request.as_of).await,
         }
@@ -197,10 +201,12 @@ impl Loader {
                 return Ok(Learnt::default());
             }
         }
-        let tokens = reading.tokens();
-        let unknown: Vec<_> = tokens.filter(|token| !self.judged.contains(token)).collect();
+        let (tokens, holder) = (reading.tokens(), reading.holder());
+        let unknown = self.unjudged(tokens, holder);
         let judged = self.judge(node, &unknown, as_of).await?;
-        Ok(Learnt { judged, pool: self.reading.take().map(Reading::finish) })
+        let loaded = self.reading.take().map(Reading::finish);
+        let is_postponed = judged.len() < unknown.len();
+        Ok(Learnt { judged, pool: loaded.filter(|_| !is_postponed), is_postponed })
     }
 
     /// Whether it is a pool of ours; the reading of it begins here.
@@ -254,9 +260,11 @@ impl Loader {
         let Some((factory, proof)) = self.prove(node, pool, [token0, token1], as_of).await? else {
             return Ok(Learnt::default());
         };
-        let unknown: Vec<_> =
-            [token0, token1].into_iter().filter(|token| !self.judged.contains(token)).collect();
+        let unknown = self.unjudged([token0, token1], pool);
         let judged = self.judge(node, &unknown, as_of).await?;
+        if judged.len() < unknown.len() {
+            return Ok(Learnt { judged, pool: None, is_postponed: true });
+        }
         let loaded = PoolLoaded {
             pool,
             factory: factory.address,
@@ -269,7 +277,7 @@ impl Loader {
             block_hash: as_of.hash,
             proof,
         };
-        Ok(Learnt { judged, pool: Some(BusEvent::PoolLoaded(loaded)) })
+        Ok(Learnt { judged, pool: Some(BusEvent::PoolLoaded(loaded)), is_postponed: false })
     }
 
     /// The factory that made the pool: by derivation, or by the answer of a factory whose pools do not derive.
@@ -298,16 +306,25 @@ impl Loader {
         Ok(found.and_then(|(factory, _)| Some((factory, proof_of(factory, pool, token0, token1)?))))
     }
 
-    async fn judge(&self, node: &Node, tokens: &[Address], as_of: AsOf) -> Result<Vec<BusEvent>, LoadError> {
-        let judged = judge(node, as_of.hash, tokens).await?;
+    fn unjudged(&self, tokens: impl IntoIterator<Item = Address>, holder: Address) -> Vec<Held> {
+        let unknown = tokens.into_iter().filter(|token| !self.judged.contains(token));
+        unknown.map(|token| Held { token, holder }).collect()
+    }
+
+    async fn judge(&self, node: &Node, tokens: &[Held], as_of: AsOf) -> Result<Vec<BusEvent>, LoadError> {
+        let judged = judge(node, as_of.hash, tokens, self.market.load.max_transfer_gas).await?;
         Ok(judged.into_iter().map(BusEvent::TokenJudged).collect())
     }
 
     async fn publish(&mut self, subject: Subject, learnt: Learnt) {
-        let mut proven = None;
+        let (mut proven, is_postponed) = (None, learnt.is_postponed);
         for event in learnt.judged.into_iter().chain(learnt.pool) {
             let token = match &event {
-                BusEvent::TokenJudged(judged) => Some(judged.token),
+                BusEvent::TokenJudged(judged) => {
+                    self.observed.tokens_refused +=
+                        u64::from(matches!(judged.verdict, TokenVerdict::Refused(_)));
+                    Some(judged.token)
+                }
                 _ => None,
             };
             let Ok(seq) = self.publisher.publish(event, None).await else {
@@ -325,12 +342,15 @@ impl Loader {
                 }
             }
         }
-        self.observed.refused += u64::from(proven.is_none() && !matches!(subject, Subject::Token(_)));
+        if is_postponed {
+            return;
+        }
+        self.observed.refused += u64::from(proven.is_none() && !matches!(subject, Subject::Token { .. }));
         match (subject, proven) {
             (Subject::Concentrated(pool), Some(seq)) => self.note_published(pool, seq),
             (Subject::Pool(pool), _) => self.answered.insert(ConcentratedKey::V3(pool)),
             (Subject::Concentrated(pool), _) => self.answered.insert(pool),
-            (Subject::Token(_), _) => {}
+            (Subject::Token { .. }, _) => {}
         }
     }
 

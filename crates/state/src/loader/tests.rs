@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use headwater_actor::Component;
 use headwater_bus::{BusConfig, EventBus, EventHandler, HandlerReport, Timeline, Topology};
 use headwater_events::{AsOf, BusEvent, Envelope, PoolLoaded, PoolProof, TokenJudged, TokenVerdict};
@@ -15,6 +15,7 @@ use headwater_reference::fake_node::{
     BlockBuilder, FakeBlock, FakeLog, FakeNode, FakeTransaction, Fault, RpcErr, Times, V2Pair, V2World,
 };
 
+use headwater_reference::tokens::Habit;
 use tokio::task::JoinHandle;
 
 use super::{BulkLoad, LoadReport, Loader, LoaderObserved, bulk_load};
@@ -231,7 +232,11 @@ async fn tokens_that_do_not_say_their_decimals_are_refused() {
     let bench = Bench::new(world(&market, &pairs)).await;
     let honest = world(&market, &pairs).token(token(0), 6, "USDC\u{202e}");
     bench.fake.answer_calls(move |call| match (call.is("decimals()"), call.is("symbol()")) {
-        (true, _) if call.to == token(1) => Err(RpcErr::reverted(&[])),
+        _ if !call.overrides.is_null() => honest.call(call),
+        // What it says is the contract's choice, and not the node's word that the block is gone.
+        (true, _) if call.to == token(1) => {
+            Err(RpcErr::new(3, "execution reverted: hash is not currently canonical"))
+        }
         (true, _) if call.to == token(2) => Ok(headwater_reference::fake_node::word(U256::from(78))),
         (_, true) if call.to == token(3) => Err(RpcErr::new(-32015, "VM execution error.")),
         _ => honest.call(call),
@@ -243,6 +248,78 @@ async fn tokens_that_do_not_say_their_decimals_are_refused() {
     assert!(matches!(verdict(2), TokenVerdict::Refused(reason) if reason.contains("78")));
     assert_eq!(verdict(3), &TokenVerdict::Accepted { decimals: 18, symbol: String::new() });
     assert_eq!((load.report.tokens, load.report.tokens_refused), (4, 2));
+}
+
+#[tokio::test]
+async fn a_node_without_state_overrides_is_named_with_its_remedy() {
+    let market = market(|_| {});
+    let pairs = [pair(&market, 0, 0, 1)];
+    for answer in [Err(RpcErr::new(-32602, "too many arguments, want at most 2")), Ok(Bytes::new())] {
+        let bench = Bench::new(world(&market, &pairs)).await;
+        let honest = world(&market, &pairs);
+        let (expected, answered) = (answer.is_err(), answer);
+        bench.fake.answer_calls(move |call| match call.overrides.is_null() {
+            true => honest.call(call),
+            false => answered.clone(),
+        });
+        let error = bench.load(&market).await.expect_err("no token can be tried out");
+        assert!(matches!(error, LoadError::NoTrials(_)) && !error.is_retryable(), "{error}");
+        let told = error.to_string();
+        assert!(told.contains("state overrides") && told.contains("geth"), "{told}");
+        assert_eq!(told.contains("too many arguments"), expected, "{told}");
+    }
+}
+
+/// The reason for which a token with a habit is refused.
+async fn check_habit(habit: impl FnOnce(Address) -> Habit, decimals: u8, expected: Option<&str>) {
+    let market = market(|_| {});
+    let pairs = [pair(&market, 0, 0, 1)];
+    let habit = habit(pairs[0].address);
+    let world = world(&market, &pairs).hostile_token(token(1), decimals, habit);
+    let load = Bench::new(world).await.load(&market).await.expect("an honest node");
+    let reason = match verdict_of(&load, token(1)) {
+        Some(TokenVerdict::Refused(reason)) => reason.split(':').next().map(str::to_owned),
+        Some(TokenVerdict::Accepted { .. }) => None,
+        None => panic!("{habit:?} is not judged"),
+    };
+    assert_eq!(reason.as_deref(), expected, "{habit:?}");
+    assert!(
+        matches!(verdict_of(&load, token(0)), Some(TokenVerdict::Accepted { .. })),
+        "its pool's other token"
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_tried_out_before_its_pools_are_known() {
+    check_habit(|_| Habit::Ordinary, 18, None).await;
+    check_habit(|_| Habit::Silent, 1, None).await;
+    check_habit(|_| Habit::Fee(0), 77, None).await;
+    check_habit(|_| Habit::Fee(10_000), 18, Some("inexact")).await;
+    check_habit(|pool| Habit::FeeTo(pool, 10_000), 18, Some("inexact")).await;
+    check_habit(Habit::OnlyFrom, 18, Some("transfer-fails")).await;
+    check_habit(|_| Habit::Once, 18, Some("transfer-fails")).await;
+    check_habit(|_| Habit::Endless, 18, Some("gas")).await;
+    check_habit(|_| Habit::Verbose(64), 18, Some("transfer-fails")).await;
+    check_habit(|_| Habit::Verbose(u32::MAX), 18, Some("gas")).await;
+    check_habit(|_| Habit::Denies, 18, Some("no-success")).await;
+    check_habit(|_| Habit::Grows, 18, Some("inexact")).await;
+    check_habit(|_| Habit::Ordinary, 0, Some("decimals")).await;
+    check_habit(|_| Habit::Ordinary, 255, Some("decimals")).await;
+}
+
+#[tokio::test]
+async fn a_pool_that_holds_nothing_waits_until_its_tokens_can_be_tried_out() {
+    let market = market(|_| {});
+    let empty = V2Pair { reserve0: 0, reserve1: 0, ..pair(&market, 0, 0, 1) };
+    let mut lazy = Lazy::new(market, &[empty]).await;
+    let observed = lazy.ask(Subject::Pool(empty.address)).await;
+    assert_eq!((observed.pools, observed.tokens, observed.refused), (0, 0, 0));
+    let logs = vec![FakeLog::sync(empty.address, 7_000, 9_000)];
+    let block =
+        BlockBuilder::child_of(&lazy.bench.block).transaction(FakeTransaction::emitting(logs)).build();
+    lazy.bench.fake.push_block(block.clone());
+    let observed = lazy.ask_at(Subject::Pool(empty.address), block.hash()).await;
+    assert_eq!((observed.pools, observed.tokens, observed.tokens_refused), (1, 1, 0));
 }
 
 #[tokio::test]
@@ -304,7 +381,7 @@ async fn ten_thousand_pools_come_in_batches() {
     .expect("an honest node");
     assert_eq!((load.report.pools, load.report.tokens), (POOLS, 150));
     assert_eq!(done.into_inner(), total.into_inner());
-    let calls = 3 + 4 * POOLS as usize + 2 * 150;
+    let calls = 3 + 4 * POOLS as usize + (3 + 1) * 150;
     assert_eq!(bench.fake.requests("eth_call"), calls);
     assert_eq!(bench.fake.connections(), 1);
 }
@@ -422,9 +499,10 @@ async fn what_is_no_pool_of_ours_is_asked_about_once() {
 async fn a_token_is_judged_once() {
     let market = market(|_| {});
     let pairs = [pair(&market, 0, 1, 2)];
+    let holder = pairs[0].address;
     let mut lazy = Lazy::new(market, &pairs).await;
     for index in [0, 1, 1, 9] {
-        lazy.ask(Subject::Token(token(index))).await;
+        lazy.ask(Subject::Token { token: token(index), holder }).await;
     }
     assert_eq!(
         lazy.published().await,

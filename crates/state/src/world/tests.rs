@@ -1,4 +1,5 @@
 use alloy_primitives::{B256, Bytes};
+use headwater_events::PoolQuarantined;
 use headwater_market::{BookError, Changes, ConcentratedKey, PoolId};
 use headwater_reference::rebuild::Rebuild;
 use proptest::prelude::*;
@@ -86,7 +87,8 @@ fn strangers_and_unjudged_tokens_raise_questions_once() {
         history.block(vec![sync(9, 1), sync(8, 1), sync(9, 2)]),
         &[Subject::Pool(address(8)), Subject::Pool(address(9))],
     );
-    let tokens = [Subject::Token(address(0xa0)), Subject::Token(address(0xa1))];
+    let holder = address(1);
+    let tokens = [0xa0, 0xa1].map(|token| Subject::Token { token: address(token), holder });
     check_requests(history.block(vec![created(factory(), 1), sync(1, 1)]), &tokens);
     check_requests(history.block(vec![sync(1, 2)]), &tokens);
     history.add(BusEvent::TokenJudged(judged(0xa0, false)));
@@ -283,6 +285,11 @@ fn swap_v3(emitter: Address, words: &[u64]) -> Log {
     log(emitter, vec![topic, B256::ZERO, B256::ZERO], words)
 }
 
+/// Where the pool of two tokens is.
+fn pool_v3() -> Address {
+    market_v3().concentrated_factories[0].derive(address(1), address(2), 500)
+}
+
 /// Its factory creates the pool of two tokens, and it gets the least price that there is.
 fn created_v3(pool: Address) -> Vec<Log> {
     let created = keccak256("PoolCreated(address,address,uint24,int24,address)");
@@ -298,23 +305,25 @@ fn created_v3(pool: Address) -> Vec<Log> {
 
 #[test]
 fn an_unknown_emitter_of_v3_events_is_asked_about_and_a_created_pool_is_not() {
-    let (world, block) = play_v3(vec![[created_v3(address(7)), vec![swap_v3(address(9), &[1; 5])]].concat()]);
+    let (world, block) = play_v3(vec![[created_v3(pool_v3()), vec![swap_v3(address(9), &[1; 5])]].concat()]);
     assert_eq!(asked(&world, &block), [Subject::Concentrated(ConcentratedKey::V3(address(9)))]);
-    let tokens = [1, 2].map(|token| Subject::Token(address(token)));
+    let tokens = [1, 2].map(|token| Subject::Token { token: address(token), holder: pool_v3() });
     let all: Vec<_> = world.requests(&block).iter().map(|request| request.subject).collect();
     assert_eq!(all[..2], tokens, "nobody has judged its tokens");
-    let id = world.concentrated().proven(&address(7)).expect("its factory created it");
+    let id = world.concentrated().proven(&pool_v3()).expect("its factory created it");
     assert!(world.concentrated().table().pool(id).is_some_and(|pool| pool.price().is_some()));
 }
 
 #[test]
 fn of_a_quarantined_pool_nothing_is_known_or_asked_again() {
     let mut history = History::new();
-    history.block(created_v3(address(7))).block(vec![swap_v3(address(7), &[1, 1, 1 << 40, 0, 0])]);
-    history.add(BusEvent::PoolQuarantined(Box::new(quarantined(7)))).block(vec![]);
+    history.block(created_v3(pool_v3())).block(vec![swap_v3(pool_v3(), &[1, 1, 1 << 40, 0, 0])]);
+    history
+        .add(BusEvent::PoolQuarantined(Box::new(PoolQuarantined { pool: pool_v3(), ..quarantined(7) })))
+        .block(vec![]);
     let mut world = World::new(&market_v3());
     let blocks: Vec<_> = history.events.iter().filter_map(|envelope| apply(&mut world, envelope)).collect();
-    let id = world.concentrated().proven(&address(7)).expect("its factory created it");
+    let id = world.concentrated().proven(&pool_v3()).expect("its factory created it");
     let known = |block: &AppliedBlock| block.snapshot.concentrated.pool(id).is_some();
     assert_eq!(blocks.iter().map(known).collect::<Vec<_>>(), [true, true, false]);
     assert_eq!(blocks[2].snapshot.concentrated_changes, Changes::Pools([id].into()));
@@ -322,10 +331,8 @@ fn of_a_quarantined_pool_nothing_is_known_or_asked_again() {
     let image = serde_json::from_value(json(&world.image())).expect("as it was written");
     let restored = World::of_image(&market_v3(), image).expect("it is of a world");
     let seen = history.events.len();
-    history.block(vec![swap_v3(address(7), &[1, 1, 1 << 41, 0, 0])]).reorg(3).block(created_v3(address(7)));
-    history
-        .block(vec![swap_v3(address(7), &[1; 4])])
-        .block(vec![swap_v3(address(7), &[1, 1, 1 << 40, 0, 0])]);
+    history.block(vec![swap_v3(pool_v3(), &[1, 1, 1 << 41, 0, 0])]).reorg(3).block(created_v3(pool_v3()));
+    history.block(vec![swap_v3(pool_v3(), &[1; 4])]).block(vec![swap_v3(pool_v3(), &[1, 1, 1 << 40, 0, 0])]);
     for mut world in [world, restored] {
         for envelope in &history.events[seen..] {
             let Some(block) = apply(&mut world, envelope) else { continue };
@@ -352,17 +359,17 @@ fn a_quarantine_that_is_left_out_holds_all_the_same() {
 
 #[test]
 fn a_pool_whose_log_cannot_be_read_is_asked_about_when_it_next_trades() {
-    let unreadable = vec![swap_v3(address(7), &[1; 4])];
-    let (world, block) = play_v3(vec![created_v3(address(7)), unreadable.clone()]);
-    let id = world.concentrated().proven(&address(7)).expect("its factory created it");
+    let unreadable = vec![swap_v3(pool_v3(), &[1; 4])];
+    let (world, block) = play_v3(vec![created_v3(pool_v3()), unreadable.clone()]);
+    let id = world.concentrated().proven(&pool_v3()).expect("its factory created it");
     assert!(world.concentrated().table().pool(id).is_none(), "nothing is known of it");
     assert_eq!(asked(&world, &block), []);
     let counts = world.counts();
     assert_eq!((counts.malformed, counts.concentrated.contradictions), (1, 1));
 
-    let price = vec![swap_v3(address(7), &[1, 1, 1 << 40, 0, 0])];
-    let (world, block) = play_v3(vec![created_v3(address(7)), unreadable, price]);
-    assert_eq!(asked(&world, &block), [Subject::Concentrated(ConcentratedKey::V3(address(7)))]);
+    let price = vec![swap_v3(pool_v3(), &[1, 1, 1 << 40, 0, 0])];
+    let (world, block) = play_v3(vec![created_v3(pool_v3()), unreadable, price]);
+    assert_eq!(asked(&world, &block), [Subject::Concentrated(ConcentratedKey::V3(pool_v3()))]);
 }
 
 /// What is asked about other than tokens.
@@ -370,14 +377,17 @@ fn asked(world: &World, block: &AppliedBlock) -> Vec<Subject> {
     let requests = world.requests(block).into_iter().inspect(|request| {
         assert_eq!(request.as_of, block.snapshot.as_of);
     });
-    requests.map(|request| request.subject).filter(|subject| !matches!(subject, Subject::Token(_))).collect()
+    requests
+        .map(|request| request.subject)
+        .filter(|subject| !matches!(subject, Subject::Token { .. }))
+        .collect()
 }
 
 #[test]
 fn a_verdict_about_a_token_holds_for_pools_with_concentrated_liquidity() {
-    let (mut world, block) = play_v3(vec![created_v3(address(7)), vec![]]);
-    let id = world.concentrated().proven(&address(7)).expect("its factory created it");
-    assert!(block.snapshot.quoted_concentrated(id).is_some());
+    let (mut world, block) = play_v3(vec![created_v3(pool_v3()), vec![]]);
+    let id = world.concentrated().proven(&pool_v3()).expect("its factory created it");
+    assert!(block.snapshot.quoted_concentrated(id).is_none(), "nobody has judged its tokens");
     let mut history = History::new();
     history.block(vec![]).block(vec![]);
     let mut check = |token: u8, is_refused: bool, is_left_out: bool, expected: Option<&[_]>| {
@@ -393,9 +403,9 @@ fn a_verdict_about_a_token_holds_for_pools_with_concentrated_liquidity() {
         assert_eq!(snapshot.concentrated_changes, headwater_market::Changes::Pools(changed.into()));
         snapshot.quoted_concentrated(id).is_some()
     };
-    assert!(!check(1, true, false, Some(&[id])));
-    assert!(check(1, false, false, Some(&[id])));
-    assert!(check(2, false, false, None));
+    assert!(!check(1, true, false, None));
+    assert!(!check(1, false, false, Some(&[id])));
+    assert!(check(2, false, false, Some(&[id])));
     assert!(check(9, true, false, None));
     assert!(!check(2, false, true, Some(&[id])));
     let judged: Vec<_> = world.requests(&block);

@@ -4,8 +4,12 @@ use std::collections::HashMap;
 
 use alloy_primitives::{Address, Bytes, U256, keccak256};
 
-use super::CallRequest;
+use serde_json::{Map, Value};
+
 use super::script::RpcErr;
+use super::{CallRequest, bytes};
+use crate::evm::{Evm, Message, Parameters};
+use crate::tokens::{self, Habit};
 
 /// Factories, pairs and tokens. Reserves are those of the pair's last `Sync` on the branch of the block that is asked
 /// about, else those of the table.
@@ -42,6 +46,8 @@ pub struct V2Token {
     pub decimals: Option<u8>,
     /// `symbol()`.
     pub symbol: String,
+    /// What it does when something is transferred.
+    pub habit: Habit,
 }
 
 impl V2World {
@@ -66,7 +72,14 @@ impl V2World {
 
     /// A token.
     pub fn token(mut self, address: Address, decimals: u8, symbol: &str) -> Self {
-        self.tokens.insert(address, V2Token { decimals: Some(decimals), symbol: symbol.to_owned() });
+        let (symbol, habit) = (symbol.to_owned(), Habit::Ordinary);
+        self.tokens.insert(address, V2Token { decimals: Some(decimals), symbol, habit });
+        self
+    }
+
+    /// A token with a habit.
+    pub fn hostile_token(mut self, address: Address, decimals: u8, habit: Habit) -> Self {
+        self.tokens.insert(address, V2Token { decimals: Some(decimals), symbol: String::new(), habit });
         self
     }
 
@@ -75,6 +88,9 @@ impl V2World {
     /// # Errors
     /// Where the contract would revert.
     pub fn call(&self, call: &CallRequest<'_>) -> Result<Bytes, RpcErr> {
+        if let Some(overrides) = call.overrides.as_object() {
+            return self.call_with_code(call, overrides);
+        }
         if let Some(pairs) = self.factories.get(&call.to) {
             return self.call_factory(call, pairs);
         }
@@ -87,8 +103,51 @@ impl V2World {
             return call_pair(call, pair);
         }
         match self.tokens.get(&call.to) {
+            Some(token) if call.is("balanceOf(address)") => {
+                let held = self.held(call, call.to, call.address_argument(0));
+                Ok(word(if token.habit == Habit::Flatters { held * U256::from(2) } else { held }))
+            }
             Some(token) => call_token(call, token),
             None => Ok(Bytes::new()),
+        }
+    }
+
+    /// Runs code that stands nowhere: the tokens of the pairs whose code is replaced are there, and these pairs hold their reserves.
+    fn call_with_code(
+        &self,
+        call: &CallRequest<'_>,
+        overrides: &Map<String, Value>,
+    ) -> Result<Bytes, RpcErr> {
+        let mut evm = Evm::new(&Parameters::default());
+        for (address, account) in overrides {
+            let address: Address = address.parse().map_err(|_| RpcErr::new(-32602, "no address"))?;
+            evm.place(address, bytes(&account["code"]).into());
+            for token in self.tokens_of(address) {
+                if let Some(known) = self.tokens.get(&token) {
+                    evm.place(token, tokens::token(known.habit));
+                    evm.set_storage(token, tokens::balance_slot(address), self.held(call, token, address));
+                }
+            }
+        }
+        let message = Message { from: call.from, to: call.to, value: U256::ZERO, data: call.data.clone() };
+        evm.call(&message).map(|receipt| receipt.output).map_err(|_| RpcErr::reverted(&[]))
+    }
+
+    fn tokens_of(&self, pair: Address) -> Vec<Address> {
+        let pair = self.pairs.get(&pair).or_else(|| self.creatable.get(&pair));
+        pair.map(|pair| vec![pair.token0, pair.token1]).unwrap_or_default()
+    }
+
+    /// What a pair holds of a token: its reserve.
+    fn held(&self, call: &CallRequest<'_>, token: Address, owner: Address) -> U256 {
+        let pair = self.pairs.get(&owner).or_else(|| self.creatable.get(&owner));
+        let Some(pair) = pair else { return U256::ZERO };
+        let synced = call.chain.reserves_at(owner, call.block_hash);
+        let (reserve0, reserve1) = synced.unwrap_or((U256::from(pair.reserve0), U256::from(pair.reserve1)));
+        match (token == pair.token0, token == pair.token1) {
+            (true, _) => reserve0,
+            (_, true) => reserve1,
+            _ => U256::ZERO,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, U256};
 use anyhow::ensure;
 use headwater_amm::{DYNAMIC_FEE, PoolKey};
-use headwater_events::{AsOf, DecodedBlock, Protocol};
+use headwater_events::{AsOf, DecodedBlock, Protocol, TokenJudged, TokenVerdict};
 use headwater_market::{
     BlockRef, Changes, ConcentratedBook, ConcentratedCounts, ConcentratedEvent, ConcentratedFactory,
     ConcentratedManager, ConcentratedPrice, ConcentratedUpdate, Head, MarketConfig, MarketSnapshot, PoolBook,
@@ -42,7 +42,6 @@ const V3_FEES: [(u32, i32); 4] = [(100, 1), (500, 10), (3_000, 60), (10_000, 200
 const V4_FEES: [(u32, i32); 5] = [(0, 1), (100, 1), (450, 7), (3_000, 60), (12_345, 90)];
 /// Of so many pools one is of V4.
 const V4_EVERY: usize = 5;
-const FACTORY: Address = Address::repeat_byte(0xf3);
 const MANAGER: Address = Address::repeat_byte(0xf4);
 
 /// What the book is to say of the pools of V4 that it was offered and that it refuses.
@@ -59,6 +58,8 @@ const REFUSALS: ConcentratedCounts = ConcentratedCounts {
     impossible_loads: 0,
     repeated_loads: 0,
     quarantined: 0,
+    pools_refused: 0,
+    underived_pools: 0,
 };
 
 pub(super) struct World {
@@ -73,6 +74,8 @@ pub(super) struct World {
 
 struct Pool {
     name: PoolName,
+    /// Of V3.
+    factory: Address,
     tokens: [usize; 2],
     kind: Kind,
     /// How often it changed.
@@ -113,6 +116,12 @@ pub(super) fn bases() -> Vec<Address> {
 /// How many tokens there are beside the native one.
 pub(super) const CONTRACTS: usize = TOKENS.len() - 1;
 
+/// Each has one pool, so that there may be several of the same tokens and fee.
+fn factory(index: usize) -> ConcentratedFactory {
+    let address = Address::from_word(U256::from(1_000_000 + index).into());
+    ConcentratedFactory { name: "uniswap".into(), address, init_code_hash: B256::ZERO, deployer: None }
+}
+
 /// Zero, and then ever higher addresses.
 fn token(number: usize) -> Address {
     Address::repeat_byte(number as u8)
@@ -120,19 +129,17 @@ fn token(number: usize) -> Address {
 
 impl World {
     pub(super) fn create(random: &mut ChaCha8Rng, count: usize) -> anyhow::Result<Self> {
-        let factory = ConcentratedFactory {
-            name: "uniswap".into(),
-            address: FACTORY,
-            init_code_hash: B256::ZERO,
-            deployer: None,
-        };
         let manager = ConcentratedManager { name: "uniswap".into(), address: MANAGER };
         let market = ResolvedMarket {
-            concentrated_factories: vec![factory],
+            concentrated_factories: (0..count).map(factory).collect(),
             concentrated_managers: vec![manager],
             ..ResolvedMarket::resolve(&MarketConfig::default(), 1)?
         };
         let (mut book, mut verdicts) = (ConcentratedBook::new(&market), PoolBook::new(&market));
+        for number in 0..REFUSED {
+            let verdict = TokenVerdict::Accepted { decimals: 18, symbol: String::new() };
+            verdicts.token_judged(&TokenJudged { token: token(number), verdict });
+        }
         verdicts.refuse_token(token(REFUSED));
         let mut pools: Vec<Pool> = Vec::new();
         for index in 0..count {
@@ -284,9 +291,10 @@ impl Pool {
             (PoolName { address, id: None }, kind)
         } else {
             let of = V3_FEES[random.random_range(0..V3_FEES.len())];
+            let address = factory(index).derive(token(tokens[0]), token(tokens[1]), of.0);
             (PoolName { address, id: None }, Kind::V3(Ticks::random(random, amounts, of)))
         };
-        Self { name, tokens, kind, version: 0 }
+        Self { name, factory: factory(index).address, tokens, kind, version: 0 }
     }
 
     fn is_refused(&self) -> bool {
@@ -314,7 +322,7 @@ impl Pool {
             Kind::Pair(_) => return Vec::new(),
             Kind::V3(ticks) => {
                 let Ticks { fee, spacing: tick_spacing, .. } = *ticks;
-                let (emitter, pool) = (FACTORY, self.name.address);
+                let (emitter, pool) = (self.factory, self.name.address);
                 let created =
                     ConcentratedUpdate::PoolCreated { emitter, token0, token1, fee, tick_spacing, pool };
                 let priced = said(self.name, ConcentratedEvent::Initialized(ticks.price()), None);

@@ -112,12 +112,13 @@ impl History {
             loaded: self.loaded.clone(),
             found: self.found.clone(),
             refused: [LISTED[3], NEW[1]].into(),
+            judged: LISTED.into_iter().chain(NEW).chain([WETH, UNLISTED]).collect(),
         }
     }
 
     /// Tokens whose prices also depend on when something was learnt about their pools.
     pub(super) fn learnt_tokens() -> BTreeSet<Address> {
-        [UNLISTED, LISTED[3], NEW[1]].into()
+        [UNLISTED, LISTED[3], NEW[0], NEW[1]].into()
     }
 
     pub(super) fn head(&self) -> &FakeBlock {
@@ -196,7 +197,12 @@ impl History {
     /// A block in which every pool trades, so that the node is asked about whatever is not known of them yet.
     pub(super) fn touch_all(&mut self) -> Step {
         let pools: Vec<Address> = self.existing(&self.chain).keys().copied().collect();
-        let logs = pools.into_iter().map(|pool| self.sync(pool)).collect();
+        // A pool that holds nothing of a token cannot have it tried out.
+        let logs = pools.into_iter().map(|pool| {
+            let [reserve0, reserve1] = [(); 2].map(|()| amount(&mut self.random));
+            FakeLog::sync(pool, reserve0, reserve1)
+        });
+        let logs = logs.collect();
         self.one_more(logs)
     }
 

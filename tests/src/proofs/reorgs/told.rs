@@ -61,6 +61,7 @@ pub(super) struct Totals {
 pub(super) struct Learnt {
     pub as_of: AsOf,
     refused: BTreeSet<Address>,
+    judged: BTreeSet<Address>,
     pools: BTreeSet<Address>,
 }
 
@@ -150,6 +151,7 @@ impl Learnt {
     pub(super) fn known(&self, mut all: Known) -> Known {
         all.found.retain(|pair| self.pools.contains(&pair.address));
         all.refused = self.refused.clone();
+        all.judged = self.judged.clone();
         all
     }
 }
@@ -172,11 +174,13 @@ impl Told {
         let heard = self.heard.borrow();
         let as_of = heard.head.context("no head")?;
         let before = |seq: u64| seq < as_of.seq;
-        let refused = heard.tokens.iter().filter(|(_, (seq, refused))| *refused && before(*seq));
+        let judged = heard.tokens.iter().filter(|(_, (seq, _))| before(*seq));
+        let refused = judged.clone().filter(|(_, (_, refused))| *refused);
         let pools = heard.pools.iter().filter(|(_, seq)| before(**seq));
         Ok(Learnt {
             as_of,
             refused: refused.map(|(token, _)| *token).collect(),
+            judged: judged.map(|(token, _)| *token).collect(),
             pools: pools.map(|(pool, _)| *pool).collect(),
         })
     }

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{B256, U256};
 use headwater_amm::{PoolKey, tick_at_sqrt_price};
-use headwater_events::{PendingTxEvent, Transaction};
+use headwater_events::{PendingTxEvent, TokenJudged, TokenVerdict, Transaction};
 use headwater_market::{
     BlockRef, Changes, ConcentratedBook, ConcentratedEvent, ConcentratedFactory, ConcentratedManager,
     ConcentratedPrice, ConcentratedUpdate, MarketConfig, PoolBook, ResolvedMarket,
@@ -12,11 +12,27 @@ use headwater_simulation::{Effect, Means};
 use super::*;
 use crate::MaxHops;
 
-const FACTORY: Address = Address::repeat_byte(0xf3);
 const MANAGER: Address = Address::repeat_byte(0xf4);
 /// Of V4.
 const NATIVE: u8 = 0;
 const FEE: u32 = 500;
+
+/// Each has one pool, so that there may be several of the same tokens.
+fn factories() -> impl Iterator<Item = ConcentratedFactory> {
+    let factory = |number| ConcentratedFactory {
+        name: "v3".into(),
+        address: Address::repeat_byte(number),
+        init_code_hash: B256::ZERO,
+        deployer: None,
+    };
+    (0xc0..0xe0).map(factory)
+}
+
+/// The pool where the factory of this number puts it.
+fn placed(number: usize, pool: &Pool) -> Pool {
+    let factory = factories().nth(number).expect("as many factories as pools");
+    Pool { address: factory.derive(pool.token0, pool.token1, FEE), ..*pool }
+}
 
 /// A market of both sorts of pools, block after block.
 struct Mixed {
@@ -29,22 +45,25 @@ struct Mixed {
 impl Mixed {
     /// `concentrated` of the pools have their liquidity over all prices.
     fn new(plain: &[Pool], concentrated: &[Pool]) -> Self {
-        let factory = ConcentratedFactory {
-            name: "v3".into(),
-            address: FACTORY,
-            init_code_hash: B256::ZERO,
-            deployer: None,
-        };
         let manager = ConcentratedManager { name: "v4".into(), address: MANAGER };
         let market = ResolvedMarket {
-            concentrated_factories: vec![factory],
+            concentrated_factories: factories().collect(),
             concentrated_managers: vec![manager],
             ..ResolvedMarket::resolve(&MarketConfig::default(), 1).expect("the default")
         };
         let (book, verdicts) = (ConcentratedBook::new(&market), PoolBook::new(&market));
         let mut mixed = Self { pools: table(plain), book, verdicts, number: 0 };
         mixed.block(concentrated.iter().flat_map(creation).collect());
+        for pool in concentrated {
+            mixed.accept(pool.token0);
+            mixed.accept(pool.token1);
+        }
         mixed
+    }
+
+    fn accept(&mut self, token: Address) {
+        let verdict = TokenVerdict::Accepted { decimals: 18, symbol: String::new() };
+        self.verdicts.token_judged(&TokenJudged { token, verdict });
     }
 
     fn block(&mut self, updates: Vec<ConcentratedUpdate>) {
@@ -91,8 +110,9 @@ fn liquidity(pool: &Pool) -> u128 {
 }
 
 fn creation(pool: &Pool) -> [ConcentratedUpdate; 3] {
+    let made = |factory: &ConcentratedFactory| factory.derive(pool.token0, pool.token1, FEE) == pool.address;
     let created = ConcentratedUpdate::PoolCreated {
-        emitter: FACTORY,
+        emitter: factories().find(made).expect("it is placed").address,
         token0: pool.token0,
         token1: pool.token1,
         fee: FEE,
@@ -146,7 +166,7 @@ fn hops(max_hops: MaxHops) -> ArbitrageConfig {
 fn a_finding_names_each_pool_for_what_it_is() {
     let ether = 10u128.pow(18);
     let plain = pool(1, 1, 2, 1_000 * ether, 1_000 * ether);
-    let ranged = pool(2, 1, 2, 1_000 * ether, 1_100 * ether);
+    let ranged = placed(0, &pool(2, 1, 2, 1_000 * ether, 1_100 * ether));
     let found = Mixed::new(&[plain], &[ranged]).evaluate(ArbitrageConfig::default());
     let [found] = &found[..] else { panic!("one finding, not {found:?}") };
     let Plan::Mixed(steps) = &found.plan else { panic!("mixed, not {:?}", found.plan) };
@@ -171,7 +191,7 @@ fn a_finding_names_each_pool_for_what_it_is() {
 fn a_cycle_of_plain_pools_stays_one_that_can_be_carried_out() {
     let plain = [pool(1, 1, 2, M, M), pool(2, 2, 3, M, M), pool(3, 3, 4, M, M), pool(4, 1, 4, 2 * M, M)];
     for (max_hops, expected) in [(MaxHops::THREE, 0), (MaxHops::FOUR, 1)] {
-        let found = Mixed::new(&plain, &[pool(5, 8, 9, M, M)]).evaluate(hops(max_hops));
+        let found = Mixed::new(&plain, &[placed(0, &pool(5, 8, 9, M, M))]).evaluate(hops(max_hops));
         assert_eq!(found.len(), expected, "{found:?}");
         for found in found {
             assert_eq!(found.path, plain.map(|pool| pool.address));
@@ -182,7 +202,7 @@ fn a_cycle_of_plain_pools_stays_one_that_can_be_carried_out() {
 
 #[test]
 fn a_pool_with_concentrated_liquidity_of_a_refused_token_is_not_quoted() {
-    let mut mixed = Mixed::new(&[pool(1, 1, 2, M, M)], &[pool(2, 1, 2, M, M + M / 10)]);
+    let mut mixed = Mixed::new(&[pool(1, 1, 2, M, M)], &[placed(0, &pool(2, 1, 2, M, M + M / 10))]);
     assert_eq!(mixed.evaluate(gross()).len(), 1);
     mixed.verdicts.refuse_token(token(3));
     assert_eq!(mixed.evaluate(gross()).len(), 1);
@@ -263,7 +283,8 @@ fn mixed_pools_re_examined_give_what_a_full_examination_gives() {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let market = Market::new(seed, 36);
         let (plain, ranged) = market.pools.split_at(20);
-        let mut mixed = Mixed::new(plain, ranged);
+        let ranged: Vec<Pool> = ranged.iter().enumerate().map(|(at, pool)| placed(at, pool)).collect();
+        let mut mixed = Mixed::new(plain, &ranged);
         let fresh = || Arbitrage::new(hops(MaxHops::FOUR), market.bases.clone());
         let (mut incremental, mut touched) = (fresh(), Touched::All);
         for _ in 0..12 {
@@ -280,7 +301,7 @@ fn mixed_pools_re_examined_give_what_a_full_examination_gives() {
             of_four += found.iter().filter(|found| found.path.len() == 4).count();
             touched = Touched::Pools(disturb(&mut mixed.pools, &mut Vec::new(), &mut random));
             let mut updates = Vec::new();
-            for pool in ranged {
+            for pool in &ranged {
                 if random.random_range(0..6) == 0 {
                     let reserve1 = pool.reserve1 / 1_000 * random.random_range(980..1_020) + 1;
                     updates.push(traded(&Pool { reserve1, ..*pool }, liquidity(pool)));

@@ -49,6 +49,12 @@ impl Place {
         self
     }
 
+    /// What it holds of its tokens, which it does not say itself.
+    fn holding(&self) -> V2Pair {
+        let ([token0, token1], address) = (self.tokens, self.address);
+        V2Pair { address, factory: Address::ZERO, token0, token1, reserve0: 50_000, reserve1: 60_000 }
+    }
+
     fn answer(&self, call: &CallRequest<'_>) -> Result<Bytes, RpcErr> {
         let known: [(&str, Vec<Bytes>); 5] = [
             ("token0()", vec![address_word(self.tokens[0])]),
@@ -124,7 +130,9 @@ fn wide(market: &ResolvedMarket) -> Place {
 }
 
 pub(super) fn answer(fake: &FakeNode, market: &ResolvedMarket, places: &[Place]) {
-    let (v2, places) = (world(market, &[pair(market, 0, 0, 1), pair(market, 0, 0, 2)]), places.to_vec());
+    let v2 = world(market, &[pair(market, 0, 0, 1), pair(market, 0, 0, 2)]);
+    let v2 = places.iter().fold(v2, |v2, place| v2.pair(place.holding()));
+    let places = places.to_vec();
     fake.answer_calls(move |call| match places.iter().find(|place| place.address == call.to) {
         Some(place) => place.answer(call),
         None => v2.call(call),
@@ -187,8 +195,8 @@ async fn a_pool_without_a_price_is_read_with_six_questions() {
     let place = Place { slot0: (U256::ZERO, 0), ..Place::new(&market, 0, 1, (500, 10)) };
     let mut lazy = lazy(&market, std::slice::from_ref(&place)).await;
     lazy.ask(Subject::Concentrated(ConcentratedKey::V3(place.address))).await;
-    // The other two are about a token.
-    assert_eq!(lazy.bench.fake.requests("eth_call"), 6 + 2);
+    // The other four are about a token.
+    assert_eq!(lazy.bench.fake.requests("eth_call"), 6 + 4);
     let read = lazy.read().await;
     assert_eq!((read.len(), &read[0].state), (1, &None));
 }
@@ -246,7 +254,7 @@ async fn what_was_read_before_a_failure_is_not_asked_again() {
     lazy.bench.fake.push_block(later.clone());
     let as_of = AsOf { seq: 2, number: 101, hash: later.hash() };
     lazy.loader.handle(&LoadRequest { subject, as_of }).await.expect("a loader bears what a node does");
-    assert_eq!(lazy.bench.fake.requests("eth_call") - asked, place.ticks.len() + 2, "ticks and a token");
+    assert_eq!(lazy.bench.fake.requests("eth_call") - asked, place.ticks.len() + 4, "ticks and a token");
     let read = lazy.read().await;
     assert_eq!((read.len(), read[0].number, &read[0].state), (1, 100, &place.state()));
 }

@@ -159,6 +159,11 @@ impl LendingBook {
 
     /// Applies what a block says: logs of contracts that are followed, in their order. The block stands on the one before.
     pub fn apply_block(&mut self, block: BlockRef, timestamp: u64, said: Vec<(Address, LendingLog)>) {
+        let head = self.records.back().map(|record| record.block.hash).or(self.base);
+        if head.is_some_and(|head| head != block.parent_hash) {
+            // What was loaded is of another block than this one stands on.
+            self.lose(Some(block.parent_hash));
+        }
         self.base.get_or_insert(block.parent_hash);
         self.counts.logs += said.len() as u64;
         let record = Record { block, timestamp, said: Arc::new(said), undo: Vec::new() };

@@ -1,4 +1,4 @@
-use alloy_primitives::{Address, BlockHash};
+use alloy_primitives::{Address, BlockHash, U256};
 use headwater_bus::BacklogError;
 use headwater_market::{BookError, LendingError};
 use headwater_node::{AskError, NodeError};
@@ -93,6 +93,21 @@ pub enum LoadError {
         /// What it does instead.
         reason: String,
     },
+    /// The logs that the node gave do not name everybody who has something in a lending pool.
+    #[error(
+        "the logs of {pool} name holders of {found} of the {total} scaled units of {token}: \
+         its from_block is too late, or the node does not give all logs"
+    )]
+    Incomplete {
+        /// The pool's configured name.
+        pool: String,
+        /// A supply or a debt token.
+        token: Address,
+        /// What those who were found hold.
+        found: U256,
+        /// What there is.
+        total: U256,
+    },
     /// An account is not what the pool says of it.
     #[error("{pool} says {said} of {account}, but its balances come to {found}")]
     Differs {
@@ -127,6 +142,7 @@ impl LoadError {
             | Self::NoFactory { .. }
             | Self::Unproven { .. }
             | Self::NoPool { .. }
+            | Self::Incomplete { .. }
             | Self::Differs { .. } => false,
         }
     }

@@ -261,6 +261,18 @@ fn undoing_the_block_of_a_load_loses_the_pool() {
 }
 
 #[test]
+fn a_load_that_no_block_stands_on_is_not_followed() {
+    let mut book = LendingBook::new(&[POOL]);
+    book.lose(None);
+    assert_eq!(book.load(&loaded(5)), Ok(true));
+    book.apply_block(at(7, 0), time(7), Vec::new());
+    assert_eq!(book.lost_pools().collect::<Vec<_>>(), [POOL], "nobody knows what block 6 said");
+    assert_eq!(book.load(&loaded(7)), Ok(true));
+    book.apply_block(at(8, 0), time(8), Vec::new());
+    assert_eq!(book.lost_pools().count(), 0);
+}
+
+#[test]
 fn a_reorganisation_beyond_the_horizon_loses_every_pool() {
     let mut book = book();
     for number in 1..=HORIZON as u64 + 1 {

@@ -61,6 +61,7 @@ impl LendingScan {
     ///
     /// # Errors
     ///
+    /// [`LoadError::Incomplete`] where the logs do not name everybody who has something in the pool,
     /// [`LoadError::Unproven`] where the pool runs a revision that is not claimed, [`LoadError::BlockGone`] where the node no
     /// longer answers for the block, [`LoadError::NoPool`] and [`LoadError::Differs`] where the contracts are others than
     /// they should be; else what the node failed with.
@@ -74,6 +75,11 @@ impl LendingScan {
         let mut loaded = asked.pool(self.lending.pool, number).await?;
         self.search_tokens(chain, &loaded.reserves, number, u32::MAX).await?;
         loaded.accounts = asked.accounts(&loaded, &self.holders).await?;
+        if let Err(error) = asked.ensure_all_found(&loaded).await {
+            // Whoever was left out is looked for again.
+            self.walk.begin_anew();
+            return Err(error);
+        }
         asked.compare(&loaded, timestamp).await?;
         chain.ensure_canonical(block, number).await?;
         Ok(loaded)
@@ -368,6 +374,32 @@ impl<C: LendingChain> Asked<'_, C> {
                 held.stable_rate = rate;
                 held.stable_last_update = u64::try_from(updated).unwrap_or(u64::MAX);
             });
+        }
+        Ok(())
+    }
+
+    /// Holds what all accounts have together to what there is.
+    async fn ensure_all_found(&self, loaded: &LendingLoaded) -> Result<(), LoadError> {
+        let about =
+            |reserve: &LendingReserve| Question { to: reserve.a_token, data: aave::scaled_total_supply() };
+        let questions = loaded.reserves.iter().map(about).collect();
+        let supplies = self.many(questions, calls::decode_uint256).await?;
+        for (reserve, supply) in loaded.reserves.iter().zip(supplies) {
+            let held = loaded.accounts.iter().flat_map(|account| &account.holdings);
+            let held = held.filter(|held| held.reserve == reserve.id);
+            let (supplied, owed) = held.fold((U256::ZERO, U256::ZERO), |(supplied, owed), held| {
+                (supplied.saturating_add(held.scaled_supply), owed.saturating_add(held.scaled_debt))
+            });
+            let sides = [
+                (reserve.a_token, supplied, supply),
+                (reserve.variable_debt, owed, reserve.scaled_variable_debt),
+            ];
+            for (token, found, total) in sides {
+                if found != total {
+                    let pool = self.name.clone();
+                    return Err(LoadError::Incomplete { pool, token, found, total });
+                }
+            }
         }
         Ok(())
     }

@@ -133,7 +133,8 @@ impl Scripted {
         let data = [configuration].into_iter().chain(rates).chain([number(NOW), number(place as u64)]);
         self.say(POOL, aave::reserve_data(asset), data.chain(tokens).chain(rest));
         self.say(POOL, aave::grace_period(asset), [U256::ZERO]);
-        self.say(debt_token(place), aave::scaled_total_supply(), [number(70)]);
+        self.say(debt_token(place), aave::scaled_total_supply(), [number([0, 70][place])]);
+        self.say(supply_token(place), aave::scaled_total_supply(), [number([100, 1_000][place])]);
         self.say(ORACLE, aave::asset_price(asset), [number(100_000_000)]);
         self.say(ORACLE, aave::source_of_asset(asset), [address([PROXY, ADAPTER][place])]);
     }
@@ -226,6 +227,24 @@ async fn an_account_that_is_not_what_the_pool_says_is_an_error() {
     let error = scan(10_000).load(&scripted, BLOCK).await.expect_err("71 are owed");
     assert!(matches!(error, LoadError::Differs { account: BORROWER, .. }), "{error}");
     assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn whoever_the_logs_leave_out_is_missed_and_searched_for_again() {
+    let mut scripted = Scripted::new(10);
+    let left_out = scripted.held.remove(2);
+    let mut scan = scan(10_000);
+    let error = scan.load(&scripted, BLOCK).await.expect_err("the supplier is missing");
+    let (token, found) = (supply_token(1), U256::ZERO);
+    assert!(
+        matches!(&error, LoadError::Incomplete { token: of, found: so_much, .. } if (*of, *so_much) == (token, found)),
+        "{error}"
+    );
+    scripted.held.push(left_out);
+    let loaded = scan.load(&scripted, BLOCK).await.expect("now everybody is there");
+    assert_eq!(loaded.accounts.len(), 2);
+    let searched = scripted.searched.lock().expect("whole").clone();
+    assert_eq!(searched, [(1, HEIGHT), (1, HEIGHT)]);
 }
 
 #[tokio::test]

@@ -138,7 +138,9 @@ impl Judged {
 /// The market that the journal gives, by a replay and by the judges' fold, is the one that the node tells. Says how many pools
 /// it holds.
 fn judge_reserves(devnet: &Devnet, journal: &Path, results: &Results) -> anyhow::Result<usize> {
-    let runs: Vec<_> = std::fs::read_dir(journal)?.collect::<Result<_, _>>()?;
+    let mut runs: Vec<_> = std::fs::read_dir(journal)?.collect::<Result<_, _>>()?;
+    // Beside it lies how far the chain was searched.
+    runs.retain(|entry| entry.path().is_dir());
     let [run] = &runs[..] else { anyhow::bail!("{} records instead of one", runs.len()) };
     let recording = Recording::open(run.path())?;
     let factories = devnet.addresses().factories.iter().map(|exchange| exchange.address);

@@ -7,7 +7,7 @@ use headwater_market::{
 
 use super::*;
 
-const POOL: Address = Address::repeat_byte(0x33);
+const TOKENS: [Address; 2] = [Address::repeat_byte(1), Address::repeat_byte(2)];
 const LOWER: i32 = -600;
 const UPPER: i32 = 600;
 const DELTA: i128 = 1_000_000;
@@ -17,33 +17,36 @@ fn price() -> ConcentratedPrice {
     ConcentratedPrice { sqrt_price: U256::ONE << 96usize, tick: 0 }
 }
 
+fn factory() -> ConcentratedFactory {
+    let address = Address::repeat_byte(0xf3);
+    ConcentratedFactory { name: "v3".into(), address, init_code_hash: B256::ZERO, deployer: None }
+}
+
+fn pool() -> Address {
+    factory().derive(TOKENS[0], TOKENS[1], 3_000)
+}
+
 /// A pool of V3 with one range.
 fn market() -> MarketSnapshot {
-    let factory = Address::repeat_byte(0xf3);
     let market = ResolvedMarket {
-        concentrated_factories: vec![ConcentratedFactory {
-            name: "v3".into(),
-            address: factory,
-            init_code_hash: B256::ZERO,
-            deployer: None,
-        }],
+        concentrated_factories: vec![factory()],
         ..ResolvedMarket::resolve(&MarketConfig::default(), 1).expect("the default")
     };
     let mut book = ConcentratedBook::new(&market);
-    let [token0, token1] = [Address::repeat_byte(1), Address::repeat_byte(2)];
+    let [token0, token1] = TOKENS;
     let created = ConcentratedUpdate::PoolCreated {
-        emitter: factory,
+        emitter: factory().address,
         token0,
         token1,
         fee: 3_000,
         tick_spacing: 60,
-        pool: POOL,
+        pool: pool(),
     };
     let events = [
         ConcentratedEvent::Initialized(price()),
         ConcentratedEvent::LiquidityChanged { lower: LOWER, upper: UPPER, delta: DELTA },
     ];
-    let events = events.map(|event| ConcentratedUpdate::Pool { emitter: POOL, event });
+    let events = events.map(|event| ConcentratedUpdate::Pool { emitter: pool(), event });
     let block = BlockRef { number: 1, hash: B256::repeat_byte(1), parent_hash: B256::ZERO };
     book.apply_block(block, std::iter::once(created).chain(events));
     let head = Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 };
@@ -53,7 +56,7 @@ fn market() -> MarketSnapshot {
 
 fn log(topics: impl IntoIterator<Item = B256>, words: &[U256]) -> Log {
     Log {
-        address: POOL,
+        address: pool(),
         topics: topics.into_iter().collect::<Topics>(),
         data: words.iter().flat_map(U256::to_be_bytes::<32>).collect(),
         transaction_index: 0,

@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use alloy_primitives::Bytes;
 use headwater_amm::{SwapFee, Version};
-use headwater_events::AsOf;
+use headwater_events::{AsOf, TokenJudged, TokenVerdict};
 use headwater_market::{
     BlockRef, ConcentratedBook, ConcentratedFactory, ConcentratedPrice, ConcentratedUpdate, Head,
-    MarketConfig, PoolTable, ResolvedMarket,
+    MarketConfig, PoolBook, PoolTable, ResolvedMarket,
 };
 
 use super::*;
 use crate::assembler::calldata;
 
 const FACTORY: Address = Address::repeat_byte(0xf3);
-const POOL: Address = Address::repeat_byte(0x33);
 const ROUTER: Address = Address::repeat_byte(0x44);
 const USER: Address = Address::repeat_byte(0x55);
 const TOKENS: [Address; 2] = [Address::repeat_byte(1), Address::repeat_byte(2)];
@@ -25,16 +24,18 @@ const FIRST: [u8; 4] = [0x41, 0x4b, 0xf3, 0x89];
 /// `SwapRouter02.exactInputSingle`
 const SECOND: [u8; 4] = [0x04, 0xe4, 0x5a, 0xaf];
 
+fn factory() -> ConcentratedFactory {
+    ConcentratedFactory { name: "v3".into(), address: FACTORY, init_code_hash: B256::ZERO, deployer: None }
+}
+
+fn pool() -> Address {
+    factory().derive(TOKENS[0], TOKENS[1], 3_000)
+}
+
 /// A pool at the price of one, with much liquidity around it.
 fn market() -> MarketSnapshot {
-    let factory = ConcentratedFactory {
-        name: "v3".into(),
-        address: FACTORY,
-        init_code_hash: B256::ZERO,
-        deployer: None,
-    };
     let market = ResolvedMarket {
-        concentrated_factories: vec![factory],
+        concentrated_factories: vec![factory()],
         ..ResolvedMarket::resolve(&MarketConfig::default(), 1).expect("the default")
     };
     let mut book = ConcentratedBook::new(&market);
@@ -45,7 +46,7 @@ fn market() -> MarketSnapshot {
         token1,
         fee: 3_000,
         tick_spacing: 60,
-        pool: POOL,
+        pool: pool(),
     };
     let block = BlockRef { number: 1, hash: B256::repeat_byte(1), parent_hash: B256::ZERO };
     book.apply_block(block, [created]);
@@ -57,7 +58,13 @@ fn market() -> MarketSnapshot {
     let mut concentrated = book.table().clone();
     concentrated.set(ConcentratedId(0), Some(Arc::new(pool)));
     let head = Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 };
-    MarketSnapshot { concentrated, ..MarketSnapshot::of_pools(AsOf::GENESIS, head, PoolTable::default()) }
+    let mut verdicts = PoolBook::new(&market);
+    for token in TOKENS {
+        let verdict = TokenVerdict::Accepted { decimals: 18, symbol: String::new() };
+        verdicts.token_judged(&TokenJudged { token, verdict });
+    }
+    let plain = MarketSnapshot::of_pools(AsOf::GENESIS, head, PoolTable::default());
+    MarketSnapshot { concentrated, refused: verdicts.refused(), ..plain }
 }
 
 /// A swap of token 0 in by the first router, and what of it is asked for.
@@ -142,7 +149,7 @@ fn what_the_router_itself_refuses_fails_by_name() {
 fn what_is_not_sure_is_executed() {
     let check = |asked: Asked| assert_eq!(asked.answer(), Err(Not::Known));
     check(Asked { gas_limit: 200_000, ..USUAL });
-    check(Asked { recipient: POOL, ..USUAL });
+    check(Asked { recipient: pool(), ..USUAL });
     check(Asked { recipient: TOKENS[1], ..USUAL });
     // All that the router has, of which nothing is known: neither that it is nothing nor that it is too little.
     let second = Asked { kind: RouterKind::SwapRouter02, ..USUAL };
@@ -156,7 +163,7 @@ fn a_universal_router_is_known_by_the_factories_in_its_code() {
     index.follow(&market());
     let pushed = |address: Address| [&[0x60, 0x00, 0x7f][..], address.into_word().as_slice()].concat();
     assert_eq!(index.makers_in(&pushed(FACTORY)), [None, Some(FACTORY), None]);
-    assert_eq!(index.makers_in(&pushed(POOL)), [None; 3]);
+    assert_eq!(index.makers_in(&pushed(pool())), [None; 3]);
     // Without the push it is data.
     assert_eq!(index.makers_in(FACTORY.into_word().as_slice()), [None; 3]);
 }

@@ -9,11 +9,11 @@ use alloy_primitives::{Address, B256, BlockHash, Bytes, U256, keccak256};
 use alloy_sol_types::{SolCall, SolValue, sol};
 use anyhow::{Context, ensure};
 use headwater_amm::{SwapFee, Version};
-use headwater_events::{AsOf, Protocol};
+use headwater_events::{AsOf, Protocol, TokenJudged, TokenVerdict};
 use headwater_market::{
     BlockRef, ConcentratedBook, ConcentratedFactory, ConcentratedKey, ConcentratedManager, ConcentratedPool,
-    ConcentratedPrice, ConcentratedTable, ConcentratedUpdate, Head, MarketConfig, MarketSnapshot, PoolMeta,
-    PoolTable, Reserves, ResolvedMarket, V4Key,
+    ConcentratedPrice, ConcentratedTable, ConcentratedUpdate, Head, MarketConfig, MarketSnapshot, PoolBook,
+    PoolMeta, PoolTable, Refused, Reserves, ResolvedMarket, V4Key,
 };
 use headwater_reference::evm::{Evm, Message, Parameters};
 use headwater_reference::formulas::sqrt_price_at;
@@ -25,6 +25,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::devnet::Artifacts;
+use crate::proofs::tracking::INIT_CODE_HASH;
 
 sol! {
     function createPair(address tokenA, address tokenB) external returns (address pair);
@@ -81,6 +82,8 @@ pub(super) struct World {
     /// Between the first and the third token, and between the native one and each of these.
     pub(super) places_v4: [PlaceV4; 3],
     concentrated: ConcentratedTable,
+    /// No token of these.
+    refused: Refused,
 }
 
 /// Who swaps through V3.
@@ -144,6 +147,7 @@ impl World {
             routers_v3,
             places,
             concentrated,
+            refused: Refused::default(),
             routers_v4,
             places_v4,
         };
@@ -238,7 +242,7 @@ impl World {
         let factory = ConcentratedFactory {
             name: "uniswap".into(),
             address,
-            init_code_hash: B256::ZERO,
+            init_code_hash: INIT_CODE_HASH.parse()?,
             deployer: None,
         };
         let market = ResolvedMarket {
@@ -246,6 +250,12 @@ impl World {
             concentrated_managers: vec![ConcentratedManager { name: "uniswap".into(), address: manager }],
             ..ResolvedMarket::resolve(&MarketConfig::default(), 1)?
         };
+        let mut verdicts = PoolBook::new(&market);
+        for token in self.tokens {
+            let verdict = TokenVerdict::Accepted { decimals: 18, symbol: String::new() };
+            verdicts.token_judged(&TokenJudged { token, verdict });
+        }
+        self.refused = verdicts.refused();
         let mut book = ConcentratedBook::new(&market);
         let block = BlockRef { number: 1, hash: hash(1), parent_hash: hash(0) };
         let created = self.places.iter().map(|place| ConcentratedUpdate::PoolCreated {
@@ -332,7 +342,9 @@ impl World {
             gas_used: figures.gas_used,
             gas_limit: figures.gas_limit,
         };
-        Ok(MarketSnapshot { concentrated, ..MarketSnapshot::of_pools(as_of, head, self.pools.clone()) })
+        let (refused, plain) =
+            (self.refused.clone(), MarketSnapshot::of_pools(as_of, head, self.pools.clone()));
+        Ok(MarketSnapshot { concentrated, refused, ..plain })
     }
 }
 

@@ -16,6 +16,8 @@ const MANAGER: Address = Address::repeat_byte(0xf4);
 /// Of V4.
 const NATIVE: u8 = 0;
 const FEE: u32 = 500;
+/// More than any market here has.
+const TOKENS: u8 = 32;
 
 /// Each has one pool, so that there may be several of the same tokens.
 fn factories() -> impl Iterator<Item = ConcentratedFactory> {
@@ -54,10 +56,8 @@ impl Mixed {
         let (book, verdicts) = (ConcentratedBook::new(&market), PoolBook::new(&market));
         let mut mixed = Self { pools: table(plain), book, verdicts, number: 0 };
         mixed.block(concentrated.iter().flat_map(creation).collect());
-        for pool in concentrated {
-            mixed.accept(pool.token0);
-            mixed.accept(pool.token1);
-        }
+        let held = concentrated.iter().flat_map(|pool| [pool.token0, pool.token1]);
+        (1..TOKENS).map(token).chain(held).for_each(|token| mixed.accept(token));
         mixed
     }
 
@@ -230,7 +230,7 @@ fn two_pools_of_one_manager_are_told_apart_by_their_ids() {
 #[test]
 fn a_pool_of_v4_closes_a_cycle_with_those_of_v2_and_v3() {
     let plain = pool(1, 1, 2, M, M);
-    let (ranged, managed) = (pool(2, 2, 3, M, M), pool(3, 1, 3, M + M / 10, M));
+    let (ranged, managed) = (placed(0, &pool(2, 2, 3, M, M)), pool(3, 1, 3, M + M / 10, M));
     let mut mixed = Mixed::new(&[plain], &[ranged]);
     mixed.block(v4_creation(&managed, 60).to_vec());
     let found = mixed.evaluate(gross());
@@ -316,8 +316,8 @@ fn mixed_pools_re_examined_give_what_a_full_examination_gives() {
 #[test]
 fn behind_a_transaction_a_moved_pool_is_searched_and_afterwards_it_is_back_where_it_was() {
     let ether = 10u128.pow(18);
-    let (plain, ranged) =
-        (pool(1, 1, 2, 1_000 * ether, 1_000 * ether), pool(2, 1, 2, 1_000 * ether, 1_000 * ether));
+    let [plain, ranged] = [1, 2].map(|number| pool(number, 1, 2, 1_000 * ether, 1_000 * ether));
+    let ranged = placed(0, &ranged);
     let view = Mixed::new(&[plain], &[ranged]).view(Touched::All);
     let (market, prices) = (Arc::new(view.market().clone()), Arc::new(view.prices().clone()));
     let mut backruns = crate::Backruns::new(Arbitrage::new(gross(), vec![token(1)]));

@@ -349,9 +349,14 @@ impl FoundLine {
 }
 
 impl BlockLine {
-    /// Whether its findings are its own: a block that was passed over for a newer one has none.
+    /// Whether every detector has looked at it: one that was behind passed it over for a newer one.
     pub fn was_evaluated(&self) -> bool {
-        self.latency_ns.contains_key("detected")
+        self.latency_ns.contains_key("decided")
+    }
+
+    /// Whether no detector has.
+    pub fn was_passed_over(&self) -> bool {
+        !self.latency_ns.contains_key("detected")
     }
 }
 

@@ -21,7 +21,12 @@ struct Spoken {
     received: u64,
     /// The last block for which it had its turn.
     turn: u64,
+    /// The last blocks that it has evaluated itself, the newest first: live, those in between were passed over.
+    evaluated: [u64; RECENT],
 }
+
+/// So far apart the detectors are for a block to be known as evaluated by all.
+const RECENT: usize = 16;
 
 impl BlockProgress {
     /// A block is done when all of `detectors` have spoken.
@@ -44,6 +49,20 @@ impl BlockProgress {
             *last = finished.max(*last);
             advanced
         })
+    }
+
+    /// As [`BlockProgress::receive`], of a set that came; says whether every detector has evaluated this very block now.
+    pub fn receive_set(&self, detector: &str, seq: u64) -> bool {
+        let mut by_all = true;
+        self.detectors.send_modify(|detectors| {
+            if let Some(spoken) = detectors.get_mut(detector) {
+                spoken.evaluated.rotate_right(1);
+                spoken.evaluated[0] = seq;
+            }
+            by_all = detectors.values().all(|spoken| spoken.evaluated.contains(&seq));
+        });
+        self.receive(detector, seq);
+        by_all
     }
 
     /// Waits until it is `detector`'s turn to hand over its set for the block of `seq`: the sets of those before it by name were
@@ -94,6 +113,15 @@ mod tests {
         assert!(!progress.receive("a", 9));
         assert!(progress.receive("b", 8));
         assert_eq!(progress.finished(), 8);
+    }
+
+    #[test]
+    fn a_block_is_evaluated_when_nobody_passed_it_over() {
+        let progress = BlockProgress::new(["a".into(), "b".into()]);
+        assert!(!progress.receive_set("a", 7) && !progress.receive_set("a", 9));
+        assert!(!progress.receive_set("b", 8) && progress.receive_set("b", 9));
+        progress.receive("a", 11);
+        assert!(!progress.receive_set("b", 11), "one had nothing to say of it");
     }
 
     #[test]

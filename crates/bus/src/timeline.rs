@@ -20,7 +20,7 @@ pub enum Stage {
     Detected,
     /// The executor held the findings.
     Received,
-    /// The last outcome was recorded.
+    /// The last outcome was recorded, of all detectors: not stamped where one of them passed the block over.
     Decided,
 }
 

@@ -140,10 +140,12 @@ impl<S: Simulator> ExecutorActor<S> {
         timeline.stamp(set.as_of.seq, Stage::Received);
         let publisher = bus.derived(set.detector.clone());
         publisher.publish(set.as_of.seq, 0, set.items.iter().cloned().map(BusEvent::OpportunityFound))?;
-        progress.receive(&set.detector, set.as_of.seq);
+        let is_whole = progress.receive_set(&set.detector, set.as_of.seq);
         let next = self.executor.receive(set, self.circumstances());
         self.decide(set, 0, next, &publisher).await?;
-        self.reports.timeline.stamp(set.as_of.seq, Stage::Decided);
+        if is_whole {
+            self.reports.timeline.stamp(set.as_of.seq, Stage::Decided);
+        }
         Ok(())
     }
 

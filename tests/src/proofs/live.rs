@@ -165,7 +165,8 @@ pub(super) fn search_again(devnet: &Devnet, results: &Results) -> anyhow::Result
         let found = results.found_in_pairs(block.hash);
         if !block.was_evaluated() {
             let all = results.found_in(block.hash);
-            ensure!(all.is_empty(), "findings in block {}, which was passed over", block.number);
+            let is_silent = all.is_empty() || !block.was_passed_over();
+            ensure!(is_silent, "findings in block {}, which was passed over", block.number);
             continue;
         }
         let pools = pools_at(devnet.rpc(), &factories, block.number)?;
@@ -341,7 +342,7 @@ mod tests {
     fn results(passed_over: u64, unfilled: u64) -> Results {
         let hash = |number: u64| B256::from(U256::from(number));
         let block = |number: u64| {
-            let stages = if number <= passed_over { "" } else { r#""detected":5"# };
+            let stages = if number <= passed_over { "" } else { r#""decided":5"# };
             format!(
                 r#"{{"type":"block","number":{number},"hash":"{}","parent_hash":"{}","swaps":0,"latency_ns":{{{stages}}}}}"#,
                 hash(number),

@@ -141,13 +141,16 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// The block cut after each `Sync` for which a cycle is known, for a bot that knows no reserves before.
+    /// The block cut after each `Sync` for which a cycle is known, for a bot that knows no reserves before: of each pool a unit, so that
+    /// its tokens can be tried out, and nothing can be gained.
     async fn examine_from_nothing(&mut self, recorded: &Recorded) -> anyhow::Result<()> {
+        let start: Holdings =
+            self.data.reserves_of_all_times().into_keys().map(|pool| (pool, (1, 1))).collect();
         for sync in &recorded.syncs {
             let known = recorded.arbitrages.after_syncs_alone.iter();
             let known: Vec<_> = known.filter(|cycle| cycle.after_log_index == Some(sync.log_index)).collect();
             if !known.is_empty() {
-                let cut = self.serve(recorded, &Holdings::new(), Some(sync.log_index), known).await;
+                let cut = self.serve(recorded, &start, Some(sync.log_index), known).await;
                 cut.with_context(|| format!("cut after log {}, from nothing", sync.log_index))?;
                 self.tally.cuts += 1;
             }

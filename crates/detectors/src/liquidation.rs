@@ -6,7 +6,8 @@ use std::sync::Arc;
 use alloy_primitives::{Address, I256, U256};
 use headwater_events::{Kind, LiquidationPlan, Opportunity, Plan};
 use headwater_lending::{
-    Crossing, Liquidation, LiquidationCall, LiquidationIndex, Market, Pair, Refusal, ReserveId, Touch,
+    Crossing, Liquidation, LiquidationCall, LiquidationIndex, Market, Pair, Refusal, ReserveId, Revision,
+    Touch,
 };
 use headwater_market::{LendingMarket, WholeView};
 
@@ -167,7 +168,7 @@ impl Liquidations {
             net_profit_wei: way.net_profit,
             valid_until: view.as_of().number + 1,
             plan: Plan::Liquidate(Box::new(LiquidationPlan {
-                protocol: "aave-v3".to_owned(),
+                protocol: protocol(way.market.revision()).to_owned(),
                 pool: way.pool,
                 borrower: way.crossing.account,
                 collateral,
@@ -234,6 +235,14 @@ fn greatest(market: &Market, call: &LiquidationCall, timestamp: u64) -> Option<(
             Some((call.debt_to_cover, liquidation))
         }
         Err(_) => None,
+    }
+}
+
+/// As the configuration has it.
+fn protocol(revision: Revision) -> &'static str {
+    match revision {
+        Revision::V2 => "aave-v2",
+        Revision::V3_0 | Revision::V3_6 => "aave-v3",
     }
 }
 

@@ -49,7 +49,7 @@ pub struct WorldImage {
 
 impl WorldImage {
     /// Version of what is saved: it changes when this or anything within it does.
-    pub const VERSION: u16 = 4;
+    pub const VERSION: u16 = 5;
 }
 
 /// What a block did to the world.

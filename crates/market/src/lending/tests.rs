@@ -1,6 +1,7 @@
 use alloy_primitives::{I256, U256};
 use headwater_events::{
-    LendingAccount, LendingContracts, LendingHolding, LendingPrice, LendingReserve, ScaledChange, Sequencer,
+    LendingAccount, LendingContracts, LendingHolding, LendingPrice, LendingProtocol, LendingReserve,
+    ScaledChange, Sequencer,
 };
 use proptest::prelude::*;
 
@@ -86,7 +87,9 @@ fn loaded(number: u64) -> LendingLoaded {
         pool: POOL,
         number,
         hash: hash(number, 0),
+        protocol: LendingProtocol::AaveV3,
         revision: 10,
+        paused: false,
         contracts: LendingContracts {
             provider: Address::repeat_byte(0x92),
             configurator: CONFIGURATOR,
@@ -94,6 +97,7 @@ fn loaded(number: u64) -> LendingLoaded {
         },
         sequencer: None,
         reserves: vec![reserve(0), reserve(1)],
+        stable_supplies: Vec::new(),
         categories: Vec::new(),
         prices: vec![price(0), price(1)],
         accounts: vec![LendingAccount { account: BORROWER, e_mode: 0, holdings: vec![supply, debt] }],

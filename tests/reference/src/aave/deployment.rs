@@ -61,7 +61,7 @@ pub const CATEGORIES: [Category; 2] = [
 /// Before the sentinel lets liquidations happen after the sequencer is up again. Seconds.
 const SENTINEL_GRACE: u64 = 3_600;
 
-const fn terms(
+pub(super) const fn terms(
     symbol: &'static str,
     decimals: u8,
     price: u64,
@@ -76,13 +76,13 @@ fn named(name: &str) -> Address {
     Address::from_word(keccak256(name))
 }
 
-struct Builder<'a> {
-    evm: Evm,
+pub(super) struct Builder<'a> {
+    pub(super) evm: Evm,
     contracts: &'a Contracts,
     release: Release,
-    admin: Address,
-    treasury: Address,
-    provider: Address,
+    pub(super) admin: Address,
+    pub(super) treasury: Address,
+    pub(super) provider: Address,
 }
 
 impl World {
@@ -96,6 +96,9 @@ impl World {
         let evm = Evm::new(&parameters);
         let (admin, treasury) = (named("admin"), named("treasury"));
         let mut builder = Builder { evm, contracts, release, admin, treasury, provider: Address::ZERO };
+        if release == Release::V2 {
+            return builder.second();
+        }
         builder.provide()?;
         let (pool, configurator, oracle) = builder.pool()?;
         let (sequencer, sentinel) = builder.sentinel()?;
@@ -111,6 +114,7 @@ impl World {
             sequencer,
             reserves: Vec::new(),
             category_source: None,
+            dollar: U256::from(100_000_000),
         };
         for terms in &RESERVES {
             let site = builder.list(terms, &world)?;
@@ -123,7 +127,7 @@ impl World {
 }
 
 impl Builder<'_> {
-    fn deploy(&mut self, name: &str, arguments: Vec<u8>) -> anyhow::Result<Address> {
+    pub(super) fn deploy(&mut self, name: &str, arguments: Vec<u8>) -> anyhow::Result<Address> {
         let mut artifact = self.contracts.named(name)?.clone();
         let libraries: Vec<String> = artifact.unlinked().into_iter().map(str::to_owned).collect();
         for library in libraries {
@@ -134,7 +138,7 @@ impl Builder<'_> {
         self.evm.deploy(self.admin, &code, &arguments).with_context(|| format!("deploying {name}"))
     }
 
-    fn send<C: SolCall>(&mut self, to: Address, call: &C) -> anyhow::Result<C::Return> {
+    pub(super) fn send<C: SolCall>(&mut self, to: Address, call: &C) -> anyhow::Result<C::Return> {
         self.evm.send(self.admin, to, call)
     }
 
@@ -155,7 +159,7 @@ impl Builder<'_> {
         let provider = self.provider;
         let (pool, configurator) = match self.release {
             Release::V3_0 => (self.deploy("Pool", provider.abi_encode())?, "PoolConfigurator"),
-            Release::V3_6 => {
+            Release::V2 | Release::V3_6 => {
                 let strategy = self.deploy("DefaultReserveInterestRateStrategyV2", provider.abi_encode())?;
                 let arguments = (provider, strategy).abi_encode_params();
                 (self.deploy("PoolInstance", arguments)?, "PoolConfiguratorInstance")
@@ -198,7 +202,7 @@ impl Builder<'_> {
         let aggregator = self.aggregator(asset, terms.price, world.oracle)?;
         match self.release {
             Release::V3_0 => self.init_reserve(terms, asset, world)?,
-            Release::V3_6 => self.init_reserve_v3_6(terms, asset, world)?,
+            Release::V2 | Release::V3_6 => self.init_reserve_v3_6(terms, asset, world)?,
         }
         let configurator = world.configurator;
         self.send(
@@ -298,7 +302,7 @@ impl Builder<'_> {
                     }
                     self.category(category, &members, oracle, world)?;
                 }
-                Release::V3_6 => self.category_v3_6(category, &members, world)?,
+                Release::V2 | Release::V3_6 => self.category_v3_6(category, &members, world)?,
             }
         }
         Ok(own)

@@ -3,7 +3,9 @@
 
 use alloy_primitives::{Address, U256, uint};
 
-use crate::math::{Rounding, WAD, add, div, mul, mul_div, percent_div, percent_mul, ray_div, ray_mul, sub};
+use crate::math::{
+    RAY, Rounding, WAD, add, div, mul, mul_div, percent_div, percent_mul, ray_div, ray_mul, sub,
+};
 use crate::{AccountData, Holding, LendingError, Market, Position, Refusal, Reserve, ReserveId, Revision};
 
 /// Above it only half is closed (`LiquidationLogic.CLOSE_FACTOR_HF_THRESHOLD`). Wads.
@@ -230,7 +232,7 @@ impl Case<'_> {
 
     /// The greatest amount that leaves no dust. Both leftovers shrink as the amount grows, so that halving finds it.
     fn best_cover(&self) -> Result<U256, LendingError> {
-        let max = self.max_cover()?;
+        let max = self.burnable(self.max_cover()?)?;
         if !self.leaves_dust(&self.amounts(max)?)? {
             return Ok(max);
         }
@@ -240,6 +242,20 @@ impl Case<'_> {
             if self.leaves_dust(&self.amounts(middle)?)? { dusty = middle } else { clean = middle }
         }
         Ok(clean)
+    }
+
+    /// In V2 no more than what burns the variable debt that there is, where its index has not grown with the balance.
+    fn burnable(&self, cover: U256) -> Result<U256, LendingError> {
+        if self.revision != Revision::V2 {
+            return Ok(cover);
+        }
+        let burned = self.amounts(cover)?.debt.min(self.variable_debt);
+        if self.revision.scaled_debt_repaid(burned, self.debt_index)? <= self.scaled_debt {
+            return Ok(cover);
+        }
+        // The greatest amount that is rounded to the scaled debt; half a unit goes up.
+        let half = self.debt_index.div_ceil(U256::from(2));
+        div(add(mul(self.scaled_debt, self.debt_index)?, half)? - U256::ONE, RAY, Rounding::Down)
     }
 
     fn carry_out(&self, debt_to_cover: U256, receive_a_token: bool) -> Result<Liquidation, Refusal> {

@@ -158,7 +158,7 @@ impl Reserve {
         terms(self) == terms(other)
     }
 
-    /// The variable borrow index that [`Reserve::accrue`] would store. V2 moves it only while suppliers earn something
+    /// The variable borrow index that an update at this time stores. V2 moves it only while suppliers earn something
     /// (`ReserveLogic._updateIndexes`), although balances go by the normalized one.
     pub(crate) fn updated_borrow_index(
         &self,

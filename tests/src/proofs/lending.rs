@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, U256};
 use anyhow::{Context, ensure};
-use headwater_lending::{Liquidation, LiquidationCall, Market, Pair, Refusal, ReserveId};
+use headwater_lending::{LendingError, Liquidation, LiquidationCall, Market, Pair, Refusal, ReserveId};
 use headwater_reference::aave::{Contracts, Release, World};
 use rand::RngExt;
 
@@ -80,6 +80,8 @@ enum Seen {
     NotCollateralRefused,
     NotBorrowedRefused,
     NothingRefused,
+    /// More variable debt would be burned than there is, as its index has not grown with the balance.
+    IndexBehindRefused,
     TakenBack,
 }
 
@@ -321,6 +323,7 @@ impl Tally {
             Refusal::NotBorrowed => Seen::NotBorrowedRefused,
             Refusal::MustNotLeaveDust => Seen::DustRefused,
             Refusal::InvalidBurnAmount => Seen::NothingRefused,
+            Refusal::Unknown(LendingError::Arithmetic) => Seen::IndexBehindRefused,
             Refusal::Unknown(_) | Refusal::SelfLiquidation => return,
         };
         *self.seen.entry(what).or_default() += 1;
@@ -383,6 +386,7 @@ fn wanted(release: Release) -> &'static [Seen] {
             Seen::NotCollateralRefused,
             Seen::NotBorrowedRefused,
             Seen::NothingRefused,
+            Seen::IndexBehindRefused,
             Seen::TakenBack,
         ],
         Release::V3_0 => &[

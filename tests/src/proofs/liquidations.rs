@@ -59,6 +59,8 @@ enum Seen {
     SameAsset,
     /// The whole debt would leave dust, and a part of it is named.
     DustAvoided,
+    /// The whole allowed debt would be more than there is to burn, and a part of it is named; V2 only.
+    BurnAvoided,
     /// Not found, because nothing can be taken: a reserve is paused.
     Paused,
     /// The same: a grace period runs.

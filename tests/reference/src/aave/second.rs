@@ -11,6 +11,9 @@ use crate::evm::{Evm, Parameters};
 /// Frozen from the beginning, so that nobody has anything of it, and it may be inactive.
 const IDLE: Terms = terms("IDL", 18, 100_000_000, [5_000, 6_000, 10_500, 0], 0);
 
+/// All of this reserve's interest goes to the treasury: while suppliers earn nothing, its borrow index stands still.
+const GREEDY: &str = "ODD";
+
 fn ray(percent: u64) -> U256 {
     U256::from(10).pow(U256::from(25)) * U256::from(percent)
 }
@@ -103,7 +106,8 @@ impl Builder<'_> {
         )?;
         let borrowing = ConfiguratorV2::enableBorrowingOnReserveCall { asset, stableBorrowRateEnabled: true };
         self.send(configurator, &borrowing)?;
-        let factor = Configurator::setReserveFactorCall { asset, newReserveFactor: U256::from(1_500) };
+        let factor = U256::from(if terms.symbol == GREEDY { 10_000 } else { 1_500 });
+        let factor = Configurator::setReserveFactorCall { asset, newReserveFactor: factor };
         self.send(configurator, &factor)?;
         let data = self.evm.read(pool, &PoolV2::getReserveDataCall { asset })?;
         Ok(Site {

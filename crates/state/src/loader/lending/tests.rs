@@ -117,8 +117,8 @@ impl Scripted {
     fn second(revision: u64) -> Self {
         let mut scripted = Self::new(10);
         let said = |answers: &HashMap<(Address, Bytes), Bytes>, to, data| answers.get(&(to, data)).cloned();
-        for place in 0..2 {
-            let (asset, stable) = (ASSETS[place], Address::repeat_byte(0x55));
+        for (place, asset) in ASSETS.into_iter().enumerate() {
+            let stable = Address::repeat_byte(0x55);
             let told = said(&scripted.answers, POOL, aave::reserve_data(asset)).expect("a reserve");
             let configuration = U256::from_be_slice(&told[..32]);
             let tokens = [supply_token(place), stable, debt_token(place), Address::ZERO].map(address);

@@ -1,13 +1,16 @@
-//! Aave V3: what its contracts say in logs that liquidations depend on, and what they are asked.
+//! Aave V3 and V2: what their contracts say in logs that liquidations depend on, and what they are asked.
 //!
 //! Sources: `IPool.sol`, `IPoolConfigurator.sol`, `IScaledBalanceToken.sol`, `IAToken.sol`, `IStableDebtToken.sol`,
-//! `IAaveOracle.sol` and `IPriceOracleSentinel.sol` of `@aave/core-v3` 1.19.3 and `@aave-dao/aave-v3-origin` 3.6.0.
+//! `IAaveOracle.sol` and `IPriceOracleSentinel.sol` of `@aave/core-v3` 1.19.3 and `@aave-dao/aave-v3-origin` 3.6.0. What V2 has
+//! otherwise stands in `second`.
 
 #![expect(clippy::too_many_arguments, reason = "how many there are is the contracts' business")]
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolEvent, sol};
 use headwater_events::{LendingLog, Log, ScaledChange};
+
+mod second;
 
 use crate::Malformed;
 use crate::logs::{
@@ -134,7 +137,18 @@ sol! {
 }
 
 /// The first topics of all logs that are read here and not decoded as actions.
-pub const TOPICS: [B256; 26] = [
+pub const TOPICS: [B256; V3_TOPICS.len() + second::TOPICS.len()] = {
+    let mut all = [B256::ZERO; V3_TOPICS.len() + second::TOPICS.len()];
+    let mut next = 0;
+    while next < all.len() {
+        let own = next < V3_TOPICS.len();
+        all[next] = if own { V3_TOPICS[next] } else { second::TOPICS[next - V3_TOPICS.len()] };
+        next += 1;
+    }
+    all
+};
+
+const V3_TOPICS: [B256; 26] = [
     IScaledToken::Mint::SIGNATURE_HASH,
     IScaledToken::Burn::SIGNATURE_HASH,
     IScaledToken::BalanceTransfer::SIGNATURE_HASH,
@@ -164,10 +178,12 @@ pub const TOPICS: [B256; 26] = [
 ];
 
 /// The first topics of the logs that name who has something in a pool, as its tokens emit them.
-pub const HOLDERS: [B256; 3] = [
+pub const HOLDERS: [B256; 5] = [
     IScaledToken::Mint::SIGNATURE_HASH,
     IScaledToken::BalanceTransfer::SIGNATURE_HASH,
     IStableToken::Mint::SIGNATURE_HASH,
+    second::SUPPLY_MINTED,
+    second::DEBT_MINTED,
 ];
 
 /// What a log of a pool's contracts says; `None` where a liquidation does not depend on it. Only logs of contracts that are
@@ -201,7 +217,10 @@ pub fn log(log: &Log) -> Result<Option<LendingLog>, Malformed> {
             LendingLog::Answered { answer: current, updated_at: updatedAt }
         }
         AGGREGATOR_CONFIRMED => LendingLog::Reshaped,
-        _ => return Ok(of_token(log, topic)?.or(of_configurator(log, topic)?).or(of_others(topic))),
+        _ => {
+            let said = of_token(log, topic)?.or(of_configurator(log, topic)?).or(of_others(topic));
+            return Ok(said.or(second::log(log, topic)?));
+        }
     }))
 }
 
@@ -237,15 +256,27 @@ fn of_token(log: &Log, topic: &B256) -> Result<Option<LendingLog>, Malformed> {
         }
         IScaledToken::BalanceTransfer::SIGNATURE_HASH => {
             let IScaledToken::BalanceTransfer { from, to, value, .. } = read(log)?;
-            LendingLog::Transferred { from, to, scaled: value }
+            LendingLog::Transferred { from, to, value }
         }
         IStableToken::Mint::SIGNATURE_HASH => {
-            let IStableToken::Mint { onBehalfOf: account, amount, newRate: new_rate, .. } = read(log)?;
-            LendingLog::StableMinted { account, amount, new_rate }
+            let told: IStableToken::Mint = read(log)?;
+            LendingLog::StableMinted {
+                account: told.onBehalfOf,
+                amount: told.amount,
+                balance_increase: told.balanceIncrease,
+                new_rate: told.newRate,
+                total_supply: told.newTotalSupply,
+                average_rate: told.avgStableRate,
+            }
         }
         IStableToken::Burn::SIGNATURE_HASH => {
-            let IStableToken::Burn { from: account, amount, .. } = read(log)?;
-            LendingLog::StableBurned { account, amount }
+            let told: IStableToken::Burn = read(log)?;
+            LendingLog::StableBurned {
+                account: told.from,
+                amount: told.amount,
+                total_supply: told.newTotalSupply,
+                average_rate: told.avgStableRate,
+            }
         }
         _ => return Ok(None),
     }))
@@ -342,13 +373,75 @@ fn basis_points(value: U256) -> Result<u16, Malformed> {
 /// Who has something in a token of a pool behind a log of [`HOLDERS`]; nobody where it is none.
 pub fn holders(topics: &[B256]) -> impl Iterator<Item = Address> {
     let (first, second) = (topics.get(1).copied(), topics.get(2).copied());
-    let moved = topics.first() == Some(&IScaledToken::BalanceTransfer::SIGNATURE_HASH);
-    first.filter(|_| moved).into_iter().chain(second).map(Address::from_word)
+    // A supplier of V2 stands alone.
+    let moved = [IScaledToken::BalanceTransfer::SIGNATURE_HASH, second::SUPPLY_MINTED];
+    first
+        .filter(|_| topics.first().is_some_and(|topic| moved.contains(topic)))
+        .into_iter()
+        .chain(second)
+        .map(Address::from_word)
 }
 
 /// Pool: which release it runs.
 pub fn pool_revision() -> Bytes {
     IPool::POOL_REVISIONCall {}.abi_encode().into()
+}
+
+/// Pool of V2: which release it runs.
+pub fn lending_pool_revision() -> Bytes {
+    second::revision()
+}
+
+/// Pool of V2: where the other contracts are registered.
+pub fn lending_pool_provider() -> Bytes {
+    second::provider()
+}
+
+/// Pool of V2: whether all of it is paused.
+pub fn lending_pool_paused() -> Bytes {
+    second::paused()
+}
+
+/// Provider of V2: the configurator.
+pub fn lending_pool_configurator() -> Bytes {
+    second::configurator()
+}
+
+/// Oracle of V2: of which token the price is one ether.
+pub fn oracle_weth() -> Bytes {
+    second::weth()
+}
+
+/// Stable debt token of V2: what all owe.
+pub fn stable_supply() -> Bytes {
+    second::supply_data()
+}
+
+/// The answer of [`stable_supply`]: principal, average rate and when it changed last.
+///
+/// # Errors
+///
+/// [`Malformed`] when it is none.
+pub fn decode_stable_supply(answer: &[u8]) -> Result<(U256, U256, u64), Malformed> {
+    second::decode_supply_data(answer)
+}
+
+/// The answer of [`reserve_data`] of a pool of V2.
+///
+/// # Errors
+///
+/// [`Malformed`] when it is none.
+pub fn decode_reserve_data_v2(answer: &[u8]) -> Result<ReserveData, Malformed> {
+    second::decode_reserve_data(answer)
+}
+
+/// The answer of [`lending_pool_paused`].
+///
+/// # Errors
+///
+/// [`Malformed`] when it is none.
+pub fn decode_paused(answer: &[u8]) -> Result<bool, Malformed> {
+    second::decode_paused(answer)
 }
 
 /// Pool: where the other contracts are registered.
@@ -613,7 +706,7 @@ mod tests {
         };
         check(burn, Some(LendingLog::Burned(change)));
         let moved = IScaledToken::BalanceTransfer { from: one, to: other, value: word(3), index: word(5) };
-        check(moved, Some(LendingLog::Transferred { from: one, to: other, scaled: word(3) }));
+        check(moved, Some(LendingLog::Transferred { from: one, to: other, value: word(3) }));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use alloy_primitives::{Address, I256, U256};
 use headwater_events::{Kind, LiquidationPlan, Opportunity, Plan};
 use headwater_lending::{
-    Crossing, Liquidation, LiquidationCall, LiquidationIndex, Market, Pair, Refusal, ReserveId, Touch,
+    Crossing, LendingError, Liquidation, LiquidationCall, LiquidationIndex, Market, Pair, Refusal, ReserveId,
+    Revision, Touch,
 };
 use headwater_market::{LendingMarket, WholeView};
 
@@ -167,7 +168,7 @@ impl Liquidations {
             net_profit_wei: way.net_profit,
             valid_until: view.as_of().number + 1,
             plan: Plan::Liquidate(Box::new(LiquidationPlan {
-                protocol: "aave-v3".to_owned(),
+                protocol: protocol(way.market.revision()).to_owned(),
                 pool: way.pool,
                 borrower: way.crossing.account,
                 collateral,
@@ -225,15 +226,23 @@ impl Followed {
 }
 
 /// The greatest call that goes through: all that is allowed, which is right in the next block as well, or as much as leaves no
-/// dust.
+/// dust and burns no more debt than there is.
 fn greatest(market: &Market, call: &LiquidationCall, timestamp: u64) -> Option<(U256, Liquidation)> {
     match market.liquidate(call, timestamp) {
         Ok(liquidation) => Some((call.debt_to_cover, liquidation)),
-        Err(Refusal::MustNotLeaveDust) => {
+        Err(Refusal::MustNotLeaveDust | Refusal::Unknown(LendingError::Arithmetic)) => {
             let (call, liquidation) = market.best_liquidation(call, timestamp).ok()?;
             Some((call.debt_to_cover, liquidation))
         }
         Err(_) => None,
+    }
+}
+
+/// As the configuration has it.
+fn protocol(revision: Revision) -> &'static str {
+    match revision {
+        Revision::V2 => "aave-v2",
+        Revision::V3_0 | Revision::V3_6 => "aave-v3",
     }
 }
 

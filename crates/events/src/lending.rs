@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::envelope::of_vec;
 
-/// What a contract of Aave V3, or an aggregator that its oracle reads, said in a log; reduced to what liquidations depend on.
+/// What a contract of Aave V2 or V3, or an aggregator that its oracle reads, said in a log; reduced to what liquidations depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LendingLog {
     /// `IPool.ReserveDataUpdated`: the indices of this moment, and the rates from now on.
@@ -46,23 +46,29 @@ pub enum LendingLog {
     Minted(ScaledChange),
     /// `IScaledBalanceToken.Burn`.
     Burned(ScaledChange),
-    /// `IAToken.BalanceTransfer`, whose value is scaled.
+    /// `IAToken.BalanceTransfer`.
     Transferred {
         /// Who gave it.
         from: Address,
         /// Who has it.
         to: Address,
-        /// Scaled.
-        scaled: U256,
+        /// Scaled in V3; smallest units in V2.
+        value: U256,
     },
     /// `IStableDebtToken.Mint`.
     StableMinted {
         /// Who owes it.
         account: Address,
-        /// Interest included.
+        /// As the token has it; interest is included in V3.
         amount: U256,
+        /// The interest since the last change.
+        balance_increase: U256,
         /// Rays a year.
         new_rate: U256,
+        /// What all owe then.
+        total_supply: U256,
+        /// Rays a year, over all that all owe.
+        average_rate: U256,
     },
     /// `IStableDebtToken.Burn`.
     StableBurned {
@@ -70,6 +76,10 @@ pub enum LendingLog {
         account: Address,
         /// Interest taken off.
         amount: U256,
+        /// What all owe then.
+        total_supply: U256,
+        /// Rays a year, over all that all owe.
+        average_rate: U256,
     },
     /// `IPoolConfigurator.CollateralConfigurationChanged`, in basis points.
     CollateralTerms {
@@ -89,9 +99,9 @@ pub enum LendingLog {
         /// The new one.
         fee: u16,
     },
-    /// `IPoolConfigurator.ReserveActive`.
+    /// `IPoolConfigurator.ReserveActive`; in V2 `ReserveActivated` and `ReserveDeactivated`.
     Active(Address, bool),
-    /// `IPoolConfigurator.ReserveFrozen`.
+    /// `IPoolConfigurator.ReserveFrozen`; in V2 also `ReserveUnfrozen`.
     Frozen(Address, bool),
     /// `IPoolConfigurator.ReservePaused`.
     Paused(Address, bool),
@@ -150,6 +160,8 @@ pub enum LendingLog {
     /// What the pool is made of has changed, and only the node can tell into what: a reserve was listed or dropped, a
     /// contract was replaced, a price comes from somewhere else.
     Reshaped,
+    /// `ILendingPool.Paused` and `Unpaused`; V2 only.
+    PoolPaused(bool),
 }
 
 /// `Mint` or `Burn` of a token that scales its balances.
@@ -157,12 +169,32 @@ pub enum LendingLog {
 pub struct ScaledChange {
     /// Whose balance.
     pub account: Address,
-    /// What changed, the interest since the last change included.
+    /// What changed, the interest since the last change included; without it in V2.
     pub value: U256,
-    /// The interest since the last change.
+    /// The interest since the last change; zero in V2, which does not say it.
     pub balance_increase: U256,
     /// Rays.
     pub index: U256,
+}
+
+/// The mathematics that a lending pool follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LendingProtocol {
+    /// Aave V2, in the revision that is proven.
+    AaveV2,
+    /// Aave V3, in the revisions that are proven.
+    AaveV3,
+}
+
+impl LendingProtocol {
+    /// As the configuration has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AaveV2 => "aave-v2",
+            Self::AaveV3 => "aave-v3",
+        }
+    }
 }
 
 /// Everything about a lending pool as of one block: its contracts, its terms, its prices and all its accounts. Later blocks
@@ -175,14 +207,20 @@ pub struct LendingLoaded {
     pub number: BlockNumber,
     /// Its hash.
     pub hash: BlockHash,
-    /// `POOL_REVISION`.
+    /// Whose mathematics it is.
+    pub protocol: LendingProtocol,
+    /// `POOL_REVISION`, or `LENDINGPOOL_REVISION` in V2.
     pub revision: u64,
+    /// Whether all of it is paused; V2 only.
+    pub paused: bool,
     /// What else emits logs that concern it.
     pub contracts: LendingContracts,
     /// What says whether liquidations are allowed; absent where the pool asks nobody.
     pub sequencer: Option<Sequencer>,
     /// In the order of the pool's list.
     pub reserves: Vec<LendingReserve>,
+    /// What all who borrow at rates of their own owe, where somebody does; V2 only.
+    pub stable_supplies: Vec<LendingStableSupply>,
     /// The categories that are not empty, by number.
     pub categories: Vec<LendingCategory>,
     /// Of every asset and every category that has a price of its own.
@@ -193,9 +231,10 @@ pub struct LendingLoaded {
 
 impl LendingLoaded {
     pub(crate) fn on_heap(&self) -> usize {
-        let Self { reserves, categories, prices, accounts, .. } = self;
+        let Self { reserves, stable_supplies, categories, prices, accounts, .. } = self;
         let holdings: usize = accounts.iter().map(|account| of_vec(&account.holdings)).sum();
-        of_vec(reserves) + of_vec(categories) + of_vec(prices) + of_vec(accounts) + holdings
+        let terms = of_vec(reserves) + of_vec(stable_supplies) + of_vec(categories) + of_vec(prices);
+        terms + of_vec(accounts) + holdings
     }
 }
 
@@ -255,6 +294,19 @@ pub struct LendingReserve {
     pub grace_period_until: u64,
 }
 
+/// `StableDebtToken.getSupplyData`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LendingStableSupply {
+    /// Place of the reserve.
+    pub reserve: u16,
+    /// Smallest units, as of `last_update`.
+    pub principal: U256,
+    /// Rays a year, over all of it.
+    pub average_rate: U256,
+    /// Seconds since the Unix epoch.
+    pub last_update: u64,
+}
+
 /// An e-mode category.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LendingCategory {
@@ -281,9 +333,10 @@ pub struct LendingPrice {
     pub source: Address,
     /// Base currency for one token.
     pub price: U256,
-    /// Whom the oracle asks.
+    /// Whom the oracle asks: itself about what is always one ether in V2.
     pub proxy: Address,
-    /// Which aggregator's answers are this price from now on; absent where no log tells how it goes on.
+    /// Which aggregator's answers are this price from now on; the oracle, which never says anything, where it stays what it is;
+    /// absent where no log tells how it goes on.
     pub feed: Option<Address>,
 }
 

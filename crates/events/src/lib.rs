@@ -40,7 +40,7 @@ pub use learnt::{
 };
 pub use lending::{
     LendingAccount, LendingCategory, LendingContracts, LendingHolding, LendingLoaded, LendingLog,
-    LendingPrice, LendingReserve, ScaledChange, Sequencer,
+    LendingPrice, LendingProtocol, LendingReserve, LendingStableSupply, ScaledChange, Sequencer,
 };
 pub use market::{LiquidityEvent, Price, PriceEvent};
 #[cfg(feature = "planted-bugs")]

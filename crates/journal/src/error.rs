@@ -3,6 +3,8 @@ use std::path::{Path, PathBuf};
 
 use headwater_events::RunId;
 
+use crate::format::SCHEMA_VERSION;
+
 /// Why a journal cannot be written or read. Every message names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -162,7 +164,9 @@ pub enum Damage {
         actual: u64,
     },
     /// The payload is of a schema that this program does not know.
-    #[error("schema {0} is not known to this program")]
+    #[error(
+        "schema {0} is not known to this program, which knows {SCHEMA_VERSION} (a version of Headwater that wrote it reads it)"
+    )]
     Schema(u16),
     /// The payload is no event, although its checksum holds.
     #[error("the payload does not decode: {0}")]

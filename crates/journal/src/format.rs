@@ -16,7 +16,7 @@ pub(crate) const MAGIC: [u8; 8] = *b"\x89HWJ\r\n\x1a\n";
 /// Version of the framing.
 pub const FORMAT_VERSION: u16 = 1;
 /// Version of the payload: it changes when a journaled type does.
-pub const SCHEMA_VERSION: u16 = 1;
+pub const SCHEMA_VERSION: u16 = 2;
 /// Largest payload in bytes that is written or believed. A block of 60 M gas is below 2 MB.
 pub const MAX_RECORD_BYTES: usize = 64 << 20;
 

@@ -6,9 +6,9 @@ use alloy_primitives::{Address, B256, Bloom, Bytes, U256, keccak256};
 use headwater_events::{
     BlockEvent, BusEvent, ConcentratedLoaded, ConcentratedState, Difference, Envelope, FeedResolved,
     FeedRound, FeedVerdict, Grade, Header, LendingAccount, LendingCategory, LendingContracts, LendingHolding,
-    LendingLoaded, LendingPrice, LendingReserve, LoadedTick, Log, MarketLoaded, MarketResynced, PoolLoaded,
-    PoolProof, PoolQuarantined, Protocol, Reconnected, ReorgEvent, RunId, Sequencer, SourceGap, TokenJudged,
-    TokenVerdict, Topics, Transaction, V4Loaded, V4Quarantined,
+    LendingLoaded, LendingPrice, LendingProtocol, LendingReserve, LendingStableSupply, LoadedTick, Log,
+    MarketLoaded, MarketResynced, PoolLoaded, PoolProof, PoolQuarantined, Protocol, Reconnected, ReorgEvent,
+    RunId, Sequencer, SourceGap, TokenJudged, TokenVerdict, Topics, Transaction, V4Loaded, V4Quarantined,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -314,7 +314,8 @@ prop_compose! {
 prop_compose! {
     fn lending()(
         [pool, provider, configurator, oracle] in any::<[[u8; 20]; 4]>(),
-        (number, hash, revision) in any::<(u64, [u8; 32], u64)>(),
+        (number, hash, revision, [is_v2, paused]) in any::<(u64, [u8; 32], u64, [bool; 2])>(),
+        stable in vec(any::<(u16, [[u64; 4]; 2], u64)>(), 0..3),
         sequencer in any::<Option<(Option<[u8; 20]>, bool, u64, u64)>>(),
         reserves in vec(reserve(), 0..3),
         categories in vec(any::<(u8, [u16; 3], Option<[u8; 20]>, [u128; 2])>(), 0..3),
@@ -332,6 +333,10 @@ prop_compose! {
                 ltv_zero_bitmap: ltv_zero,
             }
         };
+        let supply = |(reserve, numbers, last_update): (u16, [[u64; 4]; 2], u64)| {
+            let [principal, average_rate] = numbers.map(U256::from_limbs);
+            LendingStableSupply { reserve, principal, average_rate, last_update }
+        };
         let price = |(source, price, proxy, feed): ([u8; 20], [u64; 4], [u8; 20], Option<[u8; 20]>)| LendingPrice {
             source: source.into(),
             price: U256::from_limbs(price),
@@ -346,10 +351,13 @@ prop_compose! {
             pool: pool.into(),
             number,
             hash: hash.into(),
+            protocol: if is_v2 { LendingProtocol::AaveV2 } else { LendingProtocol::AaveV3 },
             revision,
+            paused,
             contracts: LendingContracts { provider, configurator, oracle },
             sequencer,
             reserves,
+            stable_supplies: stable.into_iter().map(supply).collect(),
             categories: categories.into_iter().map(category).collect(),
             prices: prices.into_iter().map(price).collect(),
             accounts,

@@ -8,7 +8,7 @@ use crate::{Holding, LendingError, Market, Position, Reserve, Revision};
 /// The six numbers of `Pool.getUserAccountData`, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountData {
-    /// Base currency, usually 8 decimals.
+    /// Base currency, usually 8 decimals; ether, with 18, in V2.
     pub total_collateral: U256,
     /// Base currency.
     pub total_debt: U256,
@@ -101,9 +101,9 @@ impl Market {
         Ok(())
     }
 
-    /// A reserve without a threshold counts nothing in 3.0; later its worth still weighs on the averages.
+    /// A reserve without a threshold counts nothing up to 3.0; later its worth still weighs on the averages.
     pub(crate) fn counts_as_collateral(&self, reserve: &Reserve, holding: &Holding) -> bool {
-        holding.collateral && (self.revision() != Revision::V3_0 || reserve.liquidation_threshold != 0)
+        holding.collateral && (self.revision() == Revision::V3_6 || reserve.liquidation_threshold != 0)
     }
 
     /// Basis points.
@@ -122,7 +122,7 @@ impl Market {
     pub(crate) fn ltv(&self, e_mode: u8, reserve: &Reserve) -> u16 {
         let Some(category) = self.e_mode_terms(e_mode, reserve) else { return reserve.ltv };
         let is_zero = match self.revision() {
-            Revision::V3_0 => reserve.ltv == 0,
+            Revision::V2 | Revision::V3_0 => reserve.ltv == 0,
             Revision::V3_6 => category.ltv_zero_bitmap & reserve.id.bit() != 0,
         };
         if is_zero { 0 } else { category.ltv }
@@ -160,7 +160,7 @@ impl Market {
         price: U256,
     ) -> Result<U256, LendingError> {
         let rounding = match self.revision() {
-            Revision::V3_0 => Rounding::Down,
+            Revision::V2 | Revision::V3_0 => Rounding::Down,
             Revision::V3_6 => Rounding::Up,
         };
         mul_div(owed, price, reserve.unit()?, rounding)
@@ -174,7 +174,7 @@ impl Totals {
         let (ltv, threshold) = (average(weighted_ltv), average(weighted_threshold));
         let health_factor = match revision {
             _ if debt.is_zero() => U256::MAX,
-            Revision::V3_0 => {
+            Revision::V2 | Revision::V3_0 => {
                 let weighed = mul_div(collateral, threshold, PERCENTAGE_FACTOR, Rounding::Nearest)?;
                 mul_div(weighed, WAD, debt, Rounding::Nearest)?
             }
@@ -202,7 +202,7 @@ fn available_borrows(
     ltv: U256,
 ) -> Result<U256, LendingError> {
     let rounding = match revision {
-        Revision::V3_0 => Rounding::Nearest,
+        Revision::V2 | Revision::V3_0 => Rounding::Nearest,
         Revision::V3_6 => Rounding::Down,
     };
     // An average of basis points is one of them.

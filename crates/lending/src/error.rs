@@ -8,6 +8,9 @@ pub enum LendingError {
     /// A `POOL_REVISION` whose arithmetic nobody has compared with its bytecode.
     #[error("revision {0} of the pool is not proven; proven are {proven}", proven = Revision::PROVEN_NAMES)]
     UnprovenRevision(u64),
+    /// A `LENDINGPOOL_REVISION` of V2 whose arithmetic nobody has compared with its bytecode.
+    #[error("revision {0} of the lending pool is not proven; proven is 2 (Aave V2)")]
+    UnprovenLendingPool(u64),
     /// An event or a field that this revision does not have.
     #[error("{0} has no {1}")]
     NotInRevision(Revision, &'static str),
@@ -49,6 +52,9 @@ pub enum Refusal {
     /// The market cannot tell; the contract's answer is not known, but for [`LendingError::Arithmetic`].
     #[error(transparent)]
     Unknown(#[from] LendingError),
+    /// The whole pool is paused (2 only).
+    #[error("the pool is paused")]
+    PoolPaused,
     /// Nobody liquidates himself (from 3.4 on).
     #[error("the borrower is the liquidator")]
     SelfLiquidation,
@@ -70,7 +76,7 @@ pub enum Refusal {
     /// The account is healthy.
     #[error("the health factor {0} is not below one")]
     HealthFactorNotBelowThreshold(U256),
-    /// The borrower does not use the asset as collateral, or (3.0) it counts nothing.
+    /// The borrower does not use the asset as collateral, or (2, 3.0) it counts nothing.
     #[error("the asset is not collateral of this account")]
     CollateralCannotBeLiquidated,
     /// The borrower owes nothing in this asset.

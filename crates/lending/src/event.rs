@@ -11,7 +11,7 @@ pub enum LendingEvent {
     SupplyMinted(Scaling),
     /// `IScaledBalanceToken.Burn` of a supply token.
     SupplyBurned(Scaling),
-    /// `IAToken.BalanceTransfer`, whose value is scaled.
+    /// `IAToken.BalanceTransfer`.
     SupplyTransferred {
         /// Of which supply token.
         reserve: ReserveId,
@@ -19,25 +19,29 @@ pub enum LendingEvent {
         from: Address,
         /// Who has it.
         to: Address,
-        /// Scaled.
-        scaled: U256,
+        /// Scaled; not yet in V2, where it is smallest units of this moment.
+        value: U256,
     },
     /// `IScaledBalanceToken.Mint` of a variable debt token.
     DebtMinted(Scaling),
     /// `IScaledBalanceToken.Burn` of a variable debt token.
     DebtBurned(Scaling),
-    /// `IStableDebtToken.Mint`; 3.0 only.
+    /// `IStableDebtToken.Mint`; 2 and 3.0.
     StableDebtMinted {
         /// Of which debt token.
         reserve: ReserveId,
         /// Who owes it.
         account: Address,
-        /// Interest included.
+        /// Interest included; in V2 only where it is less than that, and repays a part of it.
         amount: U256,
+        /// The interest since the last change.
+        balance_increase: U256,
         /// Rays a year, over all that the account owes.
         new_rate: U256,
+        /// What all owe then.
+        supply: StableSupply,
     },
-    /// `IStableDebtToken.Burn`; 3.0 only.
+    /// `IStableDebtToken.Burn`; 2 and 3.0.
     StableDebtBurned {
         /// Of which debt token.
         reserve: ReserveId,
@@ -45,6 +49,8 @@ pub enum LendingEvent {
         account: Address,
         /// Interest taken off.
         amount: U256,
+        /// What all owe then.
+        supply: StableSupply,
     },
     /// `IPool.ReserveUsedAsCollateralEnabled` and `ReserveUsedAsCollateralDisabled`.
     CollateralUseChanged {
@@ -89,6 +95,8 @@ pub enum LendingEvent {
     ReserveFrozen(ReserveId, bool),
     /// `IPoolConfigurator.ReservePaused`.
     ReservePaused(ReserveId, bool),
+    /// `ILendingPool.Paused` and `Unpaused`; 2 only.
+    PoolPaused(bool),
     /// `IPoolConfigurator.LiquidationGracePeriodChanged`; zero for `LiquidationGracePeriodDisabled`. From 3.1 on.
     GracePeriodChanged {
         /// Whose.
@@ -149,6 +157,15 @@ pub struct Rates {
     pub variable_borrow_index: U256,
 }
 
+/// What all who owe at rates of their own owe behind a `Mint` or a `Burn`, as the event has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StableSupply {
+    /// Smallest units.
+    pub total: U256,
+    /// Rays a year.
+    pub average_rate: U256,
+}
+
 /// `Mint` or `Burn` of a token that scales its balances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scaling {
@@ -156,9 +173,9 @@ pub struct Scaling {
     pub reserve: ReserveId,
     /// Whose balance.
     pub account: Address,
-    /// What changed, the interest since the last change included.
+    /// What changed, the interest since the last change included; without it in V2.
     pub value: U256,
-    /// The interest since the last change.
+    /// The interest since the last change; zero in V2, which does not say it.
     pub balance_increase: U256,
     /// Rays.
     pub index: U256,

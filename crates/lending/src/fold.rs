@@ -5,9 +5,11 @@ use std::sync::Arc;
 use alloy_primitives::{Address, U256};
 use serde::{Deserialize, Serialize};
 
-use crate::event::{LendingEvent, Rates, Scaling};
+use crate::event::{LendingEvent, Rates, Scaling, StableSupply};
 use crate::math::{Rounding, add, ray_div, sub};
-use crate::{EModeCategory, Holding, LendingError, Market, Position, Reserve, ReserveId, Revision};
+use crate::{
+    EModeCategory, Holding, LendingError, Market, Position, Reserve, ReserveId, Revision, StableDebt,
+};
 
 /// What an event has replaced; [`Market::revert`] puts it back. Undo records are reverted last first.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -32,6 +34,8 @@ enum Before {
     Category(u8, Option<EModeCategory>),
     Price(Address, Option<U256>),
     LiquidationAllowed(bool),
+    PoolPaused(bool),
+    StableSupply(ReserveId, Option<StableDebt>),
 }
 
 /// Which balance a token keeps.
@@ -47,7 +51,11 @@ impl Undo {
         self.0.iter().filter_map(|before| match before {
             Before::Position(account, _) => Some(Touch::Account(*account)),
             Before::Terms(..) | Before::Category(..) => Some(Touch::Everyone),
-            Before::Reserve(..) | Before::Price(..) | Before::LiquidationAllowed(_) => None,
+            Before::Reserve(..)
+            | Before::Price(..)
+            | Before::LiquidationAllowed(_)
+            | Before::PoolPaused(_)
+            | Before::StableSupply(..) => None,
         })
     }
 }
@@ -89,6 +97,8 @@ impl Market {
             Before::Price(source, Some(price)) => drop(self.prices.insert(source, price)),
             Before::Price(source, None) => drop(self.prices.remove(&source)),
             Before::LiquidationAllowed(allowed) => self.liquidation_allowed = allowed,
+            Before::PoolPaused(paused) => self.paused = paused,
+            Before::StableSupply(reserve, supply) => self.put_stable_supply(reserve, supply),
         }
     }
 
@@ -99,21 +109,34 @@ impl Market {
             LendingEvent::SupplyBurned(scaling) => self.scale(scaling, Side::Supply, false, undo),
             LendingEvent::DebtMinted(scaling) => self.scale(scaling, Side::Debt, true, undo),
             LendingEvent::DebtBurned(scaling) => self.scale(scaling, Side::Debt, false, undo),
-            LendingEvent::SupplyTransferred { reserve, from, to, scaled } => {
-                self.transfer(*reserve, *from, *to, *scaled, undo)
+            LendingEvent::SupplyTransferred { reserve, from, to, value } => {
+                let scaled = self.scaled_transfer(*reserve, *value, timestamp)?;
+                self.transfer(*reserve, *from, *to, scaled, undo)
             }
-            LendingEvent::StableDebtMinted { reserve, account, amount, new_rate } => {
-                self.only_in(Revision::V3_0, "stable debt")?;
+            LendingEvent::StableDebtMinted {
+                reserve,
+                account,
+                amount,
+                balance_increase,
+                new_rate,
+                supply,
+            } => {
+                self.only_in(&[Revision::V2, Revision::V3_0], "stable debt")?;
+                let missed = LendingError::DoesNotFollow { reserve: *reserve, account: *account };
+                let is_loan = self.is_loan(*reserve, *amount, supply, timestamp)?.ok_or(missed)?;
+                let added = if is_loan { add(*amount, *balance_increase)? } else { *amount };
+                self.follow_stable_supply(*reserve, supply, is_loan, timestamp, undo);
                 self.change_holding(*reserve, *account, undo, |holding| {
-                    holding.stable_debt.principal = add(holding.stable_debt.principal, *amount)?;
+                    holding.stable_debt.principal = add(holding.stable_debt.principal, added)?;
                     holding.stable_debt.rate = *new_rate;
                     holding.stable_debt.last_update = timestamp;
                     Ok(())
                 })
             }
-            LendingEvent::StableDebtBurned { reserve, account, amount } => {
-                self.only_in(Revision::V3_0, "stable debt")?;
+            LendingEvent::StableDebtBurned { reserve, account, amount, supply } => {
+                self.only_in(&[Revision::V2, Revision::V3_0], "stable debt")?;
                 let missed = LendingError::DoesNotFollow { reserve: *reserve, account: *account };
+                self.follow_stable_supply(*reserve, supply, false, timestamp, undo);
                 self.change_holding(*reserve, *account, undo, |holding| {
                     let stable = &mut holding.stable_debt;
                     stable.principal = sub(stable.principal, *amount).map_err(|_| missed)?;
@@ -148,6 +171,12 @@ impl Market {
                 self.liquidation_allowed = *allowed;
                 Ok(())
             }
+            LendingEvent::PoolPaused(paused) => {
+                self.only_in(&[Revision::V2], "pause of the whole pool")?;
+                undo.0.push(Before::PoolPaused(self.paused));
+                self.paused = *paused;
+                Ok(())
+            }
             terms => self.configure(terms, undo),
         }
     }
@@ -167,7 +196,7 @@ impl Market {
                 self.replace_terms(terms.reserve, Some(Arc::new(reserve)), undo)
             }
             LendingEvent::EModeAssetCategoryChanged { reserve, category } => {
-                self.only_in(Revision::V3_0, "e-mode category per asset")?;
+                self.only_in(&[Revision::V3_0], "e-mode category per asset")?;
                 let mut changed = self.reserve(*reserve)?.clone();
                 changed.e_mode_category = *category;
                 self.replace_terms(*reserve, Some(Arc::new(changed)), undo)
@@ -185,7 +214,7 @@ impl Market {
                 self.change_reserve(*reserve, undo, |reserve| reserve.paused = *paused)
             }
             LendingEvent::GracePeriodChanged { reserve, until } => {
-                self.only_in(Revision::V3_6, "grace period per reserve")?;
+                self.only_in(&[Revision::V3_6], "grace period per reserve")?;
                 self.change_reserve(*reserve, undo, |reserve| reserve.grace_period_until = *until)
             }
             LendingEvent::EModeCategoryAdded(id, terms) => {
@@ -197,13 +226,13 @@ impl Market {
                 )
             }
             LendingEvent::AssetCollateralInEModeChanged { reserve, category, collateral } => {
-                self.only_in(Revision::V3_6, "bitmap of a category")?;
+                self.only_in(&[Revision::V3_6], "bitmap of a category")?;
                 let mut changed = self.category_or_none(*category);
                 set_bit(&mut changed.collateral_bitmap, *reserve, *collateral);
                 self.replace_category(*category, changed, undo)
             }
             LendingEvent::AssetLtvZeroInEModeChanged { reserve, category, ltv_zero } => {
-                self.only_in(Revision::V3_6, "bitmap of a category")?;
+                self.only_in(&[Revision::V3_6], "bitmap of a category")?;
                 let mut changed = self.category_or_none(*category);
                 set_bit(&mut changed.ltv_zero_bitmap, *reserve, *ltv_zero);
                 self.replace_category(*category, changed, undo)
@@ -232,7 +261,7 @@ impl Market {
         undo: &mut Undo,
     ) -> Result<(), LendingError> {
         let revision = self.revision();
-        if revision == Revision::V3_0 || !receive_a_token {
+        if revision != Revision::V3_6 || !receive_a_token {
             return Ok(());
         }
         let mut reserve = self.reserve(collateral)?.clone();
@@ -265,6 +294,56 @@ impl Market {
             position.set_holding(holding);
             Ok(())
         })
+    }
+
+    /// What a transfer moves. V2 tells it in smallest units, at the index that the token has asked the pool for.
+    fn scaled_transfer(&self, reserve: ReserveId, value: U256, timestamp: u64) -> Result<U256, LendingError> {
+        match self.revision() {
+            Revision::V2 => {
+                let index = self.reserve(reserve)?.normalized_income(timestamp)?;
+                ray_div(value, index, Rounding::Nearest)
+            }
+            Revision::V3_0 | Revision::V3_6 => Ok(value),
+        }
+    }
+
+    /// Whether a `Mint` of stable debt says what was lent, interest left out, or what a repayment that was smaller than the
+    /// interest has left of it: V2 says both in the same words. What all owe grows by what is lent, and else shrinks.
+    /// Nothing where neither fits.
+    fn is_loan(
+        &self,
+        reserve: ReserveId,
+        amount: U256,
+        supply: &StableSupply,
+        timestamp: u64,
+    ) -> Result<Option<bool>, LendingError> {
+        if self.revision() != Revision::V2 {
+            return Ok(Some(false));
+        }
+        let held = self.stable_supplies.get(&reserve).copied().unwrap_or_default();
+        let before = held.balance(self.revision(), timestamp)?;
+        let is_loan = supply.total > before;
+        Ok(Some(is_loan).filter(|_| !is_loan || add(before, amount) == Ok(supply.total)))
+    }
+
+    /// A repayment that leaves an average rate of nothing leaves no supply either, whatever its event says
+    /// (`StableDebtToken.burn` in V2).
+    fn follow_stable_supply(
+        &mut self,
+        reserve: ReserveId,
+        supply: &StableSupply,
+        is_loan: bool,
+        timestamp: u64,
+        undo: &mut Undo,
+    ) {
+        if self.revision() != Revision::V2 {
+            return;
+        }
+        let is_gone = !is_loan && supply.average_rate.is_zero();
+        let principal = if is_gone { U256::ZERO } else { supply.total };
+        let after = StableDebt { principal, rate: supply.average_rate, last_update: timestamp };
+        undo.0.push(Before::StableSupply(reserve, self.stable_supplies.get(&reserve).copied()));
+        self.put_stable_supply(reserve, Some(after));
     }
 
     fn transfer(
@@ -355,8 +434,8 @@ impl Market {
         self.categories.get(&id).copied().unwrap_or_default()
     }
 
-    fn only_in(&self, revision: Revision, what: &'static str) -> Result<(), LendingError> {
-        if self.revision() == revision {
+    fn only_in(&self, revisions: &[Revision], what: &'static str) -> Result<(), LendingError> {
+        if revisions.contains(&self.revision()) {
             return Ok(());
         }
         Err(LendingError::NotInRevision(self.revision(), what))
@@ -372,7 +451,7 @@ impl Scaling {
 /// The scaled balance after `Mint` or `Burn`, neither of which names it.
 ///
 /// A mint that is smaller than the interest is a burn that was smaller than it (`ScaledBalanceTokenBase._burnScaled`).
-/// In 3.0 the amount is exact, and its scaled form is what was added or taken. From 3.5 on the event tells the
+/// Up to 3.0 the amount is exact, and its scaled form is what was added or taken. From 3.5 on the event tells the
 /// difference of two rounded balances, of which the scaled balance follows, as no two have the same.
 fn scaled_after(
     revision: Revision,
@@ -389,7 +468,7 @@ fn scaled_after(
     };
     let missed = |_| event.does_not_follow();
     match revision {
-        Revision::V3_0 => {
+        Revision::V2 | Revision::V3_0 => {
             let added = ray_div(added, index, Rounding::Nearest)?;
             let taken = ray_div(taken, index, Rounding::Nearest)?;
             sub(add(scaled, added)?, taken).map_err(missed)

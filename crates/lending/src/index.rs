@@ -198,7 +198,7 @@ struct Bounds {
 const BALANCE_MARGIN: U256 = U256::from_limbs([2, 0, 0, 0]);
 
 fn edges_of(market: &Market, position: &Position, timestamp: u64) -> Result<Option<Vec<Edge>>, LendingError> {
-    // The average of 3.0 is worth something that is rounded to the nearest unit once more.
+    // The average up to 3.0 is worth something that is rounded to the nearest unit once more.
     let mut bounds = Bounds { margin: PERCENTAGE_FACTOR, ..Bounds::default() };
     let mut held = Vec::new();
     for holding in position.holdings().iter().filter(|holding| holding.collateral || holding.owes()) {
@@ -238,7 +238,7 @@ impl Bounds {
             let threshold = market.liquidation_threshold(position.e_mode, reserve);
             // An average that is truncated loses less than one basis point of every part.
             let threshold = U256::from(match market.revision() {
-                Revision::V3_0 => threshold.saturating_sub(1),
+                Revision::V2 | Revision::V3_0 => threshold.saturating_sub(1),
                 Revision::V3_6 => threshold,
             });
             let index = reserve.normalized_income(timestamp)?;

@@ -22,17 +22,31 @@ pub(crate) fn compounded(revision: Revision, rate: U256, elapsed: u64) -> Result
         return Ok(RAY);
     }
     match revision {
+        Revision::V2 => binomial_by_second(rate, elapsed),
         Revision::V3_0 => binomial(rate, elapsed),
         Revision::V3_6 => taylor(rate, elapsed),
     }
 }
 
+/// The rate of a second is rounded down before anything else is done with it.
+fn binomial_by_second(rate: U256, elapsed: u64) -> Result<U256, LendingError> {
+    let by_second = rate / SECONDS_PER_YEAR;
+    let squared = ray_mul(by_second, by_second, Rounding::Nearest)?;
+    let cubed = ray_mul(squared, by_second, Rounding::Nearest)?;
+    terms(mul(by_second, U256::from(elapsed))?, squared, cubed, elapsed)
+}
+
 fn binomial(rate: U256, elapsed: u64) -> Result<U256, LendingError> {
     let squared = ray_mul(rate, rate, Rounding::Nearest)? / (SECONDS_PER_YEAR * SECONDS_PER_YEAR);
     let cubed = ray_mul(squared, rate, Rounding::Nearest)? / SECONDS_PER_YEAR;
+    let first = mul(rate, U256::from(elapsed))? / SECONDS_PER_YEAR;
+    terms(first, squared, cubed, elapsed)
+}
+
+/// The binomial's first three terms and the one before them.
+fn terms(first: U256, squared: U256, cubed: U256, elapsed: u64) -> Result<U256, LendingError> {
     let [n, less_one, less_two] = [0, 1, 2].map(|less| U256::from(elapsed.saturating_sub(less)));
     let pairs = mul(n, less_one)?;
-    let first = mul(rate, n)? / SECONDS_PER_YEAR;
     let second = mul(pairs, squared)? / U256::from(2);
     let third = mul(mul(pairs, less_two)?, cubed)? / U256::from(6);
     add(add(add(RAY, first)?, second)?, third)
@@ -82,7 +96,17 @@ mod tests {
     #[test]
     fn one_second_has_no_second_term_in_the_binomial() {
         let rate = percent(100);
-        assert_eq!(compounded(Revision::V3_0, rate, 1), Ok(RAY + rate / SECONDS_PER_YEAR));
+        for revision in [Revision::V2, Revision::V3_0] {
+            assert_eq!(compounded(revision, rate, 1), Ok(RAY + rate / SECONDS_PER_YEAR));
+        }
         assert!(compounded(Revision::V3_6, rate, 1).expect("small") > RAY + rate / SECONDS_PER_YEAR);
+    }
+
+    #[test]
+    fn the_second_version_rounds_the_rate_of_a_second_down_first() {
+        // A hundredth less than a unit a second: nothing, though a hundred seconds were worth 99 units.
+        let rate = SECONDS_PER_YEAR * U256::from(99) / U256::from(100);
+        assert_eq!(compounded(Revision::V2, rate, 100), Ok(RAY));
+        assert_eq!(compounded(Revision::V3_0, rate, 100), Ok(RAY + U256::from(99)));
     }
 }

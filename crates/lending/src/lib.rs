@@ -14,7 +14,7 @@ mod revision;
 
 pub use account::AccountData;
 pub use error::{LendingError, Refusal};
-pub use event::{CollateralTerms, LendingEvent, Rates, Scaling};
+pub use event::{CollateralTerms, LendingEvent, Rates, Scaling, StableSupply};
 pub use fold::{Touch, Undo};
 pub use index::{Crossing, Examined, LiquidationIndex};
 pub use liquidation::{Liquidation, LiquidationCall, Pair};

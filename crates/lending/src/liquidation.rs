@@ -1,9 +1,11 @@
 //! What a liquidation call takes and gives (`LiquidationLogic.executeLiquidationCall`), and whether it is let through
-//! (`ValidationLogic.validateLiquidationCall`).
+//! (`ValidationLogic.validateLiquidationCall`); in V2 both stand in `LendingPoolCollateralManager.liquidationCall`.
 
 use alloy_primitives::{Address, U256, uint};
 
-use crate::math::{Rounding, WAD, add, mul, mul_div, percent_div, percent_mul, ray_div, ray_mul, sub};
+use crate::math::{
+    RAY, Rounding, WAD, add, div, mul, mul_div, percent_div, percent_mul, ray_div, ray_mul, sub,
+};
 use crate::{AccountData, Holding, LendingError, Market, Position, Refusal, Reserve, ReserveId, Revision};
 
 /// Above it only half is closed (`LiquidationLogic.CLOSE_FACTOR_HF_THRESHOLD`). Wads.
@@ -76,7 +78,9 @@ struct Case<'a> {
     collateral_balance: U256,
     collateral_unit: U256,
     collateral_price: U256,
+    /// As the debt is burned by.
     debt_index: U256,
+    scaled_debt: U256,
     variable_debt: U256,
     total_debt: U256,
     debt_unit: U256,
@@ -123,6 +127,9 @@ impl Market {
 
     /// Everything that can be known before an amount is named; refuses what is refused for any amount.
     fn case(&self, call: &LiquidationCall, timestamp: u64) -> Result<Case<'_>, Refusal> {
+        if self.paused {
+            return Err(Refusal::PoolPaused);
+        }
         let empty = Position::default();
         let position = self.position(call.borrower).unwrap_or(&empty);
         let collateral = self.reserve(call.pair.collateral)?;
@@ -154,7 +161,8 @@ impl Market {
                 .supply_balance(collateral_holding.scaled_supply, collateral_index)?,
             collateral_unit: collateral.unit()?,
             collateral_price: self.price(collateral_source)?,
-            debt_index: debt.normalized_debt(self.revision(), timestamp)?,
+            debt_index: debt.updated_borrow_index(self.revision(), timestamp)?,
+            scaled_debt: debt_holding.scaled_debt,
             variable_debt: self.variable_debt(debt, &debt_holding, timestamp)?,
             total_debt,
             debt_unit: debt.unit()?,
@@ -203,6 +211,7 @@ impl Case<'_> {
     fn max_cover(&self) -> Result<U256, LendingError> {
         let healthy = self.account.health_factor > CLOSE_FACTOR_THRESHOLD;
         match self.revision {
+            Revision::V2 => percent_mul(self.total_debt, DEFAULT_CLOSE_FACTOR, Rounding::Nearest),
             Revision::V3_0 if healthy => {
                 percent_mul(self.total_debt, DEFAULT_CLOSE_FACTOR, Rounding::Nearest)
             }
@@ -223,7 +232,7 @@ impl Case<'_> {
 
     /// The greatest amount that leaves no dust. Both leftovers shrink as the amount grows, so that halving finds it.
     fn best_cover(&self) -> Result<U256, LendingError> {
-        let max = self.max_cover()?;
+        let max = self.burnable(self.max_cover()?)?;
         if !self.leaves_dust(&self.amounts(max)?)? {
             return Ok(max);
         }
@@ -233,6 +242,20 @@ impl Case<'_> {
             if self.leaves_dust(&self.amounts(middle)?)? { dusty = middle } else { clean = middle }
         }
         Ok(clean)
+    }
+
+    /// In V2 no more than what burns the variable debt that there is, where its index has not grown with the balance.
+    fn burnable(&self, cover: U256) -> Result<U256, LendingError> {
+        if self.revision != Revision::V2 {
+            return Ok(cover);
+        }
+        let burned = self.amounts(cover)?.debt.min(self.variable_debt);
+        if self.revision.scaled_debt_repaid(burned, self.debt_index)? <= self.scaled_debt {
+            return Ok(cover);
+        }
+        // The greatest amount that is rounded to the scaled debt; half a unit goes up.
+        let half = self.debt_index.div_ceil(U256::from(2));
+        div(add(mul(self.scaled_debt, self.debt_index)?, half)? - U256::ONE, RAY, Rounding::Down)
     }
 
     fn carry_out(&self, debt_to_cover: U256, receive_a_token: bool) -> Result<Liquidation, Refusal> {
@@ -267,12 +290,23 @@ impl Case<'_> {
     fn amounts(&self, cover: U256) -> Result<Amounts, LendingError> {
         let bonus = self.liquidation_bonus;
         let worth_of_debt = mul(mul(self.debt_price, cover)?, self.collateral_unit)?;
-        let base =
-            mul_div(worth_of_debt, U256::ONE, mul(self.collateral_price, self.debt_unit)?, Rounding::Down)?;
-        let wanted = percent_mul(base, bonus, Rounding::Nearest)?;
+        let worth_of_one = mul(self.collateral_price, self.debt_unit)?;
+        let wanted = match self.revision {
+            Revision::V2 => {
+                div(percent_mul(worth_of_debt, bonus, Rounding::Nearest)?, worth_of_one, Rounding::Down)?
+            }
+            Revision::V3_0 | Revision::V3_6 => {
+                let base = div(worth_of_debt, worth_of_one, Rounding::Down)?;
+                percent_mul(base, bonus, Rounding::Nearest)?
+            }
+        };
         let capped = wanted > self.collateral_balance;
-        let (seized, debt) =
-            if capped { (self.collateral_balance, self.debt_for_all_collateral()?) } else { (wanted, cover) };
+        let (seized, debt) = match capped {
+            true => (self.collateral_balance, self.debt_for_all_collateral()?),
+            false => (wanted, cover),
+        };
+        // Rounded up it may be more than was asked for, which V2 never takes.
+        let debt = if self.revision == Revision::V2 { debt.min(cover) } else { debt };
         let fee = self.protocol_share(seized)?;
         Ok(Amounts {
             debt,
@@ -287,7 +321,7 @@ impl Case<'_> {
         let worth = mul(mul(self.collateral_price, self.collateral_balance)?, self.debt_unit)?;
         let whole = mul_div(worth, U256::ONE, mul(self.debt_price, self.collateral_unit)?, Rounding::Down)?;
         let rounding = match self.revision {
-            Revision::V3_0 => Rounding::Nearest,
+            Revision::V2 | Revision::V3_0 => Rounding::Nearest,
             Revision::V3_6 => Rounding::Up,
         };
         percent_div(whole, self.liquidation_bonus, rounding)
@@ -305,7 +339,7 @@ impl Case<'_> {
     fn leaves_dust(&self, amounts: &Amounts) -> Result<bool, LendingError> {
         let seized = add(amounts.collateral, amounts.fee)?;
         let clears = amounts.debt >= self.total_debt || seized >= self.collateral_balance;
-        if self.revision == Revision::V3_0 || clears {
+        if self.revision != Revision::V3_6 || clears {
             return Ok(false);
         }
         let debt_left = self.debt_worth(self.total_debt - amounts.debt)?;
@@ -320,6 +354,14 @@ impl Case<'_> {
             if scaled.is_zero() {
                 return Err(Refusal::InvalidBurnAmount);
             }
+            if self.revision == Revision::V2 && scaled > self.scaled_debt {
+                return Err(LendingError::Arithmetic.into());
+            }
+        } else if self.revision == Revision::V2
+            && self.revision.scaled_debt_repaid(self.variable_debt, self.debt_index)? > self.scaled_debt
+        {
+            // The whole variable debt, at an index that has not grown with it.
+            return Err(LendingError::Arithmetic.into());
         } else if burned > self.total_debt {
             return Err(LendingError::Arithmetic.into());
         }
@@ -334,7 +376,7 @@ impl Case<'_> {
         let scaled = self.revision.scaled_supply_taken(fee, self.collateral_index)?;
         match self.revision {
             _ if scaled <= left => Ok((fee, scaled)),
-            Revision::V3_0 => {
+            Revision::V2 | Revision::V3_0 => {
                 let fee = ray_mul(left, self.collateral_index, Rounding::Nearest)?;
                 Ok((fee, ray_div(fee, self.collateral_index, Rounding::Nearest)?))
             }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CollateralTerms, EModeCategory, LendingError, MAX_RESERVES, Pair, Position, Reserve, ReserveId, Revision,
-    Touch,
+    StableDebt, Touch,
 };
 
 /// One pool: its reserves, categories, prices and accounts.
@@ -23,6 +23,11 @@ pub struct Market {
     #[serde(with = "ordered")]
     pub(crate) positions: imbl::OrdMap<Address, Arc<Position>>,
     pub(crate) liquidation_allowed: bool,
+    /// Of the whole pool; V2 only.
+    pub(crate) paused: bool,
+    /// What all borrowers at rates of their own owe, by reserve, where they owe something; V2 only.
+    #[serde(with = "ordered")]
+    pub(crate) stable_supplies: imbl::OrdMap<ReserveId, StableDebt>,
 }
 
 impl Market {
@@ -35,6 +40,8 @@ impl Market {
             prices: imbl::OrdMap::new(),
             positions: imbl::OrdMap::new(),
             liquidation_allowed: true,
+            paused: false,
+            stable_supplies: imbl::OrdMap::new(),
         }
     }
 
@@ -70,6 +77,17 @@ impl Market {
     /// What `PriceOracleSentinel.isLiquidationAllowed` says; true where the pool has no sentinel.
     pub fn set_liquidation_allowed(&mut self, allowed: bool) {
         self.liquidation_allowed = allowed;
+    }
+
+    /// What `LendingPool.paused` says in V2; false after it.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// What `StableDebtToken.getSupplyData` says in V2: what all owe, at their average rate. Without it nobody can tell which
+    /// of two things a `Mint` of that token says.
+    pub fn set_stable_supply(&mut self, reserve: ReserveId, supply: StableDebt) {
+        self.put_stable_supply(reserve, Some(supply));
     }
 
     /// See [`Market::set_liquidation_allowed`].
@@ -160,7 +178,7 @@ impl Market {
     pub(crate) fn e_mode_terms(&self, e_mode: u8, reserve: &Reserve) -> Option<EModeCategory> {
         let category = self.category(e_mode)?;
         let applies = match self.revision {
-            Revision::V3_0 => reserve.e_mode_category == e_mode,
+            Revision::V2 | Revision::V3_0 => reserve.e_mode_category == e_mode,
             Revision::V3_6 => category.collateral_bitmap & reserve.id.bit() != 0,
         };
         applies.then_some(category)
@@ -180,7 +198,7 @@ impl Market {
     pub(crate) fn category_source(&self, e_mode: u8) -> Option<Address> {
         match self.revision {
             Revision::V3_0 => self.category(e_mode)?.price_source,
-            Revision::V3_6 => None,
+            Revision::V2 | Revision::V3_6 => None,
         }
     }
 
@@ -234,6 +252,13 @@ impl Market {
             self.reserves.pop();
         }
         Ok(())
+    }
+
+    pub(crate) fn put_stable_supply(&mut self, reserve: ReserveId, supply: Option<StableDebt>) {
+        match supply.filter(|supply| !supply.principal.is_zero()) {
+            Some(supply) => drop(self.stable_supplies.insert(reserve, supply)),
+            None => drop(self.stable_supplies.remove(&reserve)),
+        }
     }
 
     pub(crate) fn put_position(&mut self, account: Address, position: Option<Arc<Position>>) {

@@ -82,7 +82,7 @@ pub struct Holding {
     pub scaled_supply: U256,
     /// Owed at the variable rate, scaled by the variable borrow index.
     pub scaled_debt: U256,
-    /// Owed at a rate of its own; 3.0 only.
+    /// Owed at a rate of its own; 2 and 3.0.
     pub stable_debt: StableDebt,
     /// Whether the account uses its supply as collateral.
     pub collateral: bool,
@@ -156,6 +156,20 @@ impl Reserve {
             (id, asset, decimals, liquidation_threshold, e_mode_category)
         };
         terms(self) == terms(other)
+    }
+
+    /// The variable borrow index that an update at this time stores. V2 moves it only while suppliers earn something
+    /// (`ReserveLogic._updateIndexes`), although balances go by the normalized one.
+    pub(crate) fn updated_borrow_index(
+        &self,
+        revision: Revision,
+        timestamp: u64,
+    ) -> Result<U256, LendingError> {
+        if revision == Revision::V2 && (self.liquidity_rate.is_zero() || self.scaled_variable_debt.is_zero())
+        {
+            return Ok(self.variable_borrow_index);
+        }
+        self.normalized_debt(revision, timestamp)
     }
 
     /// Smallest units in one token.

@@ -6,20 +6,27 @@ use serde::{Deserialize, Serialize};
 use crate::LendingError;
 use crate::math::{RAY, Rounding, ray_div, ray_mul};
 
-/// Which version of Aave V3's arithmetic a pool runs. Only what was compared with its own bytecode is here.
+/// Which version of Aave's arithmetic a pool runs. Only what was compared with its own bytecode is here.
 ///
-/// | | 3.0 | 3.6 |
-/// |---|---|---|
-/// | average threshold | truncated to basis points before the health factor | kept whole |
-/// | balances | rounded to the nearest unit | supply down, debt up |
-/// | compounding | the binomial's first three terms | Taylor's |
-/// | close factor | half or all of the reserve's debt, by health | all, unless healthier than 0.95 and both sides above 2,000: half of all debt |
-/// | dust | – | either side is cleared, or both leave 1,000 |
-/// | stable debt | yes | – |
-/// | grace periods | – | per reserve |
-/// | e-mode | one category per reserve, with a price of its own | bitmaps per category |
+/// | | 2 | 3.0 | 3.6 |
+/// |---|---|---|---|
+/// | base currency | ether | the oracle's | the oracle's |
+/// | average threshold | truncated to basis points before the health factor | as 2 | kept whole |
+/// | balances | rounded to the nearest unit | as 2 | supply down, debt up |
+/// | compounding | the binomial's first three terms, of a rate by the second | the same, of a rate by the year | Taylor's |
+/// | close factor | half of the reserve's debt | half or all of it, by health | all, unless healthier than 0.95 and both sides above 2,000: half of all debt |
+/// | the bonus is added | before the collateral is rounded | behind | behind |
+/// | dust | – | – | either side is cleared, or both leave 1,000 |
+/// | treasury's part of the bonus | – | per reserve | per reserve |
+/// | stable debt | yes | yes | – |
+/// | pause | of the whole pool | per reserve | per reserve |
+/// | grace periods | – | – | per reserve |
+/// | e-mode | – | one category per reserve, with a price of its own | bitmaps per category |
+/// | borrow index | stands still while suppliers earn nothing | grows | grows |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Revision {
+    /// `@aave/protocol-v2` 1.0.1, `LENDINGPOOL_REVISION` 2.
+    V2,
     /// The first release: `@aave/core-v3` 1.19.3, `POOL_REVISION` 1.
     V3_0,
     /// `@aave-dao/aave-v3-origin` 3.6.0, `POOL_REVISION` 10.
@@ -28,10 +35,10 @@ pub enum Revision {
 
 impl Revision {
     /// All there are.
-    pub const PROVEN: [Self; 2] = [Self::V3_0, Self::V3_6];
+    pub const PROVEN: [Self; 3] = [Self::V2, Self::V3_0, Self::V3_6];
     pub(crate) const PROVEN_NAMES: &'static str = "1 (Aave V3.0) and 10 (Aave V3.6)";
 
-    /// By the pool's `POOL_REVISION`.
+    /// By the `POOL_REVISION` of a pool of V3.
     ///
     /// # Errors
     /// A revision that is not proven; the error names those that are.
@@ -43,9 +50,21 @@ impl Revision {
         }
     }
 
-    /// The pool's `POOL_REVISION`.
+    /// By the `LENDINGPOOL_REVISION` of a pool of V2.
+    ///
+    /// # Errors
+    /// A revision that is not proven; the error names the one that is.
+    pub const fn from_lending_pool_revision(revision: u64) -> Result<Self, LendingError> {
+        match revision {
+            2 => Ok(Self::V2),
+            _ => Err(LendingError::UnprovenLendingPool(revision)),
+        }
+    }
+
+    /// The pool's `POOL_REVISION`, or its `LENDINGPOOL_REVISION` in V2.
     pub const fn pool_revision(self) -> u64 {
         match self {
+            Self::V2 => 2,
             Self::V3_0 => 1,
             Self::V3_6 => 10,
         }
@@ -54,7 +73,7 @@ impl Revision {
     /// What a supplier's balance is rounded to (`AToken.balanceOf`; `TokenMath.getATokenBalance` from 3.5 on).
     pub(crate) const fn supply_rounding(self) -> Rounding {
         match self {
-            Self::V3_0 => Rounding::Nearest,
+            Self::V2 | Self::V3_0 => Rounding::Nearest,
             Self::V3_6 => Rounding::Down,
         }
     }
@@ -62,7 +81,7 @@ impl Revision {
     /// What a debt is rounded to (`VariableDebtToken.balanceOf`; `TokenMath.getVTokenBalance` from 3.5 on).
     pub(crate) const fn debt_rounding(self) -> Rounding {
         match self {
-            Self::V3_0 => Rounding::Nearest,
+            Self::V2 | Self::V3_0 => Rounding::Nearest,
             Self::V3_6 => Rounding::Up,
         }
     }
@@ -80,7 +99,7 @@ impl Revision {
     /// What taking an amount from a supplier takes from his scaled balance.
     pub(crate) fn scaled_supply_taken(self, amount: U256, index: U256) -> Result<U256, LendingError> {
         match self {
-            Self::V3_0 => ray_div(amount, index, Rounding::Nearest),
+            Self::V2 | Self::V3_0 => ray_div(amount, index, Rounding::Nearest),
             Self::V3_6 => ray_div(amount, index, Rounding::Up),
         }
     }
@@ -88,7 +107,7 @@ impl Revision {
     /// What repaying an amount takes from the scaled debt.
     pub(crate) fn scaled_debt_repaid(self, amount: U256, index: U256) -> Result<U256, LendingError> {
         match self {
-            Self::V3_0 => ray_div(amount, index, Rounding::Nearest),
+            Self::V2 | Self::V3_0 => ray_div(amount, index, Rounding::Nearest),
             Self::V3_6 => ray_div(amount, index, Rounding::Down),
         }
     }
@@ -117,6 +136,7 @@ impl Revision {
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::V2 => "Aave V2",
             Self::V3_0 => "Aave V3.0",
             Self::V3_6 => "Aave V3.6",
         })
@@ -142,10 +162,21 @@ mod tests {
 
     #[test]
     fn a_proven_revision_goes_by_its_number_and_is_named_in_the_refusal() {
-        for revision in Revision::PROVEN {
+        for revision in [Revision::V3_0, Revision::V3_6] {
             assert_eq!(Revision::from_pool_revision(revision.pool_revision()), Ok(revision));
             let name = format!("{} ({revision})", revision.pool_revision());
             assert!(Revision::PROVEN_NAMES.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pool_of_the_second_version_goes_by_its_own_number() {
+        assert_eq!(Revision::from_lending_pool_revision(Revision::V2.pool_revision()), Ok(Revision::V2));
+        for revision in [0, 1, 3, 10] {
+            let error = Revision::from_lending_pool_revision(revision).expect_err("not proven");
+            let said =
+                format!("revision {revision} of the lending pool is not proven; proven is 2 (Aave V2)");
+            assert_eq!(error.to_string(), said);
         }
     }
 

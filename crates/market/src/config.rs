@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use alloy_primitives::{Address, B256, keccak256};
-use headwater_events::Protocol;
+use headwater_events::{LendingProtocol, Protocol};
 use serde::{Deserialize, Serialize};
 
 use crate::feeds::{Feed, FeedQuote};
@@ -115,7 +115,7 @@ const fn default_deviation_ppm() -> u32 {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LendingConfig {
-    /// What it computes: `"aave-v3"`. Which revision, the pool says itself.
+    /// What it computes: `"aave-v3"` or `"aave-v2"`. Which revision, the pool says itself.
     pub protocol: LendingProtocol,
     /// The pool's proxy.
     pub pool: String,
@@ -128,14 +128,6 @@ pub struct LendingConfig {
     /// Blocks whose logs are asked for at once at most; fewer where the node refuses. Default: 10,000.
     #[serde(default = "default_log_range")]
     pub log_range: std::num::NonZeroU64,
-}
-
-/// The mathematics that a lending pool follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LendingProtocol {
-    /// Aave V3, in the revisions that are proven.
-    AaveV3,
 }
 
 const fn default_log_range() -> std::num::NonZeroU64 {
@@ -956,7 +948,7 @@ mod tests {
             "[[factories]]\nprotocol = 'uniswap-v2'\naddress = ''\nfee = 1",
             "[[feeds]]\nproxy = ''\ntoken = ''\nheartbeat = 1",
             "[[feeds]]\nproxy = ''\ntoken = ''\nquote = 'eur'",
-            "[[lending]]\nprotocol = 'aave-v2'\npool = ''",
+            "[[lending]]\nprotocol = 'aave-v4'\npool = ''",
             "[[lending]]\nprotocol = 'aave-v3'\npool = ''\nrevision = 1",
             "[[lending]]\nprotocol = 'aave-v3'\npool = ''\nlog_range = 0",
         ] {

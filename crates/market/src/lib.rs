@@ -30,7 +30,7 @@ pub use concentrated::{
 pub use config::{
     ConcentratedFactory, ConcentratedManager, ConfigError, ConfigErrors, DEFAULT_MAX_CANDIDATES,
     DEFAULT_MAX_POOLS, Factory, FactoryConfig, FeedConfig, History, HistoryConfig, LendingConfig,
-    LendingPool, LendingProtocol, LoadFilter, MarketConfig, ResolvedMarket,
+    LendingPool, LoadFilter, MarketConfig, ResolvedMarket,
 };
 pub use feeds::{
     FEED_ANSWER_BITS, Feed, FeedPrice, FeedQuote, FeedReading, Feeds, MOST_FEED_DECIMALS, NotPending,
@@ -42,6 +42,7 @@ pub use headwater_amm::{
     ConcentratedPool, PoolEvent as ConcentratedEvent, PoolKey as V4Key, PoolPrice as ConcentratedPrice,
     Unsupported as V4Refusal,
 };
+pub use headwater_events::LendingProtocol;
 pub use headwater_lending::{LendingError, Revision};
 pub use lending::{LendingBook, LendingCheck, LendingCounts, LendingFeeds, LendingMarket, LendingTable};
 pub use pages::Pages;

@@ -1,8 +1,8 @@
 use alloy_primitives::{Address, B256, address, b256};
-use headwater_events::Protocol;
+use headwater_events::{LendingProtocol, Protocol};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConcentratedFactory, ConcentratedManager, Factory, LendingPool, LendingProtocol};
+use crate::config::{ConcentratedFactory, ConcentratedManager, Factory, LendingPool};
 use crate::feeds::{Feed, FeedQuote};
 
 /// A chain whose contracts are known.

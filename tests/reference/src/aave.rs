@@ -1,9 +1,10 @@
-//! Aave V3 on its own bytecode: a pool with reserves, categories, an oracle whose answers can be set, and a sentinel.
+//! Aave V2 and V3 on their own bytecode: a pool with reserves, categories, an oracle whose answers can be set, and a sentinel.
 //!
 //! The releases differ in their constructors and in what can be configured; what users do is the same.
 
 pub mod contracts;
 mod deployment;
+mod second;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,9 @@ use alloy_primitives::{Address, U256};
 use alloy_sol_types::SolCall;
 use anyhow::Context;
 
-use self::contracts::{Aggregator, Configurator, ConfiguratorV3_6, Oracle, Pool, Sentinel, Sequencer, Token};
+use self::contracts::{
+    Aggregator, Configurator, ConfiguratorV2, ConfiguratorV3_6, Oracle, Pool, Sentinel, Sequencer, Token,
+};
 use crate::evm::{Artifact, Evm, Failure, Message, Receipt};
 
 pub use self::deployment::{Builder, CATEGORIES, Category, Protocol, RESERVES, Terms};
@@ -19,6 +22,8 @@ pub use self::deployment::{Builder, CATEGORIES, Category, Protocol, RESERVES, Te
 /// Which release the contracts are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
+    /// `@aave/protocol-v2` 1.0.1.
+    V2,
     /// `@aave/core-v3` 1.19.3.
     V3_0,
     /// `@aave-dao/aave-v3-origin` 3.6.0.
@@ -98,14 +103,16 @@ pub struct World {
     pub configurator: Address,
     /// `AaveOracle`.
     pub oracle: Address,
-    /// `PriceOracleSentinel`.
+    /// `PriceOracleSentinel`; the zero address in V2.
     pub sentinel: Address,
-    /// What the sentinel asks.
+    /// What the sentinel asks; the zero address in V2.
     pub sequencer: Address,
-    /// In the order of the pool's list.
+    /// In the order of the pool's list. The last one of V2 is frozen, and nobody ever has anything of it.
     pub reserves: Vec<Site>,
     /// The price source of category 1 in 3.0, and its aggregator.
     pub category_source: Option<(Address, Address)>,
+    /// A dollar in the base currency: eight decimals, or in V2 two thousandths of an ether.
+    pub dollar: U256,
 }
 
 impl World {
@@ -155,29 +162,46 @@ impl World {
         self.evm.set_storage(aggregator, U256::ZERO, price);
     }
 
-    /// `PriceOracleSentinel.isLiquidationAllowed`.
+    /// The price that an asset of [`RESERVES`] began with.
+    pub fn home(&self, place: usize) -> U256 {
+        U256::from(RESERVES[place].price) * self.dollar / U256::from(100_000_000)
+    }
+
+    /// Whether the oracle asks nobody for the price of this asset: one ether is one ether in V2.
+    pub fn is_fixed(&self, place: usize) -> bool {
+        self.release == Release::V2 && place == 0
+    }
+
+    /// `PriceOracleSentinel.isLiquidationAllowed`; V2 has none.
     ///
     /// # Errors
     /// A revert.
     pub fn liquidation_allowed(&mut self) -> anyhow::Result<bool> {
+        if self.release == Release::V2 {
+            return Ok(true);
+        }
         self.evm.read(self.sentinel, &Sentinel::isLiquidationAllowedCall {})
     }
 
-    /// Tells the sentinel's source that the sequencer is down, or since when it is up again.
+    /// Tells the sentinel's source that the sequencer is down, or since when it is up again; nobody in V2.
     ///
     /// # Errors
     /// A revert.
     pub fn set_sequencer(&mut self, down: bool, since: u64) -> anyhow::Result<()> {
+        if self.release == Release::V2 {
+            return Ok(());
+        }
         let call = Sequencer::setAnswerCall { isDown: down, timestamp: U256::from(since) };
         self.evm.send(self.admin, self.sequencer, &call).map(drop)
     }
 
-    /// Pauses a reserve, or ends the pause; with a grace period where the release has one.
+    /// Pauses a reserve, or ends the pause; with a grace period where the release has one. V2 pauses all at once.
     ///
     /// # Errors
     /// A revert.
     pub fn set_pause(&mut self, asset: Address, paused: bool, grace: u64) -> Result<Receipt, Failure> {
         match self.release {
+            Release::V2 => self.configure(&ConfiguratorV2::setPoolPauseCall { val: paused }),
             Release::V3_0 => self.configure(&Configurator::setReservePauseCall { asset, paused }),
             Release::V3_6 => {
                 let grace = alloy_primitives::Uint::from(grace);

@@ -1,6 +1,6 @@
 //! Other people's programs: anvil and the contracts' bytecode. Fetched from the package registry by the committed lock
-//! file into `target/`, never part of the source tree. Some of them (Uniswap V3 and V4, Aave) are under the Business Source
-//! License 1.1, which allows to run them in tests; so nothing of them is copied, and nothing that is compiled from them is kept.
+//! file into `target/`, never part of the source tree. Some of them (Uniswap V3 and V4, Aave V3) are under the Business Source
+//! License 1.1, which allows to run them in tests, and Aave V2 is under the AGPL; so nothing of them is copied, and nothing that is compiled from them is kept.
 //!
 //! The lock file is made with `npm install --package-lock-only --omit-lockfile-registry-resolved --legacy-peer-deps`, so that it names no
 //! registry. The entries of anvil's platforms other than Linux on x86-64 were added by hand, without the hash that only a download

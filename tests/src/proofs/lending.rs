@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, U256};
 use anyhow::{Context, ensure};
-use headwater_lending::{Liquidation, LiquidationCall, Market, Pair, Refusal, ReserveId};
+use headwater_lending::{LendingError, Liquidation, LiquidationCall, Market, Pair, Refusal, ReserveId};
 use headwater_reference::aave::{Contracts, Release, World};
 use rand::RngExt;
 
@@ -22,7 +22,7 @@ use crate::proof::{Proof, ProofArgs, Report};
 /// The mathematics of lending against the contracts.
 pub const LENDING: Proof = Proof {
     name: "lending",
-    about: "Aave V3.0 and V3.6 on their own bytecode: accounts, liquidations to the wei, refusals, the index",
+    about: "Aave V2, V3.0 and V3.6 on their own bytecode: accounts, liquidations to the wei, refusals, the index",
     full_duration: "1 min",
     run,
 };
@@ -60,20 +60,27 @@ enum Seen {
     InterestAlone,
     EMode,
     HalfClosed,
+    /// Though the account is far below one.
+    HalfClosedFarBelow,
     WhollyClosed,
     CollateralCapped,
     KeptInThePool,
     SameAsset,
     StableDebt,
+    /// A repayment at a stable rate that was smaller than the interest.
+    InterestLeft,
     DustRefused,
     WrittenOff,
     PausedRefused,
+    InactiveRefused,
     SentinelRefused,
     GraceRefused,
     HealthyRefused,
     NotCollateralRefused,
     NotBorrowedRefused,
     NothingRefused,
+    /// More variable debt would be burned than there is, as its index has not grown with the balance.
+    IndexBehindRefused,
     TakenBack,
 }
 
@@ -101,7 +108,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         return Ok(report);
     }
     let packages = Artifacts::install()?;
-    for release in [Release::V3_0, Release::V3_6] {
+    for release in [Release::V2, Release::V3_0, Release::V3_6] {
         let contracts = packages.aave(release)?;
         let mut tally = Tally::default();
         while tally.worlds < size.worlds
@@ -140,6 +147,7 @@ fn run_world(
         tally.events += follower.follow(&mut world, &happened)? as u64;
         tally.actions += happened.done;
         tally.reverted += happened.reverted;
+        *tally.seen.entry(Seen::InterestLeft).or_default() += happened.interest_left;
         if play.random.random_range(0..10) == 0 {
             let depth = follower.reorganise(play.random.random_range(1..=12))?;
             *tally.seen.entry(Seen::TakenBack).or_default() += depth as u64;
@@ -288,6 +296,7 @@ impl Tally {
         let seen = [
             (Seen::EMode, judge::in_e_mode(market, call)?),
             (Seen::HalfClosed, everything && !cleared && liquidation.health_factor > half),
+            (Seen::HalfClosedFarBelow, everything && !cleared && liquidation.health_factor <= half),
             (Seen::WhollyClosed, everything && cleared),
             (Seen::CollateralCapped, liquidation.collateral_capped),
             (Seen::KeptInThePool, call.receive_a_token),
@@ -304,7 +313,8 @@ impl Tally {
     fn refused(&mut self, refusal: &Refusal) {
         self.refusals += 1;
         let what = match refusal {
-            Refusal::ReservePaused => Seen::PausedRefused,
+            Refusal::PoolPaused | Refusal::ReservePaused => Seen::PausedRefused,
+            Refusal::ReserveInactive => Seen::InactiveRefused,
             Refusal::PriceOracleSentinel => Seen::SentinelRefused,
             Refusal::GracePeriod { .. } => Seen::GraceRefused,
             Refusal::HealthFactorNotBelowThreshold(_) => Seen::HealthyRefused,
@@ -312,7 +322,8 @@ impl Tally {
             Refusal::NotBorrowed => Seen::NotBorrowedRefused,
             Refusal::MustNotLeaveDust => Seen::DustRefused,
             Refusal::InvalidBurnAmount => Seen::NothingRefused,
-            Refusal::Unknown(_) | Refusal::SelfLiquidation | Refusal::ReserveInactive => return,
+            Refusal::Unknown(LendingError::Arithmetic) => Seen::IndexBehindRefused,
+            Refusal::Unknown(_) | Refusal::SelfLiquidation => return,
         };
         *self.seen.entry(what).or_default() += 1;
     }
@@ -359,6 +370,24 @@ impl Tally {
 /// What has to have been seen, by release.
 fn wanted(release: Release) -> &'static [Seen] {
     match release {
+        Release::V2 => &[
+            Seen::InterestAlone,
+            Seen::HalfClosed,
+            Seen::HalfClosedFarBelow,
+            Seen::CollateralCapped,
+            Seen::KeptInThePool,
+            Seen::SameAsset,
+            Seen::StableDebt,
+            Seen::InterestLeft,
+            Seen::PausedRefused,
+            Seen::InactiveRefused,
+            Seen::HealthyRefused,
+            Seen::NotCollateralRefused,
+            Seen::NotBorrowedRefused,
+            Seen::NothingRefused,
+            Seen::IndexBehindRefused,
+            Seen::TakenBack,
+        ],
         Release::V3_0 => &[
             Seen::InterestAlone,
             Seen::EMode,

@@ -25,7 +25,7 @@ use crate::proofs::lending::play::Play;
 /// The detector of liquidations against the contracts.
 pub const LIQUIDATIONS: Proof = Proof {
     name: "liquidations",
-    about: "200 Aave borrowers on V3.0 and V3.6 bytecode: all that may be liquidated and no other; repay, seize and sale to the wei",
+    about: "200 Aave borrowers on V2, V3.0 and V3.6 bytecode: all that may be liquidated and no other; repay, seize and sale to the wei",
     full_duration: "3 min",
     run,
 };
@@ -64,6 +64,8 @@ enum Seen {
     SameAsset,
     /// The whole debt would leave dust, and a part of it is named.
     DustAvoided,
+    /// The whole allowed debt would be more than there is to burn, and a part of it is named; V2 only.
+    BurnAvoided,
     /// Not found, because nothing can be taken: a reserve is paused.
     Paused,
     /// The same: a grace period runs.
@@ -104,7 +106,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         return Ok(report);
     }
     let packages = Artifacts::install()?;
-    for release in [Release::V3_0, Release::V3_6] {
+    for release in [Release::V2, Release::V3_0, Release::V3_6] {
         let contracts = packages.aave(release)?;
         let mut tally = Tally::default();
         while tally.worlds == 0 || (tally.verdict(release, &size).is_err() && tally.worlds < size.most_worlds)
@@ -276,12 +278,10 @@ impl Tally {
 
 /// What has to have been seen, by release.
 fn wanted(release: Release) -> impl Iterator<Item = Seen> {
-    let both = [
+    let all = [
         Seen::InterestAlone,
         Seen::PriceMoved,
-        Seen::EMode,
         Seen::HalfClosed,
-        Seen::WhollyClosed,
         Seen::CollateralCapped,
         Seen::Paused,
         Seen::SoldInOnePool,
@@ -292,8 +292,9 @@ fn wanted(release: Release) -> impl Iterator<Item = Seen> {
         Seen::Reloaded,
     ];
     let own = match release {
-        Release::V3_0 => [Seen::StableDebt, Seen::Sentinel],
-        Release::V3_6 => [Seen::DustAvoided, Seen::Grace],
+        Release::V2 => &[Seen::StableDebt][..],
+        Release::V3_0 => &[Seen::EMode, Seen::WhollyClosed, Seen::StableDebt, Seen::Sentinel],
+        Release::V3_6 => &[Seen::EMode, Seen::WhollyClosed, Seen::DustAvoided, Seen::Grace],
     };
-    both.into_iter().chain(own)
+    all.into_iter().chain(own.iter().copied())
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use crate::math::{RAY, Rounding, ray_div, ray_mul};
 use crate::{
     CollateralTerms, EModeCategory, Holding, LendingError, LendingEvent, Market, Rates, Reserve, ReserveId,
-    Revision, Scaling, StableDebt, Touch,
+    Revision, Scaling, StableDebt, StableSupply, Touch,
 };
 
 const NOW: u64 = 1_700_000_000;
@@ -118,11 +118,81 @@ fn a_transfer_of_which_half_cannot_follow_changes_nothing() {
         reserve: ASSET,
         from: account(1),
         to: account(2),
-        scaled: U256::ONE,
+        value: U256::ONE,
     };
     let before = market.clone();
     assert!(market.apply(&event, NOW).is_err());
     assert_eq!(market, before);
+}
+
+fn stable_mint(amount: u64, balance_increase: u64, new_rate: U256, supply: StableSupply) -> LendingEvent {
+    LendingEvent::StableDebtMinted {
+        reserve: ASSET,
+        account: account(1),
+        amount: U256::from(amount),
+        balance_increase: U256::from(balance_increase),
+        new_rate,
+        supply,
+    }
+}
+
+fn stable_burn(amount: u64, supply: StableSupply) -> LendingEvent {
+    LendingEvent::StableDebtBurned { reserve: ASSET, account: account(1), amount: U256::from(amount), supply }
+}
+
+#[test]
+fn the_second_version_lends_and_leaves_interest_in_the_same_words() {
+    let mut market = market(Revision::V2);
+    let (lent, rate, later) = (1_000_000, RAY / U256::from(10), NOW + 31_536_000);
+    let total = |total: u64| StableSupply { total: U256::from(total), average_rate: rate };
+    follow(&mut market, stable_mint(lent, 0, rate, total(lent)));
+    let grown: u64 = held(&market).stable_debt.balance(Revision::V2, later).expect("small").to();
+    let interest = grown - lent;
+    assert!((105_000..106_000).contains(&interest), "{interest}");
+    let principal = |event: LendingEvent| {
+        let mut after = market.clone();
+        let undo = after.apply(&event, later)?;
+        let principal: u64 = held(&after).stable_debt.principal.to();
+        after.revert(undo);
+        assert_eq!(after, market);
+        Ok(principal)
+    };
+    // 500 more are lent: the event says 500, and the interest becomes debt as well.
+    assert_eq!(principal(stable_mint(500, interest, rate, total(grown + 500))), Ok(grown + 500));
+    // 500 are repaid: the event says what is left of the interest.
+    assert_eq!(principal(stable_mint(interest - 500, interest, rate, total(grown - 500))), Ok(grown - 500));
+    let missed = LendingError::DoesNotFollow { reserve: ASSET, account: account(1) };
+    assert_eq!(principal(stable_mint(500, interest, rate, total(grown + 501))), Err(missed));
+}
+
+#[test]
+fn a_repayment_that_leaves_no_average_rate_leaves_no_supply_whatever_it_says() {
+    let mut market = market(Revision::V2);
+    let rate = RAY / U256::from(10);
+    follow(
+        &mut market,
+        stable_mint(500, 0, rate, StableSupply { total: U256::from(500), average_rate: rate }),
+    );
+    follow(&mut market, stable_burn(400, StableSupply { total: U256::from(100), average_rate: U256::ZERO }));
+    // As the token counts from nothing again.
+    follow(&mut market, stable_mint(70, 0, rate, StableSupply { total: U256::from(70), average_rate: rate }));
+    assert_eq!(held(&market).stable_debt.principal, U256::from(170));
+}
+
+#[test]
+fn a_transfer_of_the_second_version_is_told_in_smallest_units() {
+    let mut market = market(Revision::V2);
+    follow(&mut market, LendingEvent::SupplyMinted(scaling(1_000, 0, RAY)));
+    // Twenty years at five percent double the index.
+    let later = NOW + 20 * 31_536_000;
+    let event = LendingEvent::SupplyTransferred {
+        reserve: ASSET,
+        from: account(1),
+        to: account(2),
+        value: U256::from(600),
+    };
+    let _ = market.apply(&event, later).expect("it follows");
+    assert_eq!(held(&market).scaled_supply, U256::from(700));
 }
 
 #[test]
@@ -130,11 +200,10 @@ fn a_stable_debt_that_is_burned_whole_leaves_nothing() {
     let mut market = market(Revision::V3_0);
     let amount = U256::from(500);
     let rate = RAY / U256::from(7);
-    let minted =
-        LendingEvent::StableDebtMinted { reserve: ASSET, account: account(1), amount, new_rate: rate };
-    follow(&mut market, minted);
+    let supply = StableSupply { total: amount, average_rate: rate };
+    follow(&mut market, stable_mint(500, 0, rate, supply));
     assert_eq!(held(&market).stable_debt, StableDebt { principal: amount, rate, last_update: NOW });
-    follow(&mut market, LendingEvent::StableDebtBurned { reserve: ASSET, account: account(1), amount });
+    follow(&mut market, stable_burn(500, StableSupply { total: U256::ZERO, average_rate: U256::ZERO }));
     assert!(market.position(account(1)).is_none());
 }
 
@@ -152,9 +221,11 @@ fn events_of_another_revision_are_refused() {
     );
     check(Revision::V3_0, LendingEvent::AssetLtvZeroInEModeChanged { reserve, category, ltv_zero: true });
     check(Revision::V3_6, LendingEvent::EModeAssetCategoryChanged { reserve, category });
-    let (account, amount) = (account(1), U256::ONE);
-    check(Revision::V3_6, LendingEvent::StableDebtBurned { reserve, account, amount });
-    check(Revision::V3_6, LendingEvent::StableDebtMinted { reserve, account, amount, new_rate: RAY });
+    let supply = StableSupply { total: U256::ONE, average_rate: RAY };
+    check(Revision::V3_6, stable_burn(1, supply));
+    check(Revision::V3_6, stable_mint(1, 0, RAY, supply));
+    check(Revision::V3_0, LendingEvent::PoolPaused(true));
+    check(Revision::V3_6, LendingEvent::PoolPaused(true));
 }
 
 #[test]
@@ -211,8 +282,8 @@ fn any_event() -> impl Strategy<Value = LendingEvent> {
         scaled.prop_map(LendingEvent::DebtBurned),
         rates.prop_map(LendingEvent::ReserveDataUpdated),
         terms.prop_map(LendingEvent::CollateralConfigurationChanged),
-        (id(), who(), who(), some()).prop_map(|(reserve, from, to, scaled)| {
-            LendingEvent::SupplyTransferred { reserve, from, to, scaled }
+        (id(), who(), who(), some()).prop_map(|(reserve, from, to, value)| {
+            LendingEvent::SupplyTransferred { reserve, from, to, value }
         }),
         (id(), who(), any::<bool>()).prop_map(|(reserve, account, enabled)| {
             LendingEvent::CollateralUseChanged { reserve, account, enabled }

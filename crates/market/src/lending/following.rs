@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, I256, U256};
-use headwater_events::{LendingLoaded, LendingLog, LendingPrice, LendingReserve, ScaledChange, Sequencer};
+use headwater_events::{
+    LendingLoaded, LendingLog, LendingPrice, LendingProtocol, LendingReserve, ScaledChange, Sequencer,
+};
 use headwater_lending::{
     CollateralTerms, EModeCategory, Holding, LendingError, LendingEvent, Market, Position, Rates, Reserve,
-    ReserveId, Revision, Scaling, StableDebt, Undo,
+    ReserveId, Revision, Scaling, StableDebt, StableSupply, Undo,
 };
 use serde::{Deserialize, Serialize};
 
@@ -230,6 +232,7 @@ impl Following {
                 collateral: self.market.reserve_of(*collateral)?,
                 receive_a_token: *receive_a_token,
             },
+            LendingLog::PoolPaused(paused) => LendingEvent::PoolPaused(*paused),
             _ => return None,
         })
     }
@@ -310,8 +313,8 @@ fn of_supply(reserve: ReserveId, log: &LendingLog) -> Option<LendingEvent> {
     Some(match log {
         LendingLog::Minted(change) => LendingEvent::SupplyMinted(scaling(reserve, change)),
         LendingLog::Burned(change) => LendingEvent::SupplyBurned(scaling(reserve, change)),
-        LendingLog::Transferred { from, to, scaled } => {
-            LendingEvent::SupplyTransferred { reserve, from: *from, to: *to, scaled: *scaled }
+        LendingLog::Transferred { from, to, value } => {
+            LendingEvent::SupplyTransferred { reserve, from: *from, to: *to, value: *value }
         }
         _ => return None,
     })
@@ -327,14 +330,28 @@ fn of_debt(reserve: ReserveId, log: &LendingLog) -> Option<LendingEvent> {
 
 fn of_stable_debt(reserve: ReserveId, log: &LendingLog) -> Option<LendingEvent> {
     Some(match log {
-        LendingLog::StableMinted { account, amount, new_rate } => LendingEvent::StableDebtMinted {
+        LendingLog::StableMinted {
+            account,
+            amount,
+            balance_increase,
+            new_rate,
+            total_supply,
+            average_rate,
+        } => LendingEvent::StableDebtMinted {
             reserve,
             account: *account,
             amount: *amount,
+            balance_increase: *balance_increase,
             new_rate: *new_rate,
+            supply: StableSupply { total: *total_supply, average_rate: *average_rate },
         },
-        LendingLog::StableBurned { account, amount } => {
-            LendingEvent::StableDebtBurned { reserve, account: *account, amount: *amount }
+        LendingLog::StableBurned { account, amount, total_supply, average_rate } => {
+            LendingEvent::StableDebtBurned {
+                reserve,
+                account: *account,
+                amount: *amount,
+                supply: StableSupply { total: *total_supply, average_rate: *average_rate },
+            }
         }
         _ => return None,
     })
@@ -408,7 +425,16 @@ fn market_of(
     loaded: &LendingLoaded,
     is_wanted: impl Fn(&LendingPrice) -> bool,
 ) -> Result<Market, LendingError> {
-    let mut market = Market::new(Revision::from_pool_revision(loaded.revision)?);
+    let revision = match loaded.protocol {
+        LendingProtocol::AaveV2 => Revision::from_lending_pool_revision(loaded.revision)?,
+        LendingProtocol::AaveV3 => Revision::from_pool_revision(loaded.revision)?,
+    };
+    let mut market = Market::new(revision);
+    market.set_paused(loaded.paused);
+    for supply in &loaded.stable_supplies {
+        let (principal, rate, last_update) = (supply.principal, supply.average_rate, supply.last_update);
+        market.set_stable_supply(ReserveId(supply.reserve), StableDebt { principal, rate, last_update });
+    }
     for reserve in &loaded.reserves {
         market.set_reserve(reserve_of(market.revision(), reserve))?;
     }

@@ -1,6 +1,7 @@
 use alloy_primitives::{I256, U256};
 use headwater_events::{
-    LendingAccount, LendingContracts, LendingHolding, LendingPrice, LendingReserve, ScaledChange, Sequencer,
+    LendingAccount, LendingContracts, LendingHolding, LendingPrice, LendingProtocol, LendingReserve,
+    ScaledChange, Sequencer,
 };
 use proptest::prelude::*;
 
@@ -86,7 +87,9 @@ fn loaded(number: u64) -> LendingLoaded {
         pool: POOL,
         number,
         hash: hash(number, 0),
+        protocol: LendingProtocol::AaveV3,
         revision: 10,
+        paused: false,
         contracts: LendingContracts {
             provider: Address::repeat_byte(0x92),
             configurator: CONFIGURATOR,
@@ -94,6 +97,7 @@ fn loaded(number: u64) -> LendingLoaded {
         },
         sequencer: None,
         reserves: vec![reserve(0), reserve(1)],
+        stable_supplies: Vec::new(),
         categories: Vec::new(),
         prices: vec![price(0), price(1)],
         accounts: vec![LendingAccount { account: BORROWER, e_mode: 0, holdings: vec![supply, debt] }],
@@ -196,6 +200,39 @@ fn what_a_contract_says_that_is_not_its_business_changes_nothing() {
     ];
     book.apply_block(at(1, 0), time(1), said);
     assert!(Arc::ptr_eq(&market(&book), &before), "an untouched market is the same one");
+}
+
+/// The same pool as V2 has it: the price of the first asset is the oracle's own.
+fn loaded_second(number: u64) -> LendingLoaded {
+    let mut loaded = LendingLoaded { protocol: LendingProtocol::AaveV2, revision: 2, ..loaded(number) };
+    (loaded.prices[0].proxy, loaded.prices[0].feed) = (ORACLE, Some(ORACLE));
+    loaded
+}
+
+#[test]
+fn a_pool_of_the_second_version_is_paused_as_a_whole_and_told_so_again_behind_an_undo() {
+    let mut book = LendingBook::new(&[POOL]);
+    book.stand_on(hash(0, 0));
+    assert_eq!(book.load(&loaded_second(0)), Ok(true));
+    let before = market(&book);
+    assert_eq!(before.revision(), headwater_lending::Revision::V2);
+    assert!((health(&book, 0) - 80.0 / 70.0).abs() < 1e-6, "a price that nobody reports is known");
+    let moved = LendingLog::Transferred { from: BORROWER, to: POOL, value: U256::from(30u64) };
+    book.apply_block(at(1, 0), time(1), vec![(POOL, LendingLog::PoolPaused(true)), (supply_token(0), moved)]);
+    assert!((health(&book, 1) - 56.0 / 70.0).abs() < 1e-6);
+    assert_ne!(*market(&book), *before);
+    book.roll_back(hash(0, 0));
+    assert_eq!(*market(&book), *before);
+    book.apply_block(at(1, 1), time(1), vec![(ORACLE, LendingLog::Reshaped)]);
+    assert_eq!(book.lost_pools().collect::<Vec<_>>(), [POOL]);
+}
+
+#[test]
+fn a_revision_of_one_version_is_none_of_the_other() {
+    let mut book = LendingBook::new(&[POOL]);
+    book.stand_on(hash(0, 0));
+    assert!(book.load(&LendingLoaded { revision: 10, ..loaded_second(0) }).is_err());
+    assert!(book.load(&LendingLoaded { revision: 2, ..loaded(0) }).is_err());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use headwater_abi::aave::{self, ReserveData};
 use headwater_abi::{calls, chainlink};
 use headwater_events::{
     LendingAccount, LendingCategory, LendingContracts, LendingHolding, LendingLoaded, LendingPrice,
-    LendingReserve, Sequencer,
+    LendingProtocol, LendingReserve, LendingStableSupply, Sequencer,
 };
 use headwater_market::{LendingCheck, LendingPool, Revision};
 use headwater_node::Node;
@@ -86,7 +86,7 @@ impl LendingScan {
     }
 
     fn ask<'a, C: LendingChain>(&self, chain: &'a C, block: BlockHash) -> Asked<'a, C> {
-        Asked { chain, block, name: self.lending.name.clone() }
+        Asked { chain, block, name: self.lending.name.clone(), protocol: self.lending.protocol }
     }
 
     /// Tokens that were not known before are searched from the beginning.
@@ -155,53 +155,117 @@ struct Asked<'a, C> {
     block: BlockHash,
     /// As people call it.
     name: String,
+    protocol: LendingProtocol,
+}
+
+/// What differs between the protocols is asked for here.
+struct Registered {
+    contracts: LendingContracts,
+    sentinel: Address,
+    /// Of which token the oracle says one ether, whoever is asked; V2 only.
+    weth: Option<Address>,
+    paused: bool,
 }
 
 impl<C: LendingChain> Asked<'_, C> {
     /// Everything but the accounts.
     async fn pool(&self, pool: Address, number: u64) -> Result<LendingLoaded, LoadError> {
         let revision = self.revision(pool).await?;
-        let provider = self.one(pool, aave::addresses_provider(), calls::decode_address).await?;
-        let contracts = LendingContracts {
-            provider,
-            configurator: self.one(provider, aave::pool_configurator(), calls::decode_address).await?,
-            oracle: self.one(provider, aave::price_oracle(), calls::decode_address).await?,
-        };
-        let sentinel = self.one(provider, aave::price_oracle_sentinel(), calls::decode_address).await?;
+        let Registered { contracts, sentinel, weth, paused } = self.registered(pool).await?;
         let reserves = self.reserves(pool, revision).await?;
         let categories = self.categories(pool, revision).await?;
         let assets = reserves.iter().map(|reserve| reserve.asset);
         let sources = categories.iter().filter_map(|category| category.price_source).chain(assets).collect();
+        let mut prices = self.prices(contracts.oracle, sources).await?;
+        for price in prices.iter_mut().filter(|price| Some(price.source) == weth) {
+            (price.proxy, price.feed) = (contracts.oracle, Some(contracts.oracle));
+        }
         Ok(LendingLoaded {
             pool,
             number,
             hash: self.block,
+            protocol: self.protocol,
             revision: revision.pool_revision(),
+            paused,
             contracts,
             sequencer: self.sequencer(sentinel, revision).await?,
+            stable_supplies: self.stable_supplies(&reserves).await?,
             reserves,
             categories,
-            prices: self.prices(contracts.oracle, sources).await?,
+            prices,
             accounts: Vec::new(),
         })
     }
 
     async fn revision(&self, pool: Address) -> Result<Revision, LoadError> {
-        let revision = self.one(pool, aave::pool_revision(), calls::decode_uint256).await?;
+        let (question, revision_of): (_, fn(u64) -> _) = match self.protocol {
+            LendingProtocol::AaveV2 => {
+                (aave::lending_pool_revision(), |number| Revision::from_lending_pool_revision(number))
+            }
+            LendingProtocol::AaveV3 => (aave::pool_revision(), |number| Revision::from_pool_revision(number)),
+        };
+        let revision = self.one(pool, question, calls::decode_uint256).await?;
         let revision = u64::try_from(revision).unwrap_or(u64::MAX);
-        Revision::from_pool_revision(revision)
-            .map_err(|error| LoadError::Unproven { pool: self.name.clone(), error })
+        revision_of(revision).map_err(|error| LoadError::Unproven { pool: self.name.clone(), error })
+    }
+
+    async fn registered(&self, pool: Address) -> Result<Registered, LoadError> {
+        let (provider, configurator) = match self.protocol {
+            LendingProtocol::AaveV2 => (aave::lending_pool_provider(), aave::lending_pool_configurator()),
+            LendingProtocol::AaveV3 => (aave::addresses_provider(), aave::pool_configurator()),
+        };
+        let provider = self.one(pool, provider, calls::decode_address).await?;
+        let contracts = LendingContracts {
+            provider,
+            configurator: self.one(provider, configurator, calls::decode_address).await?,
+            oracle: self.one(provider, aave::price_oracle(), calls::decode_address).await?,
+        };
+        Ok(match self.protocol {
+            LendingProtocol::AaveV2 => {
+                let weth = self.one(contracts.oracle, aave::oracle_weth(), calls::decode_address).await?;
+                let paused = self.one(pool, aave::lending_pool_paused(), aave::decode_paused).await?;
+                Registered { contracts, sentinel: Address::ZERO, weth: Some(weth), paused }
+            }
+            LendingProtocol::AaveV3 => {
+                let sentinel = aave::price_oracle_sentinel();
+                let sentinel = self.one(provider, sentinel, calls::decode_address).await?;
+                Registered { contracts, sentinel, weth: None, paused: false }
+            }
+        })
+    }
+
+    /// V3 needs none: there a log of a stable debt says all by itself.
+    async fn stable_supplies(
+        &self,
+        reserves: &[LendingReserve],
+    ) -> Result<Vec<LendingStableSupply>, LoadError> {
+        if self.protocol != LendingProtocol::AaveV2 {
+            return Ok(Vec::new());
+        }
+        let tokens: Vec<(u16, Address)> =
+            reserves.iter().filter_map(|reserve| Some((reserve.id, reserve.stable_debt?))).collect();
+        let about = |(_, to): &(u16, Address)| Question { to: *to, data: aave::stable_supply() };
+        let told = self.many(tokens.iter().map(about).collect(), aave::decode_stable_supply).await?;
+        let rows = tokens.iter().zip(told).filter(|(_, (principal, ..))| !principal.is_zero());
+        let supplies = rows.map(|((reserve, _), (principal, average_rate, last_update))| {
+            LendingStableSupply { reserve: *reserve, principal, average_rate, last_update }
+        });
+        Ok(supplies.collect())
     }
 
     async fn reserves(&self, pool: Address, revision: Revision) -> Result<Vec<LendingReserve>, LoadError> {
         let assets = self.one(pool, aave::reserves_list(), aave::decode_addresses).await?;
         let about = |asset: &Address| Question { to: pool, data: aave::reserve_data(*asset) };
-        let told = self.many(assets.iter().map(about).collect(), aave::decode_reserve_data).await?;
+        let decode = match revision {
+            Revision::V2 => aave::decode_reserve_data_v2,
+            Revision::V3_0 | Revision::V3_6 => aave::decode_reserve_data,
+        };
+        let told = self.many(assets.iter().map(about).collect(), decode).await?;
         let debt =
             |data: &ReserveData| Question { to: data.variable_debt, data: aave::scaled_total_supply() };
         let debts = self.many(told.iter().map(debt).collect(), calls::decode_uint256).await?;
         let graces = match revision {
-            Revision::V3_0 => vec![U256::ZERO; assets.len()],
+            Revision::V2 | Revision::V3_0 => vec![U256::ZERO; assets.len()],
             Revision::V3_6 => {
                 let grace = |asset: &Address| Question { to: pool, data: aave::grace_period(*asset) };
                 self.many(assets.iter().map(grace).collect(), calls::decode_uint256).await?
@@ -213,7 +277,7 @@ impl<C: LendingChain> Asked<'_, C> {
             asset: *asset,
             a_token: data.a_token,
             variable_debt: data.variable_debt,
-            stable_debt: data.stable_debt.filter(|_| revision == Revision::V3_0),
+            stable_debt: data.stable_debt.filter(|_| revision != Revision::V3_6),
             configuration: data.configuration,
             liquidity_index: data.liquidity_index,
             variable_borrow_index: data.variable_borrow_index,
@@ -228,11 +292,14 @@ impl<C: LendingChain> Asked<'_, C> {
 
     /// Those that are not empty: a threshold of zero says that a category was never made.
     async fn categories(&self, pool: Address, revision: Revision) -> Result<Vec<LendingCategory>, LoadError> {
+        if revision == Revision::V2 {
+            return Ok(Vec::new());
+        }
         let ids: Vec<u8> = (1..=u8::MAX).collect();
         let ask = |data: fn(u8) -> Bytes| ids.iter().map(move |id| Question { to: pool, data: data(*id) });
         let told = self.many(ask(aave::e_mode_category).collect(), aave::decode_e_mode_category).await?;
         let bitmaps = match revision {
-            Revision::V3_0 => vec![U256::ZERO; 2 * ids.len()],
+            Revision::V2 | Revision::V3_0 => vec![U256::ZERO; 2 * ids.len()],
             Revision::V3_6 => {
                 let both = ask(aave::e_mode_collateral).chain(ask(aave::e_mode_ltv_zero));
                 self.many(both.collect(), calls::decode_uint256).await?
@@ -311,7 +378,7 @@ impl<C: LendingChain> Asked<'_, C> {
         let round = self.one(oracle, chainlink::latest_round_data(), chainlink::decode_latest_round_data);
         let round = round.await?;
         let since = match revision {
-            Revision::V3_0 => round.updated_at,
+            Revision::V2 | Revision::V3_0 => round.updated_at,
             Revision::V3_6 => round.started_at,
         };
         let about = vec![Question { to: oracle, data: chainlink::aggregator() }];
@@ -331,15 +398,17 @@ impl<C: LendingChain> Asked<'_, C> {
         let everybody: BTreeSet<Address> = holders.values().flatten().copied().collect();
         let everybody: Vec<Address> = everybody.into_iter().collect();
         let pool = loaded.pool;
-        let about = |account: &Address| {
-            [aave::user_configuration(*account), aave::user_e_mode(*account)]
-                .map(|data| Question { to: pool, data })
+        let ask = |data: fn(Address) -> Bytes| {
+            everybody.iter().map(|account| Question { to: pool, data: data(*account) }).collect()
         };
-        let told = self.many(everybody.iter().flat_map(about).collect(), calls::decode_uint256).await?;
+        let uses = self.many(ask(aave::user_configuration), calls::decode_uint256).await?;
+        let e_modes = match self.protocol {
+            LendingProtocol::AaveV2 => vec![U256::ZERO; everybody.len()],
+            LendingProtocol::AaveV3 => self.many(ask(aave::user_e_mode), calls::decode_uint256).await?,
+        };
         let mut accounts: BTreeMap<Address, Account> = BTreeMap::new();
-        for (account, [configuration, e_mode]) in everybody.iter().zip(told.as_chunks().0) {
-            let e_mode = u8::try_from(*e_mode).map_err(|_| self.no_pool("a category beyond 255"))?;
-            let uses = *configuration;
+        for (account, (uses, e_mode)) in everybody.iter().zip(uses.into_iter().zip(e_modes)) {
+            let e_mode = u8::try_from(e_mode).map_err(|_| self.no_pool("a category beyond 255"))?;
             accounts.insert(*account, Account { uses, e_mode, holdings: BTreeMap::new() });
         }
         for reserve in &loaded.reserves {

@@ -1,5 +1,5 @@
 //! The contracts' interfaces, as far as a world needs them: `IPool`, `IPoolConfigurator` and the tokens of
-//! `@aave/core-v3` and `@aave-dao/aave-v3-origin`.
+//! `@aave/core-v3` and `@aave-dao/aave-v3-origin`; the same of `@aave/protocol-v2`.
 #![expect(clippy::too_many_arguments, reason = "how many there are is the contracts' business")]
 
 use alloy_sol_types::sol;
@@ -149,6 +149,77 @@ sol! {
         event LiquidationGracePeriodDisabled(address indexed asset);
         event AssetCollateralInEModeChanged(address indexed asset, uint8 categoryId, bool collateral);
         event AssetLtvzeroInEModeChanged(address indexed asset, uint8 categoryId, bool ltvzero);
+    }
+
+    interface ProviderV2 {
+        function setPoolAdmin(address admin) external;
+        function setEmergencyAdmin(address admin) external;
+        function setLendingPoolImpl(address pool) external;
+        function setLendingPoolConfiguratorImpl(address configurator) external;
+        function setLendingPoolCollateralManager(address manager) external;
+        function setPriceOracle(address priceOracle) external;
+        function setLendingRateOracle(address lendingRateOracle) external;
+        function getLendingPool() external view returns (address);
+        function getLendingPoolConfigurator() external view returns (address);
+    }
+
+    interface PoolV2 {
+        struct ReserveData {
+            uint256 configuration;
+            uint128 liquidityIndex;
+            uint128 variableBorrowIndex;
+            uint128 currentLiquidityRate;
+            uint128 currentVariableBorrowRate;
+            uint128 currentStableBorrowRate;
+            uint40 lastUpdateTimestamp;
+            address aTokenAddress;
+            address stableDebtTokenAddress;
+            address variableDebtTokenAddress;
+            address interestRateStrategyAddress;
+            uint8 id;
+        }
+
+        function LENDINGPOOL_REVISION() external view returns (uint256);
+        function paused() external view returns (bool);
+        function deposit(address asset, uint256 amount, address onBehalfOf, uint16 referralCode) external;
+        function rebalanceStableBorrowRate(address asset, address user) external;
+        function getReserveData(address asset) external view returns (ReserveData memory);
+
+        event Paused();
+        event Unpaused();
+    }
+
+    interface ConfiguratorV2 {
+        function initReserve(address aTokenImpl, address stableDebtTokenImpl, address variableDebtTokenImpl, uint8 underlyingAssetDecimals, address interestRateStrategyAddress) external;
+        function enableBorrowingOnReserve(address asset, bool stableBorrowRateEnabled) external;
+        function activateReserve(address asset) external;
+        function deactivateReserve(address asset) external;
+        function freezeReserve(address asset) external;
+        function unfreezeReserve(address asset) external;
+        function setPoolPause(bool val) external;
+
+        event ReserveActivated(address indexed asset);
+        event ReserveDeactivated(address indexed asset);
+        event ReserveFrozen(address indexed asset);
+        event ReserveUnfrozen(address indexed asset);
+    }
+
+    interface RateOracle {
+        function setMarketBorrowRate(address asset, uint256 rate) external;
+    }
+
+    interface SupplyTokenV2 {
+        event Mint(address indexed from, uint256 value, uint256 index);
+        event Burn(address indexed from, address indexed target, uint256 value, uint256 index);
+    }
+
+    interface DebtTokenV2 {
+        event Mint(address indexed from, address indexed onBehalfOf, uint256 value, uint256 index);
+        event Burn(address indexed user, uint256 amount, uint256 index);
+    }
+
+    interface StableTokenV2 {
+        function getSupplyData() external view returns (uint256 principal, uint256 total, uint256 averageRate, uint40 lastUpdate);
     }
 
     interface Oracle {

@@ -5,7 +5,7 @@ use alloy_sol_types::{SolCall, SolValue};
 use anyhow::Context;
 
 use super::contracts::{AccessControl, Configurator, ConfiguratorV3_6, Oracle, Pool, Provider};
-use super::{Contracts, Ground, Release, Site, World};
+use super::{Contracts, Ground, Release, Site, World, second};
 use crate::evm::{Block, Evm, Parameters};
 
 /// What a reserve is listed with.
@@ -61,7 +61,7 @@ pub const CATEGORIES: [Category; 2] = [
 /// Before the sentinel lets liquidations happen after the sequencer is up again. Seconds.
 const SENTINEL_GRACE: u64 = 3_600;
 
-const fn terms(
+pub(super) const fn terms(
     symbol: &'static str,
     decimals: u8,
     price: u64,
@@ -92,11 +92,11 @@ pub struct Protocol {
 /// Deploys pools and lists reserves, on whatever chain.
 #[derive(Debug)]
 pub struct Builder<'a, G> {
-    ground: G,
+    pub(super) ground: G,
     contracts: &'a Contracts,
     release: Release,
-    admin: Address,
-    treasury: Address,
+    pub(super) admin: Address,
+    pub(super) treasury: Address,
 }
 
 impl World {
@@ -110,15 +110,21 @@ impl World {
         let (admin, treasury) = (named("admin"), named("treasury"));
         let mut evm = Evm::new(&parameters);
         let mut builder = Builder::new(&mut evm, contracts, release, admin, treasury);
-        let protocol = builder.protocol()?;
-        let (sequencer, sentinel) = builder.sentinel(protocol.provider)?;
         let mut reserves = Vec::new();
-        for terms in &RESERVES {
-            let asset = builder.token(terms)?;
-            let aggregator = builder.aggregator(terms.price)?;
-            reserves.push(builder.list(&protocol, terms, asset, aggregator)?);
-        }
-        let category_source = builder.categories(&protocol, &reserves)?;
+        let (mut sequencer, mut sentinel, mut category_source) = (Address::ZERO, Address::ZERO, None);
+        let (protocol, dollar) = if release == Release::V2 {
+            (builder.second(&mut reserves)?, second::DOLLAR)
+        } else {
+            let protocol = builder.protocol()?;
+            (sequencer, sentinel) = builder.sentinel(protocol.provider)?;
+            for terms in &RESERVES {
+                let asset = builder.token(terms)?;
+                let aggregator = builder.aggregator(U256::from(terms.price))?;
+                reserves.push(builder.list(&protocol, terms, asset, aggregator)?);
+            }
+            category_source = builder.categories(&protocol, &reserves)?;
+            (protocol, U256::from(100_000_000))
+        };
         let Protocol { pool, configurator, oracle, .. } = protocol;
         Ok(Self {
             evm,
@@ -132,6 +138,7 @@ impl World {
             sequencer,
             reserves,
             category_source,
+            dollar,
         })
     }
 }
@@ -148,7 +155,7 @@ impl<'a, G: Ground> Builder<'a, G> {
         Self { ground, contracts, release, admin, treasury }
     }
 
-    /// Everything but reserves, and without a sentinel.
+    /// Everything but reserves, and without a sentinel. Of version 3: the second one is deployed whole, by [`World::deploy`].
     ///
     /// # Errors
     /// A contract that is missing, or one that reverts.
@@ -158,7 +165,7 @@ impl<'a, G: Ground> Builder<'a, G> {
         Ok(Protocol { provider, pool, configurator, oracle })
     }
 
-    fn deploy(&mut self, name: &str, arguments: Vec<u8>) -> anyhow::Result<Address> {
+    pub(super) fn deploy(&mut self, name: &str, arguments: Vec<u8>) -> anyhow::Result<Address> {
         let mut artifact = self.contracts.named(name)?.clone();
         let libraries: Vec<String> = artifact.unlinked().into_iter().map(str::to_owned).collect();
         for library in libraries {
@@ -169,7 +176,7 @@ impl<'a, G: Ground> Builder<'a, G> {
         self.ground.create(self.admin, &code).with_context(|| format!("deploying {name}"))
     }
 
-    fn send<C: SolCall>(&mut self, to: Address, call: &C) -> anyhow::Result<()> {
+    pub(super) fn send<C: SolCall>(&mut self, to: Address, call: &C) -> anyhow::Result<()> {
         self.ground.send(self.admin, to, call)
     }
 
@@ -189,7 +196,7 @@ impl<'a, G: Ground> Builder<'a, G> {
     fn pool(&mut self, provider: Address) -> anyhow::Result<(Address, Address, Address)> {
         let (pool, configurator) = match self.release {
             Release::V3_0 => (self.deploy("Pool", provider.abi_encode())?, "PoolConfigurator"),
-            Release::V3_6 => {
+            Release::V2 | Release::V3_6 => {
                 let strategy = self.deploy("DefaultReserveInterestRateStrategyV2", provider.abi_encode())?;
                 let arguments = (provider, strategy).abi_encode_params();
                 (self.deploy("PoolInstance", arguments)?, "PoolConfiguratorInstance")
@@ -219,17 +226,22 @@ impl<'a, G: Ground> Builder<'a, G> {
     }
 
     /// A token that anybody may mint.
-    fn token(&mut self, terms: &Terms) -> anyhow::Result<Address> {
+    pub(super) fn token(&mut self, terms: &Terms) -> anyhow::Result<Address> {
         let symbol = terms.symbol.to_owned();
         let arguments = (symbol.clone(), symbol, U256::from(terms.decimals)).abi_encode_params();
         self.deploy("MintableERC20", arguments)
     }
 
-    fn aggregator(&mut self, price: u64) -> anyhow::Result<Address> {
-        self.deploy("MockAggregator", U256::from(price).abi_encode())
+    pub(super) fn aggregator(&mut self, price: U256) -> anyhow::Result<Address> {
+        self.deploy("MockAggregator", price.abi_encode())
     }
 
-    fn quote(&mut self, protocol: &Protocol, source: Address, aggregator: Address) -> anyhow::Result<()> {
+    pub(super) fn quote(
+        &mut self,
+        protocol: &Protocol,
+        source: Address,
+        aggregator: Address,
+    ) -> anyhow::Result<()> {
         let call = Oracle::setAssetSourcesCall { assets: vec![source], sources: vec![aggregator] };
         self.send(protocol.oracle, &call)
     }
@@ -248,7 +260,7 @@ impl<'a, G: Ground> Builder<'a, G> {
         self.quote(protocol, asset, aggregator)?;
         match self.release {
             Release::V3_0 => self.init_reserve(terms, asset, protocol)?,
-            Release::V3_6 => self.init_reserve_v3_6(terms, asset, protocol)?,
+            Release::V2 | Release::V3_6 => self.init_reserve_v3_6(terms, asset, protocol)?,
         }
         let configurator = protocol.configurator;
         self.send(
@@ -354,13 +366,13 @@ impl<'a, G: Ground> Builder<'a, G> {
                     let has_price = category.id == 1;
                     let oracle = if has_price { source } else { Address::ZERO };
                     if has_price {
-                        let aggregator = self.aggregator(100_000_000)?;
+                        let aggregator = self.aggregator(U256::from(100_000_000))?;
                         self.quote(protocol, source, aggregator)?;
                         own = Some((source, aggregator));
                     }
                     self.category(category, &members, oracle, protocol)?;
                 }
-                Release::V3_6 => self.category_v3_6(category, &members, protocol)?,
+                Release::V2 | Release::V3_6 => self.category_v3_6(category, &members, protocol)?,
             }
         }
         Ok(own)

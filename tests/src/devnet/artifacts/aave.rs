@@ -1,8 +1,25 @@
-//! Where the contracts come from: compiled in `@aave/core-v3`, compiled here from `@aave-dao/aave-v3-origin`.
+//! Where the contracts come from: compiled in `@aave/protocol-v2` and `@aave/core-v3`, compiled here from `@aave-dao/aave-v3-origin`.
 
 use headwater_reference::aave::{Contracts, Release};
 
 use super::{Artifacts, Recipe};
+
+/// Of `@aave/protocol-v2`: file and contract.
+const SECOND: &[(&str, &str)] = &[
+    ("protocol/configuration/LendingPoolAddressesProvider", "LendingPoolAddressesProvider"),
+    ("protocol/lendingpool/LendingPool", "LendingPool"),
+    ("protocol/lendingpool/LendingPoolCollateralManager", "LendingPoolCollateralManager"),
+    ("protocol/lendingpool/LendingPoolConfigurator", "LendingPoolConfigurator"),
+    ("protocol/lendingpool/DefaultReserveInterestRateStrategy", "DefaultReserveInterestRateStrategy"),
+    ("protocol/libraries/logic/GenericLogic", "GenericLogic"),
+    ("protocol/libraries/logic/ReserveLogic", "ReserveLogic"),
+    ("protocol/libraries/logic/ValidationLogic", "ValidationLogic"),
+    ("protocol/tokenization/AToken", "AToken"),
+    ("protocol/tokenization/StableDebtToken", "StableDebtToken"),
+    ("protocol/tokenization/VariableDebtToken", "VariableDebtToken"),
+    ("misc/AaveOracle", "AaveOracle"),
+    ("mocks/oracle/LendingRateOracle", "LendingRateOracle"),
+];
 
 /// Of `@aave/core-v3`: file and contract.
 const CORE: &[(&str, &str)] = &[
@@ -26,7 +43,7 @@ const CORE: &[(&str, &str)] = &[
     ("protocol/configuration/PriceOracleSentinel", "PriceOracleSentinel"),
 ];
 
-/// Of `@aave/core-v3`, for both releases: tokens, prices and a sequencer to play with.
+/// Of `@aave/core-v3`, for all releases: tokens, prices and a sequencer to play with.
 const TOYS: &[(&str, &str)] = &[
     ("mocks/tokens/MintableERC20", "MintableERC20"),
     ("mocks/oracle/CLAggregators/MockAggregator", "MockAggregator"),
@@ -59,15 +76,20 @@ const REMAPPINGS: &[&str] = &[
 ];
 
 impl Artifacts {
-    /// All contracts of a release of Aave V3, and tokens and prices to play with.
+    /// All contracts of a release of Aave, and tokens and prices to play with.
     ///
     /// # Errors
     /// As [`Artifacts::contract`] and [`Artifacts::compile`].
     pub fn aave(&self, release: Release) -> anyhow::Result<Contracts> {
         let mut contracts = Contracts::default();
-        let own = if release == Release::V3_0 { CORE } else { &[] };
-        for (file, name) in own.iter().chain(TOYS) {
-            let path = format!("@aave/core-v3/artifacts/contracts/{file}.sol/{name}.json");
+        let (own, package) = match release {
+            Release::V2 => (SECOND, "protocol-v2"),
+            Release::V3_0 => (CORE, "core-v3"),
+            Release::V3_6 => (&[][..], ""),
+        };
+        let own = own.iter().map(|contract| (package, contract));
+        for (package, (file, name)) in own.chain(TOYS.iter().map(|contract| ("core-v3", contract))) {
+            let path = format!("@aave/{package}/artifacts/contracts/{file}.sol/{name}.json");
             contracts.0.insert((*name).to_owned(), self.contract(&path)?);
         }
         if release == Release::V3_6 {

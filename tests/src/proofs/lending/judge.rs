@@ -125,7 +125,7 @@ fn same_balances(
         true => (U256::ZERO, predicted.scaled_to_liquidator),
         false => (predicted.collateral_to_liquidator, U256::ZERO),
     };
-    // Who liquidates himself, as the first release lets him, loses what is seized.
+    // Who liquidates himself, as V2 and the first release of V3 let him, loses what is seized.
     let lost = match call.borrower == call.liquidator {
         true => predicted.scaled_to_liquidator + predicted.scaled_protocol_fee,
         false => U256::ZERO,
@@ -167,12 +167,15 @@ fn follows(
 }
 
 fn says(release: Release, revert: &Revert, refusal: &Refusal) -> bool {
+    if release == Release::V2 {
+        return says_second(revert, refusal);
+    }
     let (code, selector) = match refusal {
         // The machine's own arithmetic: nothing at all, or a panic.
         Refusal::Unknown(LendingError::Arithmetic) => {
             return revert.data.is_empty() || revert.panic_code().is_some();
         }
-        Refusal::Unknown(_) => return false,
+        Refusal::Unknown(_) | Refusal::PoolPaused => return false,
         Refusal::SelfLiquidation => ("", Errors::SelfLiquidation::SELECTOR),
         Refusal::ReserveInactive => ("27", Errors::ReserveInactive::SELECTOR),
         Refusal::ReservePaused => ("29", Errors::ReservePaused::SELECTOR),
@@ -186,8 +189,22 @@ fn says(release: Release, revert: &Revert, refusal: &Refusal) -> bool {
     };
     match release {
         Release::V3_0 => revert.reason().as_deref() == Some(code),
-        Release::V3_6 => revert.selector() == Some(selector),
+        Release::V2 | Release::V3_6 => revert.selector() == Some(selector),
     }
+}
+
+/// `Errors.sol` of V2, whose pool says 23 whatever made its collateral manager revert.
+fn says_second(revert: &Revert, refusal: &Refusal) -> bool {
+    let code = match refusal {
+        Refusal::Unknown(LendingError::Arithmetic) | Refusal::InvalidBurnAmount => "23",
+        Refusal::PoolPaused => "64",
+        Refusal::ReserveInactive => "2",
+        Refusal::HealthFactorNotBelowThreshold(_) => "42",
+        Refusal::CollateralCannotBeLiquidated => "43",
+        Refusal::NotBorrowed => "44",
+        _ => return false,
+    };
+    revert.reason().as_deref() == Some(code)
 }
 
 /// Calls worth comparing for a pair: everything, the best, a part, next to nothing; with and without leaving the pool.

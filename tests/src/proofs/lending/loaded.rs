@@ -3,20 +3,29 @@
 use alloy_primitives::{Address, U256};
 use anyhow::Context;
 use headwater_lending::{EModeCategory, Holding, Market, Position, Reserve, ReserveId, Revision, StableDebt};
-use headwater_reference::aave::contracts::{Pool, ScaledToken, StableToken};
+use headwater_reference::aave::contracts::{Pool, PoolV2, ScaledToken, StableToken, StableTokenV2};
 use headwater_reference::aave::{CATEGORIES, Release, Site, World};
 
 /// Everything about these accounts, as the contracts say it now.
 pub(super) fn load(world: &mut World, accounts: &[Address]) -> anyhow::Result<Market> {
-    let number = world.evm.read(world.pool, &Pool::POOL_REVISIONCall {})?;
-    let mut market = Market::new(Revision::from_pool_revision(number.to())?);
+    let mut market = Market::new(revision(world)?);
+    if world.release == Release::V2 {
+        market.set_paused(world.evm.read(world.pool, &PoolV2::pausedCall {})?);
+        for (place, site) in world.reserves.clone().iter().enumerate() {
+            let supply = world.evm.read(site.stable_debt, &StableTokenV2::getSupplyDataCall {})?;
+            let (principal, rate) = (supply.principal, supply.averageRate);
+            let supply = StableDebt { principal, rate, last_update: supply.lastUpdate.to() };
+            market.set_stable_supply(ReserveId(u16::try_from(place)?), supply);
+        }
+    }
     let listed = world.evm.read(world.pool, &Pool::getReservesListCall {})?;
     for asset in listed {
         let reserve = reserve(world, asset)?;
         market.set_reserve(reserve)?;
         market.set_price(asset, world.price(asset)?);
     }
-    for category in &CATEGORIES {
+    let categories = if world.release == Release::V2 { &[][..] } else { &CATEGORIES };
+    for category in categories {
         market.set_e_mode_category(category.id, self::category(world, category.id)?);
     }
     if let Some((source, _)) = world.category_source {
@@ -29,13 +38,52 @@ pub(super) fn load(world: &mut World, accounts: &[Address]) -> anyhow::Result<Ma
     Ok(market)
 }
 
+fn revision(world: &mut World) -> anyhow::Result<Revision> {
+    Ok(match world.release {
+        Release::V2 => {
+            let number = world.evm.read(world.pool, &PoolV2::LENDINGPOOL_REVISIONCall {})?;
+            Revision::from_lending_pool_revision(number.to())?
+        }
+        Release::V3_0 | Release::V3_6 => {
+            let number = world.evm.read(world.pool, &Pool::POOL_REVISIONCall {})?;
+            Revision::from_pool_revision(number.to())?
+        }
+    })
+}
+
+/// In the words of V3, as far as they are needed.
+fn reserve_data(world: &mut World, asset: Address) -> anyhow::Result<Pool::ReserveData> {
+    let pool = world.pool;
+    if world.release != Release::V2 {
+        return world.evm.read(pool, &Pool::getReserveDataCall { asset });
+    }
+    let data = world.evm.read(pool, &PoolV2::getReserveDataCall { asset })?;
+    Ok(Pool::ReserveData {
+        configuration: data.configuration,
+        liquidityIndex: data.liquidityIndex,
+        currentLiquidityRate: data.currentLiquidityRate,
+        variableBorrowIndex: data.variableBorrowIndex,
+        currentVariableBorrowRate: data.currentVariableBorrowRate,
+        currentStableBorrowRate: data.currentStableBorrowRate,
+        lastUpdateTimestamp: data.lastUpdateTimestamp,
+        id: data.id.into(),
+        aTokenAddress: data.aTokenAddress,
+        stableDebtTokenAddress: data.stableDebtTokenAddress,
+        variableDebtTokenAddress: data.variableDebtTokenAddress,
+        interestRateStrategyAddress: data.interestRateStrategyAddress,
+        accruedToTreasury: 0,
+        unbacked: 0,
+        isolationModeTotalDebt: 0,
+    })
+}
+
 fn reserve(world: &mut World, asset: Address) -> anyhow::Result<Reserve> {
     let pool = world.pool;
-    let data = world.evm.read(pool, &Pool::getReserveDataCall { asset })?;
+    let data = reserve_data(world, asset)?;
     let scaled_variable_debt =
         world.evm.read(data.variableDebtTokenAddress, &ScaledToken::scaledTotalSupplyCall {})?;
     let grace_period_until = match world.release {
-        Release::V3_0 => 0,
+        Release::V2 | Release::V3_0 => 0,
         Release::V3_6 => world.evm.read(pool, &Pool::getLiquidationGracePeriodCall { asset })?.to(),
     };
     // `ReserveConfiguration.sol`: where each number begins, and how wide it is.
@@ -69,7 +117,7 @@ fn category(world: &mut World, id: u8) -> anyhow::Result<EModeCategory> {
     let pool = world.pool;
     let data = world.evm.read(pool, &Pool::getEModeCategoryDataCall { id })?;
     let (collateral_bitmap, ltv_zero_bitmap) = match world.release {
-        Release::V3_0 => (0, 0),
+        Release::V2 | Release::V3_0 => (0, 0),
         Release::V3_6 => (
             world.evm.read(pool, &Pool::getEModeCategoryCollateralBitmapCall { id })?,
             world.evm.read(pool, &Pool::getEModeCategoryLtvzeroBitmapCall { id })?,
@@ -88,7 +136,10 @@ fn category(world: &mut World, id: u8) -> anyhow::Result<EModeCategory> {
 fn position(world: &mut World, account: Address) -> anyhow::Result<Position> {
     let pool = world.pool;
     let flags = world.evm.read(pool, &Pool::getUserConfigurationCall { user: account })?;
-    let e_mode = world.evm.read(pool, &Pool::getUserEModeCall { user: account })?;
+    let e_mode = match world.release {
+        Release::V2 => U256::ZERO,
+        Release::V3_0 | Release::V3_6 => world.evm.read(pool, &Pool::getUserEModeCall { user: account })?,
+    };
     let mut position = Position::new(e_mode.to());
     for (place, site) in world.reserves.clone().iter().enumerate() {
         let id = ReserveId(u16::try_from(place).context("few reserves")?);
@@ -107,7 +158,7 @@ fn holding(
 ) -> anyhow::Result<Holding> {
     let scaled = ScaledToken::scaledBalanceOfCall { user };
     let stable_debt = match world.release {
-        Release::V3_0 => stable_debt(world, site, user)?,
+        Release::V2 | Release::V3_0 => stable_debt(world, site, user)?,
         Release::V3_6 => StableDebt::default(),
     };
     Ok(Holding {

@@ -3,8 +3,13 @@
 use alloy_primitives::{Address, Log, U256};
 use alloy_sol_types::SolEvent;
 use anyhow::Context;
-use headwater_lending::{CollateralTerms, EModeCategory, LendingEvent, Rates, ReserveId, Scaling};
-use headwater_reference::aave::contracts::{Configurator, ConfiguratorV3_6, Pool, ScaledToken, StableToken};
+use headwater_lending::{
+    CollateralTerms, EModeCategory, LendingEvent, Rates, ReserveId, Scaling, StableSupply,
+};
+use headwater_reference::aave::contracts::{
+    Configurator, ConfiguratorV2, ConfiguratorV3_6, DebtTokenV2, Pool, PoolV2, ScaledToken, StableToken,
+    SupplyTokenV2,
+};
 use headwater_reference::aave::{Release, World};
 
 pub(super) fn event(world: &World, log: &Log) -> anyhow::Result<Option<LendingEvent>> {
@@ -23,7 +28,7 @@ pub(super) fn event(world: &World, log: &Log) -> anyhow::Result<Option<LendingEv
         if address == site.variable_debt {
             return Ok(debt(log, reserve));
         }
-        if world.release == Release::V3_0 && address == site.stable_debt {
+        if world.release != Release::V3_6 && address == site.stable_debt {
             return Ok(stable(log, reserve));
         }
     }
@@ -45,14 +50,31 @@ fn read<E: SolEvent>(log: &Log) -> Option<E> {
 fn supply(log: &Log, reserve: ReserveId) -> Option<LendingEvent> {
     if let Some(moved) = read::<ScaledToken::BalanceTransfer>(log) {
         let ScaledToken::BalanceTransfer { from, to, value, .. } = moved;
-        return Some(LendingEvent::SupplyTransferred { reserve, from, to, scaled: value });
+        return Some(LendingEvent::SupplyTransferred { reserve, from, to, value });
+    }
+    if let Some(SupplyTokenV2::Mint { from, value, index }) = read(log) {
+        return Some(LendingEvent::SupplyMinted(exact(reserve, from, value, index)));
+    }
+    if let Some(SupplyTokenV2::Burn { from, value, index, .. }) = read(log) {
+        return Some(LendingEvent::SupplyBurned(exact(reserve, from, value, index)));
     }
     minted(log, reserve)
         .map(LendingEvent::SupplyMinted)
         .or_else(|| burned(log, reserve).map(LendingEvent::SupplyBurned))
 }
 
+/// Without interest, which V2 does not tell.
+fn exact(reserve: ReserveId, account: Address, value: U256, index: U256) -> Scaling {
+    Scaling { reserve, account, value, balance_increase: U256::ZERO, index }
+}
+
 fn debt(log: &Log, reserve: ReserveId) -> Option<LendingEvent> {
+    if let Some(DebtTokenV2::Mint { onBehalfOf, value, index, .. }) = read(log) {
+        return Some(LendingEvent::DebtMinted(exact(reserve, onBehalfOf, value, index)));
+    }
+    if let Some(DebtTokenV2::Burn { user, amount, index }) = read(log) {
+        return Some(LendingEvent::DebtBurned(exact(reserve, user, amount, index)));
+    }
     minted(log, reserve)
         .map(LendingEvent::DebtMinted)
         .or_else(|| burned(log, reserve).map(LendingEvent::DebtBurned))
@@ -70,11 +92,18 @@ fn burned(log: &Log, reserve: ReserveId) -> Option<Scaling> {
 
 fn stable(log: &Log, reserve: ReserveId) -> Option<LendingEvent> {
     if let Some(mint) = read::<StableToken::Mint>(log) {
-        let StableToken::Mint { onBehalfOf: account, amount, newRate: new_rate, .. } = mint;
-        return Some(LendingEvent::StableDebtMinted { reserve, account, amount, new_rate });
+        return Some(LendingEvent::StableDebtMinted {
+            reserve,
+            account: mint.onBehalfOf,
+            amount: mint.amount,
+            balance_increase: mint.balanceIncrease,
+            new_rate: mint.newRate,
+            supply: StableSupply { total: mint.newTotalSupply, average_rate: mint.avgStableRate },
+        });
     }
-    let StableToken::Burn { from: account, amount, .. } = read(log)?;
-    Some(LendingEvent::StableDebtBurned { reserve, account, amount })
+    let burn: StableToken::Burn = read(log)?;
+    let supply = StableSupply { total: burn.newTotalSupply, average_rate: burn.avgStableRate };
+    Some(LendingEvent::StableDebtBurned { reserve, account: burn.from, amount: burn.amount, supply })
 }
 
 fn in_pool(world: &World, log: &Log) -> anyhow::Result<Option<LendingEvent>> {
@@ -97,6 +126,12 @@ fn in_pool(world: &World, log: &Log) -> anyhow::Result<Option<LendingEvent>> {
     }
     if let Some(set) = read::<Pool::UserEModeSet>(log) {
         return Ok(Some(LendingEvent::EModeSet { account: set.user, category: set.categoryId }));
+    }
+    if let Some(PoolV2::Paused {}) = read(log) {
+        return Ok(Some(LendingEvent::PoolPaused(true)));
+    }
+    if let Some(PoolV2::Unpaused {}) = read(log) {
+        return Ok(Some(LendingEvent::PoolPaused(false)));
     }
     let Some(call) = read::<Pool::LiquidationCall>(log) else { return Ok(None) };
     let collateral = of(world, call.collateralAsset)?;
@@ -139,7 +174,24 @@ fn in_configurator(world: &World, log: &Log) -> anyhow::Result<Option<LendingEve
         let (reserve, category) = (of(world, changed.asset)?, changed.newCategoryId);
         return Ok(Some(LendingEvent::EModeAssetCategoryChanged { reserve, category }));
     }
+    if let Some(event) = in_configurator_v2(world, log)? {
+        return Ok(Some(event));
+    }
     in_configurator_v3_6(world, log)
+}
+
+fn in_configurator_v2(world: &World, log: &Log) -> anyhow::Result<Option<LendingEvent>> {
+    if let Some(ConfiguratorV2::ReserveActivated { asset }) = read(log) {
+        return Ok(Some(LendingEvent::ReserveActive(of(world, asset)?, true)));
+    }
+    if let Some(ConfiguratorV2::ReserveDeactivated { asset }) = read(log) {
+        return Ok(Some(LendingEvent::ReserveActive(of(world, asset)?, false)));
+    }
+    if let Some(ConfiguratorV2::ReserveFrozen { asset }) = read(log) {
+        return Ok(Some(LendingEvent::ReserveFrozen(of(world, asset)?, true)));
+    }
+    let Some(ConfiguratorV2::ReserveUnfrozen { asset }) = read(log) else { return Ok(None) };
+    Ok(Some(LendingEvent::ReserveFrozen(of(world, asset)?, false)))
 }
 
 fn in_configurator_v3_6(world: &World, log: &Log) -> anyhow::Result<Option<LendingEvent>> {

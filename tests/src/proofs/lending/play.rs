@@ -1,9 +1,11 @@
 //! What happens in a world: users supply, borrow, repay, withdraw and liquidate; prices move, time passes, guardians act.
 
 use alloy_primitives::{Address, Log, U256, keccak256};
-use alloy_sol_types::SolCall;
-use anyhow::bail;
-use headwater_reference::aave::contracts::{Configurator, ConfiguratorV3_6, Pool, Token};
+use alloy_sol_types::{SolCall, SolEvent};
+use anyhow::{Context, bail};
+use headwater_reference::aave::contracts::{
+    Configurator, ConfiguratorV2, ConfiguratorV3_6, Pool, PoolV2, StableToken, Token,
+};
 use headwater_reference::aave::{CATEGORIES, RESERVES, Release, Site, World};
 use headwater_reference::evm::Failure;
 use rand::{RngExt, SeedableRng};
@@ -20,6 +22,8 @@ pub(in crate::proofs) struct Turn {
     pub(in crate::proofs) prices: Vec<(Address, U256)>,
     pub(in crate::proofs) done: u64,
     pub(in crate::proofs) reverted: u64,
+    /// Repayments of stable debt that were smaller than the interest.
+    pub(in crate::proofs) interest_left: u64,
 }
 
 /// Who plays, and how it goes on.
@@ -57,7 +61,7 @@ impl Play {
                 world.endow(account, &site, plenty)?;
             }
             let worth = worth(world, &site, 400_000 * self.users.len() as u64 / 40)?;
-            self.act(world, self.whale, &supply(site.asset, worth, self.whale), &mut turn)?;
+            self.supply(world, self.whale, site.asset, worth, &mut turn)?;
         }
         for user in self.users.clone() {
             self.enter(world, user, &mut turn)?;
@@ -151,6 +155,7 @@ impl Play {
             0 => self.random.random_range(1..=CATEGORIES.len() as u64),
             _ => 0,
         };
+        let category = if world.release == Release::V2 { 0 } else { category };
         if category != 0 {
             let call = Pool::setUserEModeCall { categoryId: u8::try_from(category)? };
             self.act(world, user, &call, turn)?;
@@ -159,7 +164,7 @@ impl Play {
             let site = self.member(world, category);
             let dollars = self.dollars();
             let amount = worth(world, &site, dollars)?;
-            self.act(world, user, &supply(site.asset, amount, user), turn)?;
+            self.supply(world, user, site.asset, amount, turn)?;
         }
         for _ in 0..self.random.random_range(1..4) {
             let site = self.member(world, category);
@@ -190,7 +195,7 @@ impl Play {
         let price = world.price(site.asset)?;
         let unit = U256::from(10).pow(U256::from(site.decimals));
         let amount = available * part / U256::from(1_000) * unit / price;
-        let stable = world.release == Release::V3_0 && self.random.random_range(0..6) == 0;
+        let stable = world.release != Release::V3_6 && self.random.random_range(0..6) == 0;
         let call = Pool::borrowCall {
             asset: site.asset,
             amount,
@@ -208,7 +213,7 @@ impl Play {
         let amount = worth(world, &site, dollars)?;
         let mode = U256::from(if self.random.random_range(0..4) == 0 { STABLE } else { VARIABLE });
         match self.random.random_range(0..13) {
-            0 => self.act(world, user, &supply(asset, amount, user), turn)?,
+            0 => self.supply(world, user, asset, amount, turn)?,
             1..=3 => return self.borrow(world, user, &site, turn),
             4 => {
                 let all = self.random.random_range(0..2) == 0;
@@ -221,6 +226,10 @@ impl Play {
                 let amount = if all { U256::MAX } else { amount };
                 self.act(world, user, &Pool::withdrawCall { asset, amount, to: user }, turn)?
             }
+            6 if world.release == Release::V2 => {
+                let call = PoolV2::rebalanceStableBorrowRateCall { asset, user: self.user() };
+                self.act(world, user, &call, turn)?
+            }
             6 => {
                 let call = Pool::repayWithATokensCall { asset, amount, interestRateMode: mode };
                 self.act(world, user, &call, turn)?
@@ -230,6 +239,7 @@ impl Play {
                 let call = Pool::setUserUseReserveAsCollateralCall { asset, useAsCollateral: use_it };
                 self.act(world, user, &call, turn)?
             }
+            8 if world.release == Release::V2 => return self.repay_little(world, user, turn),
             8 => {
                 let category = self.random.random_range(0..=2);
                 self.act(world, user, &Pool::setUserEModeCall { categoryId: category }, turn)?
@@ -238,7 +248,7 @@ impl Play {
                 let to = self.user();
                 self.act_on(world, user, site.a_token, &Token::transferCall { to, value: amount }, turn)?
             }
-            10 if world.release == Release::V3_0 => {
+            10 if world.release != Release::V3_6 => {
                 let call = Pool::swapBorrowRateModeCall { asset, interestRateMode: mode };
                 self.act(world, user, &call, turn)?
             }
@@ -246,6 +256,45 @@ impl Play {
             _ => return self.liquidate_somebody(world, turn),
         };
         Ok(())
+    }
+
+    /// A millionth of what is owed at a stable rate, which is less than a day's interest.
+    fn repay_little(&mut self, world: &mut World, user: Address, turn: &mut Turn) -> anyhow::Result<()> {
+        for site in world.reserves.clone() {
+            let owed = world.balance(site.stable_debt, user)?;
+            if owed.is_zero() {
+                continue;
+            }
+            let call = Pool::repayCall {
+                asset: site.asset,
+                amount: owed / U256::from(1_000_000) + U256::ONE,
+                interestRateMode: U256::from(STABLE),
+                onBehalfOf: user,
+            };
+            let before = turn.logs.len();
+            self.act(world, user, &call, turn)?;
+            let is_mint = |log: &Log| StableToken::Mint::decode_log_data(&log.data).is_ok();
+            turn.interest_left += turn.logs[before..].iter().filter(|log| is_mint(log)).count() as u64;
+        }
+        Ok(())
+    }
+
+    fn supply(
+        &mut self,
+        world: &mut World,
+        user: Address,
+        asset: Address,
+        amount: U256,
+        turn: &mut Turn,
+    ) -> anyhow::Result<bool> {
+        let (on_behalf_of, referral_code) = (user, 0);
+        if world.release == Release::V2 {
+            let call =
+                PoolV2::depositCall { asset, amount, onBehalfOf: on_behalf_of, referralCode: referral_code };
+            return self.act(world, user, &call, turn);
+        }
+        let call = Pool::supplyCall { asset, amount, onBehalfOf: on_behalf_of, referralCode: referral_code };
+        self.act(world, user, &call, turn)
     }
 
     /// For good; whether it is let through is the contract's business.
@@ -270,15 +319,15 @@ impl Play {
     fn move_price(&mut self, world: &mut World, turn: &mut Turn) -> anyhow::Result<()> {
         let own = world.category_source.filter(|_| self.random.random_range(0..6) == 0);
         let (source, aggregator, home) = match own {
-            Some((source, aggregator)) => (source, aggregator, 100_000_000),
+            Some((source, aggregator)) => (source, aggregator, world.dollar),
             None => {
                 let place = self.random.random_range(0..RESERVES.len());
+                let place = if world.is_fixed(place) { place + 1 } else { place };
                 let site = world.reserves[place];
-                (site.asset, site.aggregator, RESERVES[place].price)
+                (site.asset, site.aggregator, world.home(place))
             }
         };
         let price = world.answer(aggregator)?;
-        let home = U256::from(home);
         let percent = match self.random.random_range(0..10) {
             0 => self.random.random_range(700..930),
             1..=5 => self.random.random_range(975..1_020),
@@ -298,6 +347,9 @@ impl Play {
         let place = self.random.random_range(0..RESERVES.len());
         let (asset, terms) = (world.reserves[place].asset, &RESERVES[place]);
         let some = self.random.random_range(0..200);
+        if world.release == Release::V2 {
+            return self.govern_second(world, asset, some, turn);
+        }
         match self.random.random_range(0..12) {
             0 => return self.pause(world, asset, true, 0, turn),
             1..=4 => {
@@ -311,15 +363,7 @@ impl Play {
                 let call = Configurator::setLiquidationProtocolFeeCall { asset, newFee: fee };
                 self.configure(world, &call, turn)?;
             }
-            9 => {
-                let call = Configurator::configureReserveAsCollateralCall {
-                    asset,
-                    ltv: U256::from(terms.ltv - some),
-                    liquidationThreshold: U256::from(terms.threshold - some / 2),
-                    liquidationBonus: U256::from(terms.bonus),
-                };
-                self.configure(world, &call, turn)?;
-            }
+            9 => self.change_terms(world, asset, some, turn)?,
             10 => {
                 let freeze = self.random.random_range(0..3) == 0;
                 let call = Configurator::setReserveFreezeCall { asset, freeze };
@@ -328,6 +372,45 @@ impl Play {
             _ => self.change_category(world, asset, some, turn)?,
         }
         Ok(())
+    }
+
+    /// All is paused at once, and never for long, as nothing else happens then.
+    fn govern_second(
+        &mut self,
+        world: &mut World,
+        asset: Address,
+        some: u16,
+        turn: &mut Turn,
+    ) -> anyhow::Result<()> {
+        let idle = world.reserves[RESERVES.len()].asset;
+        match self.random.random_range(0..12) {
+            0 => return self.pause(world, asset, true, 0, turn),
+            1..=6 => return self.pause(world, asset, false, 0, turn),
+            7 => self.configure(world, &ConfiguratorV2::activateReserveCall { asset: idle }, turn)?,
+            8 => self.configure(world, &ConfiguratorV2::deactivateReserveCall { asset: idle }, turn)?,
+            9 => self.configure(world, &ConfiguratorV2::freezeReserveCall { asset }, turn)?,
+            10 => self.configure(world, &ConfiguratorV2::unfreezeReserveCall { asset }, turn)?,
+            _ => return self.change_terms(world, asset, some, turn),
+        }
+        Ok(())
+    }
+
+    fn change_terms(
+        &mut self,
+        world: &mut World,
+        asset: Address,
+        some: u16,
+        turn: &mut Turn,
+    ) -> anyhow::Result<()> {
+        let place = world.reserves.iter().position(|site| site.asset == asset).context("a listed asset")?;
+        let terms = &RESERVES[place];
+        let call = Configurator::configureReserveAsCollateralCall {
+            asset,
+            ltv: U256::from(terms.ltv - some),
+            liquidationThreshold: U256::from(terms.threshold - some / 2),
+            liquidationBonus: U256::from(terms.bonus),
+        };
+        self.configure(world, &call, turn)
     }
 
     fn pause(
@@ -387,13 +470,9 @@ impl Play {
     }
 }
 
-fn supply(asset: Address, amount: U256, user: Address) -> Pool::supplyCall {
-    Pool::supplyCall { asset, amount, onBehalfOf: user, referralCode: 0 }
-}
-
 /// So many dollars in units of the asset.
 fn worth(world: &mut World, site: &Site, dollars: u64) -> anyhow::Result<U256> {
     let unit = U256::from(10).pow(U256::from(site.decimals));
     let price = world.price(site.asset)?;
-    Ok(U256::from(dollars) * U256::from(100_000_000) * unit / price)
+    Ok(U256::from(dollars) * world.dollar * unit / price)
 }

@@ -13,7 +13,7 @@ use headwater_market::{
     FactoryConfig, LendingConfig, LendingPool, LendingProtocol, MarketConfig, MarketSnapshot, Preset,
     PriceSnapshot, ResolvedMarket, TokenPrice, Touched, WholeView,
 };
-use headwater_reference::aave::World as Contracts;
+use headwater_reference::aave::{Release, World as Contracts};
 use headwater_state::{LendingScan, World};
 use rand::{Rng, RngExt};
 
@@ -229,7 +229,10 @@ fn market(contracts: &Contracts) -> anyhow::Result<ResolvedMarket> {
             fee_ppm: 3_000,
         }],
         lending: vec![LendingConfig {
-            protocol: LendingProtocol::AaveV3,
+            protocol: match contracts.release {
+                Release::V2 => LendingProtocol::AaveV2,
+                Release::V3_0 | Release::V3_6 => LendingProtocol::AaveV3,
+            },
             pool: contracts.pool.to_string(),
             name: None,
             from_block: 0,

@@ -186,7 +186,7 @@ impl Chain {
             let site = world.reserves[asset];
             let dollars = dollars * self.random.random_range(990..1_010) / 1_000;
             let unit = U256::from(10).pow(U256::from(site.decimals));
-            let held = U256::from(dollars) * U256::from(100_000_000) * unit / world.price(site.asset)?;
+            let held = U256::from(dollars) * world.dollar * unit / world.price(site.asset)?;
             sides.push((site.asset, u128::try_from(held)?));
         }
         sides.sort_unstable();
@@ -223,11 +223,14 @@ fn answered(feed: Address, answer: U256, updated_at: u64) -> anyhow::Result<Log>
 }
 
 fn sequencer(world: &mut World) -> anyhow::Result<(bool, u64)> {
+    if world.release == Release::V2 {
+        return Ok((false, 0));
+    }
     let round = world.evm.read(world.sequencer, &Feed::latestRoundDataCall {})?;
     // A real one says the same in both places.
     let since = match world.release {
         Release::V3_0 => round.updatedAt,
-        Release::V3_6 => round.startedAt,
+        Release::V2 | Release::V3_6 => round.startedAt,
     };
     Ok((!round.answer.is_zero(), u64::try_from(since)?))
 }

@@ -80,7 +80,8 @@ fn finding(
     let plan = plan(found).context("no plan")?;
     let head = chain.head();
     ensure!(found.kind == Kind::Liquidation && found.as_of.hash == head.hash, "kind and block");
-    ensure!(found.valid_until == head.number + 1 && plan.protocol == "aave-v3" && plan.pool == world.pool);
+    let protocol = if world.release == Release::V2 { "aave-v2" } else { "aave-v3" };
+    ensure!(found.valid_until == head.number + 1 && plan.protocol == protocol && plan.pool == world.pool);
     let account = world.account_data(plan.borrower)?;
     ensure!(account.healthFactor == plan.health_factor, "the contract says {}", account.healthFactor);
     let (collateral, debt) = (site(world, plan.collateral)?, site(world, plan.debt)?);
@@ -95,19 +96,23 @@ fn finding(
     match whole {
         Ok(whole) => ensure!(whole == outcome, "more could be repaid: {whole:?}"),
         Err(revert) => {
-            ensure!(
-                revert.selector() == Some(Errors::MustNotLeaveDust::SELECTOR),
-                "refused in whole: {revert}"
-            );
-            tally.see(Seen::DustAvoided);
+            let (is_it, why) = match world.release {
+                Release::V2 => (revert.reason().as_deref() == Some("23"), Seen::BurnAvoided),
+                Release::V3_0 | Release::V3_6 => {
+                    (revert.selector() == Some(Errors::MustNotLeaveDust::SELECTOR), Seen::DustAvoided)
+                }
+            };
+            ensure!(is_it, "refused in whole: {revert}");
+            tally.see(why);
             let more = attempt(world, play, plan, plan.debt_to_cover + U256::ONE)?;
-            ensure!(more.is_err(), "more could be repaid without leaving dust");
+            ensure!(more.is_err(), "more could be repaid all the same");
         }
     }
     sale(world, chain, found, plan, tally)?;
-    let half = plan.health_factor > HALF_CLOSED_ABOVE && !outcome.cleared && plan.repay < owed;
+    let is_half = plan.health_factor > HALF_CLOSED_ABOVE || world.release == Release::V2;
+    let half = is_half && !outcome.cleared && plan.repay < owed;
     let capped = outcome.left.is_zero() || outcome.left * U256::from(1_000) < supplied;
-    let stable = world.release == Release::V3_0 && !stable_debt(world, &debt, plan.borrower)?.is_zero();
+    let stable = world.release != Release::V3_6 && !stable_debt(world, &debt, plan.borrower)?.is_zero();
     let e_mode = in_e_mode(world, &collateral, plan.borrower)?;
     for (what, is) in [
         (Seen::HalfClosed, half && !capped && whole_is_half(plan.repay, owed, world.release)),
@@ -126,7 +131,7 @@ fn finding(
     Ok(())
 }
 
-/// In 3.0 half is half of the reserve's debt; in 3.6 it is half of all debt, which may be more or less of this one.
+/// Up to 3.0 half is half of the reserve's debt; in 3.6 it is half of all debt, which may be more or less of this one.
 fn whole_is_half(repaid: U256, owed: U256, release: Release) -> bool {
     release == Release::V3_6 || repaid == (owed * U256::from(5_000) + U256::from(5_000)) / U256::from(10_000)
 }
@@ -368,7 +373,7 @@ fn site(world: &World, asset: Address) -> anyhow::Result<Site> {
 fn owed(world: &mut World, site: &Site, account: Address) -> anyhow::Result<U256> {
     let variable = world.balance(site.variable_debt, account)?;
     match world.release {
-        Release::V3_0 => Ok(variable + world.balance(site.stable_debt, account)?),
+        Release::V2 | Release::V3_0 => Ok(variable + world.balance(site.stable_debt, account)?),
         Release::V3_6 => Ok(variable),
     }
 }
@@ -378,6 +383,9 @@ fn stable_debt(world: &mut World, site: &Site, account: Address) -> anyhow::Resu
 }
 
 fn in_e_mode(world: &mut World, collateral: &Site, account: Address) -> anyhow::Result<bool> {
+    if world.release == Release::V2 {
+        return Ok(false);
+    }
     let mode: u64 = world.evm.read(world.pool, &Pool::getUserEModeCall { user: account })?.to();
     let place = world.reserves.iter().position(|site| site.asset == collateral.asset).context("listed")?;
     let is_member = u64::from(RESERVES[place].category) == mode;
@@ -387,6 +395,7 @@ fn in_e_mode(world: &mut World, collateral: &Site, account: Address) -> anyhow::
 /// What of a refusal is counted.
 fn reason(release: Release, revert: &Revert) -> Option<Seen> {
     match release {
+        Release::V2 => (revert.reason().as_deref() == Some("64")).then_some(Seen::Paused),
         Release::V3_0 => match revert.reason().as_deref() {
             Some("29") => Some(Seen::Paused),
             Some("59") => Some(Seen::Sentinel),

@@ -11,7 +11,7 @@ use headwater_detectors::{Crossings, LiquidationConfig};
 use headwater_events::{BlockEvent, Kind, Opportunity, PendingTxEvent, Plan, Transaction};
 use headwater_market::{PendingReport, PoolLimits};
 use headwater_oracle::Transmissions;
-use headwater_reference::aave::World;
+use headwater_reference::aave::{Release, World};
 use headwater_reference::calldata::{Abi, call, encode};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -109,7 +109,9 @@ impl Reporter {
             2 => Fate::Strange,
             _ => Fate::Lands,
         };
-        let place = self.random.random_range(0..world.reserves.len());
+        // The second version's oracle reads nothing for ether, which it counts in.
+        let first = usize::from(world.release == Release::V2);
+        let place = self.random.random_range(first..world.reserves.len());
         let aggregator = world.reserves[place].aggregator;
         let per_mille = self.random.random_range(700..1_250);
         let price = world.answer(aggregator)? * U256::from(per_mille) / U256::from(1_000) + U256::ONE;

@@ -113,6 +113,29 @@ impl Scripted {
         scripted
     }
 
+    /// The same pool, as V2 tells of it; all of it is paused, and the second asset is ether.
+    fn second(revision: u64) -> Self {
+        let mut scripted = Self::new(10);
+        let said = |answers: &HashMap<(Address, Bytes), Bytes>, to, data| answers.get(&(to, data)).cloned();
+        for (place, asset) in ASSETS.into_iter().enumerate() {
+            let stable = Address::repeat_byte(0x55);
+            let told = said(&scripted.answers, POOL, aave::reserve_data(asset)).expect("a reserve");
+            let configuration = U256::from_be_slice(&told[..32]);
+            let tokens = [supply_token(place), stable, debt_token(place), Address::ZERO].map(address);
+            let rates = [RAY, RAY, U256::ZERO, U256::ZERO, U256::ZERO, number(NOW)];
+            let data = [configuration].into_iter().chain(rates).chain(tokens).chain([number(place as u64)]);
+            scripted.say(POOL, aave::reserve_data(asset), data);
+            scripted.say(stable, aave::stable_supply(), [number(40), number(41), RAY, number(NOW - 5)]);
+        }
+        scripted.answers.remove(&(POOL, aave::pool_revision()));
+        scripted.say(POOL, aave::lending_pool_revision(), [number(revision)]);
+        scripted.say(POOL, aave::lending_pool_provider(), [address(PROVIDER)]);
+        scripted.say(POOL, aave::lending_pool_paused(), [number(1)]);
+        scripted.say(PROVIDER, aave::lending_pool_configurator(), [address(CONFIGURATOR)]);
+        scripted.say(ORACLE, aave::oracle_weth(), [address(ASSETS[1])]);
+        scripted
+    }
+
     fn say(&mut self, to: Address, data: Bytes, answer: impl IntoIterator<Item = U256>) {
         self.answers.insert((to, data), words(answer));
     }
@@ -178,9 +201,13 @@ impl LendingChain for Scripted {
 }
 
 fn scan(log_range: u64) -> LendingScan {
+    scan_of(LendingProtocol::AaveV3, log_range)
+}
+
+fn scan_of(protocol: LendingProtocol, log_range: u64) -> LendingScan {
     LendingScan::new(LendingPool {
         name: "the pool".to_owned(),
-        protocol: LendingProtocol::AaveV3,
+        protocol,
         pool: POOL,
         from_block: 1,
         log_range: NonZeroU64::new(log_range).expect("not zero"),
@@ -226,6 +253,33 @@ async fn a_revision_that_is_not_proven_is_refused_by_its_number() {
         assert!(said.contains(&format!("revision {revision} ")), "{said}");
         assert_eq!(*scripted.asked.lock().expect("whole"), 1, "nothing else is asked");
     }
+}
+
+#[tokio::test]
+async fn a_pool_of_the_second_version_is_asked_in_its_own_words() {
+    let mut scan = scan_of(LendingProtocol::AaveV2, 10_000);
+    let loaded = scan.load(&Scripted::second(2), BLOCK).await.expect("it is a pool");
+    assert_eq!((loaded.protocol, loaded.revision, loaded.paused), (LendingProtocol::AaveV2, 2, true));
+    assert_eq!(loaded.contracts.configurator, CONFIGURATOR);
+    assert!(loaded.categories.is_empty() && loaded.sequencer.is_none());
+    assert_eq!(loaded.reserves[1].variable_debt, debt_token(1));
+    assert_eq!(loaded.reserves[1].stable_debt, Some(Address::repeat_byte(0x55)));
+    let supply =
+        LendingStableSupply { reserve: 1, principal: number(40), average_rate: RAY, last_update: NOW - 5 };
+    assert_eq!(loaded.stable_supplies[1], supply);
+    let feeds: Vec<_> = loaded.prices.iter().map(|price| (price.proxy, price.feed)).collect();
+    assert_eq!(feeds, [(PROXY, Some(FEED)), (ORACLE, Some(ORACLE))], "an ether stays an ether");
+}
+
+#[tokio::test]
+async fn a_lending_pool_of_another_revision_or_version_is_refused() {
+    let mut scan = scan_of(LendingProtocol::AaveV2, 10_000);
+    let scripted = Scripted::second(3);
+    let error = scan.load(&scripted, BLOCK).await.expect_err("not proven");
+    assert!(!error.is_retryable() && error.to_string().contains("revision 3 of the lending pool"), "{error}");
+    assert_eq!(*scripted.asked.lock().expect("whole"), 1, "nothing else is asked");
+    let error = scan.load(&Scripted::new(10), BLOCK).await.expect_err("a pool of V3");
+    assert!(matches!(error, LoadError::NoPool { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -1,0 +1,103 @@
+//! The second version: other contracts, in another order, with prices in ether.
+
+use alloy_primitives::{Address, U256};
+use alloy_sol_types::SolValue;
+
+use super::contracts::{Configurator, ConfiguratorV2, PoolV2, ProviderV2, RateOracle};
+use super::deployment::{Builder, Protocol, terms};
+use super::{Ground, RESERVES, Site, Terms};
+
+/// In ether, of which the first asset's is worth two thousand dollars. Eighteen decimals.
+pub(super) const DOLLAR: U256 = U256::from_limbs([500_000_000_000_000, 0, 0, 0]);
+
+/// Frozen from the beginning, so that nobody has anything of it, and it may be inactive.
+const IDLE: Terms = terms("IDL", 18, 100_000_000, [5_000, 6_000, 10_500, 0], 0);
+
+/// All of this reserve's interest goes to the treasury: while suppliers earn nothing, its borrow index stands still.
+const GREEDY: &str = "ODD";
+
+fn ray(percent: u64) -> U256 {
+    U256::from(10).pow(U256::from(25)) * U256::from(percent)
+}
+
+impl<G: Ground> Builder<'_, G> {
+    /// Everything from the addresses provider to the last of the `reserves`.
+    pub(super) fn second(&mut self, reserves: &mut Vec<Site>) -> anyhow::Result<Protocol> {
+        let admin = self.admin;
+        let provider = self.deploy("LendingPoolAddressesProvider", "judge".to_owned().abi_encode())?;
+        self.send(provider, &ProviderV2::setPoolAdminCall { admin })?;
+        self.send(provider, &ProviderV2::setEmergencyAdminCall { admin })?;
+        let pool = self.deploy("LendingPool", Vec::new())?;
+        self.send(provider, &ProviderV2::setLendingPoolImplCall { pool })?;
+        let pool = self.ground.read(provider, &ProviderV2::getLendingPoolCall {})?;
+        let configurator = self.deploy("LendingPoolConfigurator", Vec::new())?;
+        self.send(provider, &ProviderV2::setLendingPoolConfiguratorImplCall { configurator })?;
+        let configurator = self.ground.read(provider, &ProviderV2::getLendingPoolConfiguratorCall {})?;
+        let manager = self.deploy("LendingPoolCollateralManager", Vec::new())?;
+        self.send(provider, &ProviderV2::setLendingPoolCollateralManagerCall { manager })?;
+        let rates = self.deploy("LendingRateOracle", Vec::new())?;
+        self.send(provider, &ProviderV2::setLendingRateOracleCall { lendingRateOracle: rates })?;
+        let mut assets = Vec::new();
+        for terms in RESERVES.iter().chain([&IDLE]) {
+            assets.push(self.token(terms)?);
+        }
+        let nothing: Vec<Address> = Vec::new();
+        let arguments = (nothing.clone(), nothing, Address::ZERO, assets[0]).abi_encode_params();
+        let oracle = self.deploy("AaveOracle", arguments)?;
+        self.send(provider, &ProviderV2::setPriceOracleCall { priceOracle: oracle })?;
+        let protocol = Protocol { provider, pool, configurator, oracle };
+        for (terms, asset) in RESERVES.iter().chain([&IDLE]).zip(assets) {
+            let rate = RateOracle::setMarketBorrowRateCall { asset, rate: ray(9) };
+            self.send(rates, &rate)?;
+            reserves.push(self.list_second(&protocol, terms, asset)?);
+        }
+        let asset = reserves[RESERVES.len()].asset;
+        self.send(configurator, &ConfiguratorV2::freezeReserveCall { asset })?;
+        self.send(configurator, &ConfiguratorV2::deactivateReserveCall { asset })?;
+        Ok(protocol)
+    }
+
+    /// Rates as those of the other releases.
+    fn list_second(&mut self, protocol: &Protocol, terms: &Terms, asset: Address) -> anyhow::Result<Site> {
+        let Protocol { provider, pool, configurator, .. } = *protocol;
+        let aggregator = self.aggregator(U256::from(terms.price) * DOLLAR / U256::from(100_000_000))?;
+        self.quote(protocol, asset, aggregator)?;
+        let arguments = (provider, ray(80), ray(20), ray(4), ray(300), ray(5), ray(200));
+        let strategy = self.deploy("DefaultReserveInterestRateStrategy", arguments.abi_encode_params())?;
+        let (treasury, symbol) = (self.treasury, terms.symbol.to_owned());
+        let supply =
+            (pool, asset, treasury, symbol.clone(), symbol.clone(), Address::ZERO).abi_encode_params();
+        let debt = (pool, asset, symbol.clone(), symbol, Address::ZERO).abi_encode_params();
+        let call = ConfiguratorV2::initReserveCall {
+            aTokenImpl: self.deploy("AToken", supply)?,
+            stableDebtTokenImpl: self.deploy("StableDebtToken", debt.clone())?,
+            variableDebtTokenImpl: self.deploy("VariableDebtToken", debt)?,
+            underlyingAssetDecimals: terms.decimals,
+            interestRateStrategyAddress: strategy,
+        };
+        self.send(configurator, &call)?;
+        self.send(
+            configurator,
+            &Configurator::configureReserveAsCollateralCall {
+                asset,
+                ltv: U256::from(terms.ltv),
+                liquidationThreshold: U256::from(terms.threshold),
+                liquidationBonus: U256::from(terms.bonus),
+            },
+        )?;
+        let borrowing = ConfiguratorV2::enableBorrowingOnReserveCall { asset, stableBorrowRateEnabled: true };
+        self.send(configurator, &borrowing)?;
+        let factor = U256::from(if terms.symbol == GREEDY { 10_000 } else { 1_500 });
+        let factor = Configurator::setReserveFactorCall { asset, newReserveFactor: factor };
+        self.send(configurator, &factor)?;
+        let data = self.ground.read(pool, &PoolV2::getReserveDataCall { asset })?;
+        Ok(Site {
+            asset,
+            a_token: data.aTokenAddress,
+            variable_debt: data.variableDebtTokenAddress,
+            stable_debt: data.stableDebtTokenAddress,
+            aggregator,
+            decimals: terms.decimals,
+        })
+    }
+}

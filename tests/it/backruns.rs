@@ -12,3 +12,13 @@ fn what_is_found_behind_a_pending_transaction_is_worth_that_right_behind_it() ->
     let report = (proof::find("backruns")?.run)(&args)?;
     report.verdict()
 }
+
+#[test]
+fn what_was_found_behind_pending_transactions_is_found_again_in_the_record() -> anyhow::Result<()> {
+    if !devnet::available("a record of what was found behind pending transactions")? {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    eprintln!("{}", headwater_tests::workflows::record(5, 45, &folder.path().join("devnet.hwj"))?);
+    Ok(())
+}

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use headwater_journal::{examine, export_recording, verify};
+use headwater_journal::{Recording, examine, export_recording, verify};
 
 use crate::devnet::{Devnet, Pace, Trader};
+use crate::replayed::{Lines, Setup, replay};
 
 /// The supervisor that was built beside the running executable.
 ///
@@ -154,13 +155,15 @@ pub fn configure(folder: &Path, devnet: &Devnet) -> anyhow::Result<PathBuf> {
 
 const JOURNAL: &str = "journal";
 
+const MEMPOOL: &str = "\n[mempool]\nenabled = true\n";
+
 /// Devnet and supervisor together, live: a block every 250 ms, a reorganisation now and then, pending transactions.
 ///
 /// # Errors
 /// Whatever goes wrong on either side.
 pub fn demo(seed: u64, blocks: u64) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    follow(seed, blocks, Duration::from_millis(250), folder.path(), "\n[mempool]\nenabled = true\n")
+    follow(seed, blocks, Duration::from_millis(250), folder.path(), MEMPOOL, None)
 }
 
 /// Records `blocks` canonical blocks of the devnet, reorganisations among them, into one compressed file.
@@ -170,7 +173,8 @@ pub fn demo(seed: u64, blocks: u64) -> anyhow::Result<()> {
 pub fn record(seed: u64, blocks: u64, file: &Path) -> anyhow::Result<String> {
     const MOST_BYTES: u64 = 1 << 20;
     let folder = tempfile::tempdir()?;
-    follow(seed, blocks, Duration::from_millis(100), folder.path(), "")?;
+    let results = folder.path().join("results.ndjson");
+    follow(seed, blocks, Duration::from_millis(100), folder.path(), MEMPOOL, Some(&results))?;
     let run = run_in(folder.path())?.context("a run leaves a journal")?;
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
@@ -178,11 +182,39 @@ pub fn record(seed: u64, blocks: u64, file: &Path) -> anyhow::Result<String> {
     let exported = export_recording(&run, file, None)?;
     let info = verify(file)?;
     let (recorded, reorgs) = (info.count("new_block"), info.count("reorg"));
-    if recorded < blocks || reorgs == 0 || exported.compressed_bytes >= MOST_BYTES {
-        bail!("{recorded} blocks, {reorgs} reorganisations, {} bytes", exported.compressed_bytes);
+    let effects = info.count("pending_effect");
+    if recorded < blocks || reorgs == 0 || effects == 0 || exported.compressed_bytes >= MOST_BYTES {
+        bail!(
+            "{recorded} blocks, {reorgs} reorganisations, {effects} effects, {} bytes",
+            exported.compressed_bytes
+        );
     }
+    let backruns = ensure_found_again(&results, file)?;
     let bytes = exported.compressed_bytes;
-    Ok(format!("{}: {recorded} blocks, {reorgs} reorganisations, {bytes} bytes", file.display()))
+    Ok(format!(
+        "{}: {recorded} blocks, {reorgs} reorganisations, {backruns} backruns behind {effects} effects, {bytes} bytes",
+        file.display()
+    ))
+}
+
+/// That a replay finds behind pending transactions what was found live, byte for byte, if in another order; how many that are.
+fn ensure_found_again(results: &Path, file: &Path) -> anyhow::Result<usize> {
+    let backruns = |lines: Lines| {
+        let is_one = |line: &String| line.contains("\"kind\":\"backrun\"");
+        let mut backruns: Vec<String> = lines.opportunities.into_iter().filter(is_one).collect();
+        backruns.sort_unstable();
+        backruns
+    };
+    let live = backruns(Lines::parse(&fs::read_to_string(results)?)?);
+    let again = backruns(replay(&Recording::open(file)?, &Setup::default(), |_| ())?.lines);
+    ensure!(!live.is_empty(), "nothing was found behind a pending transaction");
+    ensure!(
+        live == again,
+        "{} backruns were found live, and {} in its record, or others",
+        live.len(),
+        again.len()
+    );
+    Ok(live.len())
 }
 
 /// The journal of the one run in a folder, once there is one.
@@ -194,13 +226,23 @@ fn run_in(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
     }
 }
 
-fn follow(seed: u64, blocks: u64, block_time: Duration, folder: &Path, also: &str) -> anyhow::Result<()> {
+fn follow(
+    seed: u64,
+    blocks: u64,
+    block_time: Duration,
+    folder: &Path,
+    also: &str,
+    results: Option<&Path>,
+) -> anyhow::Result<()> {
     let devnet = Devnet::start()?;
     let mut trader = Trader::new(seed, &devnet);
     let config = configure(folder, &devnet)?;
     fs::write(&config, fs::read_to_string(&config)? + also)?;
     let mut command = Command::new(headwater()?);
     command.arg("run").arg("--config").arg(config).args(["--blocks", &blocks.to_string()]);
+    if let Some(results) = results {
+        command.arg("--ndjson").arg(results);
+    }
     let mut process = Process::start(&mut command)?;
     wait_for_load(&mut process, folder)?;
     let pace = Pace { block_time, reorg_every: NonZeroU64::new(37) };

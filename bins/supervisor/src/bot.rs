@@ -10,6 +10,8 @@
 //!     mempool ══ droppable ═╩═► backrun ──── findings behind pending transactions ───────╝
 //! ```
 //!
+//! In a replay the recorded effects of pending transactions take the place of the mempool.
+//!
 //! The supervisor owns what outlives the actors: the broadcast, the mailboxes, the watch cells. Nothing flows before the
 //! source is spawned, which comes last; everything drains in the order of the data once the source has ended.
 
@@ -25,8 +27,9 @@ use headwater_bus::{
 };
 use headwater_decoder::{Decoder, DecoderActor, DecoderMessage, Interface, Registry};
 use headwater_detectors::{
-    Arbitrage, BackrunActor, BackrunMessage, BackrunWiring, CrossingActor, CrossingMessage, CrossingWiring,
-    Crossings, Detector, DetectorActor, Indices, Pace, Standing, Wiring,
+    Arbitrage, BACKRUN, BackrunActor, BackrunMessage, BackrunReplay, BackrunWiring, CrossingActor,
+    CrossingMessage, CrossingWiring, Crossings, Detector, DetectorActor, Indices, Pace, RecordedMemory,
+    RecordedMessage, RecordedWiring, Standing, Wiring,
 };
 use headwater_events::{Origin, RunId};
 use headwater_executor::{Executor, ExecutorActor, ExecutorMessage, Reports};
@@ -221,7 +224,12 @@ impl Bot {
         let executor_mail = Mailbox::<ExecutorMessage>::new(&topology, "executor", MAIL);
         let prices = SnapshotWriter::<PriceSnapshot>::new(&topology, "oracle", "prices");
         let market = SnapshotWriter::<MarketSnapshot>::new(&topology, "state", "market");
-        let progress = BlockProgress::new(strategies.iter().map(|strategy| strategy.name.clone()));
+        // A replay has no mempool: what was found behind its transactions is found again from their recorded effects.
+        let is_replay = pace == Pace::EveryBlock && node.is_none();
+        let mut progress = BlockProgress::new(strategies.iter().map(|strategy| strategy.name.clone()));
+        if is_replay {
+            progress = progress.attended_by(BACKRUN);
+        }
         let mut actors = Vec::new();
         let recorded_from = earlier.as_ref().map_or(first_seq, |earlier| *earlier.start());
         let recorded_until = earlier.map(|earlier| *earlier.end());
@@ -251,6 +259,7 @@ impl Bot {
         let crossing_findings = backruns.as_ref().filter(|_| !contracts.lending.is_empty());
         let crossing_findings = crossing_findings
             .map(|_| executor_mail.dropping("pending-liquidation", "liquidations behind reports"));
+        let recorded_findings = is_replay.then(|| executor_mail.waiting(BACKRUN, "backruns"));
         let executor = system.spawn(executor_mail, RestartPolicy::default(), move |_| {
             let (config, simulator, reports) = (executor_config.clone(), simulator.clone(), reports.clone());
             let (given_up, stands) = (given_up.clone(), stands.clone());
@@ -295,6 +304,7 @@ impl Bot {
                     prices: prices.reader("backrun"),
                     findings,
                     standing,
+                    record: bus.publisher(),
                     indices: Indices::default(),
                 };
                 let (config, contracts) = (config.clone(), Arc::clone(&contracts));
@@ -311,6 +321,26 @@ impl Bot {
                 (mempool, backrun.control().clone())
             })
             .unzip();
+
+        let recorded = recorded_findings.map(|findings| {
+            let mail = Mailbox::<RecordedMessage>::new(&topology, BACKRUN, MAIL);
+            bus.feed(mail.waiting("forwarder", "blocks and recorded effects"), RecordedMessage::interest);
+            let wiring = RecordedWiring {
+                market: market.reader(BACKRUN),
+                prices: prices.reader(BACKRUN),
+                findings,
+                progress: progress.clone(),
+                memory: RecordedMemory::default(),
+            };
+            let (arbitrage, base_tokens) =
+                (config.detectors.arbitrage.clone(), contracts.base_tokens.clone());
+            let recorded = system.spawn(mail, RestartPolicy::default(), move |_| {
+                let search = Arbitrage::new(arbitrage.clone(), base_tokens.clone());
+                let actor = BackrunReplay::new(search, wiring.clone());
+                async move { Ok(actor) }
+            });
+            recorded.control().clone()
+        });
 
         // Pending reports: what is on its way to the aggregators of feeds and lending pools, for whoever asks; and the positions
         // that it would make liquidatable.
@@ -492,6 +522,7 @@ impl Bot {
             .chain(resolver)
             .chain(actors)
             .chain(backrun)
+            .chain(recorded)
             .chain(transmissions)
             .chain(crossings)
             .chain([executor.control().clone()])

@@ -23,6 +23,8 @@ struct Spoken {
     turn: u64,
     /// The last blocks that it has evaluated itself, the newest first: live, those in between were passed over.
     evaluated: [u64; RECENT],
+    /// Whether it takes turns only: it evaluates no block.
+    only_attends: bool,
 }
 
 /// So far apart the detectors are for a block to be known as evaluated by all.
@@ -33,6 +35,15 @@ impl BlockProgress {
     pub fn new(detectors: impl IntoIterator<Item = Cow<'static, str>>) -> Self {
         let detectors = detectors.into_iter().map(|detector| (detector, Spoken::default())).collect();
         Self { detectors: watch::Sender::new(detectors), finished: watch::Sender::new(0) }
+    }
+
+    /// Has somebody take turns with the detectors who evaluates no block, and says with [`BlockProgress::receive`] that one is over.
+    pub fn attended_by(self, name: impl Into<Cow<'static, str>>) -> Self {
+        let spoken = Spoken { only_attends: true, ..Spoken::default() };
+        self.detectors.send_modify(|detectors| {
+            detectors.insert(name.into(), spoken);
+        });
+        self
     }
 
     /// Notes the receipt of a detector's set for the block of `seq`; says whether this finished the block.
@@ -59,7 +70,8 @@ impl BlockProgress {
                 spoken.evaluated.rotate_right(1);
                 spoken.evaluated[0] = seq;
             }
-            by_all = detectors.values().all(|spoken| spoken.evaluated.contains(&seq));
+            let mut evaluating = detectors.values().filter(|spoken| !spoken.only_attends);
+            by_all = evaluating.all(|spoken| spoken.evaluated.contains(&seq));
         });
         self.receive(detector, seq);
         by_all
@@ -122,6 +134,16 @@ mod tests {
         assert!(!progress.receive_set("b", 8) && progress.receive_set("b", 9));
         progress.receive("a", 11);
         assert!(!progress.receive_set("b", 11), "one had nothing to say of it");
+    }
+
+    #[test]
+    fn who_only_attends_has_turns_and_evaluates_nothing() {
+        let progress = BlockProgress::new(["a".into(), "c".into()]).attended_by("b");
+        let is_turn = |detector, seq| progress.wait_for_turn(detector, seq).now_or_never().is_some();
+        assert!(is_turn("a", 3) && !is_turn("b", 3) && !progress.receive_set("a", 3));
+        assert!(!is_turn("c", 3) && is_turn("b", 3));
+        progress.receive("b", 3);
+        assert!(is_turn("c", 3) && progress.receive_set("c", 3) && progress.finished() == 3);
     }
 
     #[test]

@@ -15,9 +15,12 @@ use crate::Detector;
 
 mod actor;
 mod config;
+mod recorded;
+mod replay;
 
-pub use actor::{BackrunActor, BackrunMessage, BackrunObserved, BackrunWiring, Indices, Standing};
+pub use actor::{BACKRUN, BackrunActor, BackrunMessage, BackrunObserved, BackrunWiring, Indices, Standing};
 pub use config::MempoolConfig;
+pub use replay::{BackrunReplay, RecordedMemory, RecordedMessage, RecordedObserved, RecordedWiring};
 
 /// Has a search of its own evaluate the state behind pending transactions.
 ///

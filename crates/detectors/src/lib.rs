@@ -12,7 +12,8 @@ mod liquidation;
 pub use actor::{DetectorActor, Observed, Pace, Wiring};
 pub use arbitrage::Arbitrage;
 pub use backrun::{
-    BackrunActor, BackrunMessage, BackrunObserved, BackrunWiring, Backruns, Indices, MempoolConfig, Standing,
+    BACKRUN, BackrunActor, BackrunMessage, BackrunObserved, BackrunReplay, BackrunWiring, Backruns, Indices,
+    MempoolConfig, RecordedMemory, RecordedMessage, RecordedObserved, RecordedWiring, Standing,
 };
 pub use config::{ArbitrageConfig, Config, LiquidationConfig, MaxHops};
 pub use crossing::{CrossingActor, CrossingMessage, CrossingObserved, CrossingWiring, Crossings};

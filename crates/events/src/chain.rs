@@ -116,7 +116,8 @@ pub struct Log {
     pub log_index: u32,
 }
 
-/// A transaction seen before it was mined. It is not journaled: what a mempool shows is no property of the chain.
+/// A transaction seen before it was mined. It is not journaled, as what a mempool shows is no property of the
+/// chain; but with its effect, as [`PendingEffect`](crate::PendingEffect), where something was found behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingTxEvent {
     /// The transaction.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BlockEvent, ConcentratedLoaded, FeedResolved, HealthEvent, LendingLoaded, LiquidityEvent, MarketLoaded,
-    MarketResynced, Opportunity, Outcome, PendingTxEvent, PoolLoaded, PoolQuarantined, PriceEvent,
-    Reconnected, ReorgEvent, SourceGap, TokenJudged, V4Loaded, V4Quarantined,
+    MarketResynced, Opportunity, Outcome, PendingEffect, PendingTxEvent, PoolLoaded, PoolQuarantined,
+    PriceEvent, Reconnected, ReorgEvent, SourceGap, TokenJudged, V4Loaded, V4Quarantined,
 };
 
 /// Everything that can be said on the bus. Matched exhaustively, so that a new variant is considered everywhere.
@@ -17,7 +17,8 @@ use crate::{
 pub enum BusEvent {
     /// A canonical block, its transactions and all its logs.
     NewBlock(BlockEvent),
-    /// A transaction seen in the mempool. Travels on the mempool's own broadcast and is never journaled.
+    /// A transaction seen in the mempool. Travels on the mempool's own broadcast and is never journaled; what was found on is, as
+    /// [`BusEvent::PendingEffect`].
     NewPendingTx(PendingTxEvent),
     /// Blocks that were canonical and no longer are.
     Reorg(ReorgEvent),
@@ -57,6 +58,9 @@ pub enum BusEvent {
     PoolQuarantined(Box<PoolQuarantined>),
     /// The same of a pool of Uniswap V4.
     V4Quarantined(Box<V4Quarantined>),
+    /// What a pending transaction would do to the tracked pools, where something was found behind it. Boxed, because it is rare and
+    /// large.
+    PendingEffect(Box<PendingEffect>),
 }
 
 impl BusEvent {
@@ -76,7 +80,8 @@ impl BusEvent {
             | Self::LendingLoaded(_)
             | Self::V4Loaded(_)
             | Self::PoolQuarantined(_)
-            | Self::V4Quarantined(_) => true,
+            | Self::V4Quarantined(_)
+            | Self::PendingEffect(_) => true,
             Self::NewPendingTx(_)
             | Self::PriceUpdate(_)
             | Self::LiquidityChange(_)
@@ -111,6 +116,7 @@ impl BusEvent {
             Self::V4Loaded(_) => "v4_loaded",
             Self::PoolQuarantined(_) => "pool_quarantined",
             Self::V4Quarantined(_) => "v4_quarantined",
+            Self::PendingEffect(_) => "pending_effect",
         }
     }
 
@@ -137,6 +143,7 @@ impl BusEvent {
             Self::V4Quarantined(pool) => {
                 size_of::<V4Quarantined>() + pool.ours.capacity() + pool.theirs.capacity()
             }
+            Self::PendingEffect(effect) => size_of::<PendingEffect>() + effect.on_heap(),
             Self::OpportunityFound(found) => found.on_heap(),
             Self::OutcomeRecorded(outcome) => outcome.on_heap(),
             Self::HealthCheck(check) => of_origin(&check.component) + check.health.on_heap(),

@@ -1,8 +1,8 @@
 use alloy_primitives::{Address, B256, BlockHash, BlockNumber, U256};
 use serde::{Deserialize, Serialize};
 
-use crate::AsOf;
 use crate::envelope::of_vec;
+use crate::{AsOf, PendingTxEvent};
 
 /// The mathematics that a pool follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -92,6 +92,43 @@ pub struct LoadedTick {
     pub liquidity_net: i128,
     /// The sum of the positions that end here; above zero.
     pub liquidity_gross: u128,
+}
+
+/// What a pending transaction would do to the tracked pools as the first of the block behind a known one. It was told by the node's
+/// state, and something was found behind it: so a replay finds it again, and asks nobody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingEffect {
+    /// Height of the block that it comes behind.
+    pub number: BlockNumber,
+    /// Hash of that block.
+    pub hash: BlockHash,
+    /// The transaction.
+    pub pending: PendingTxEvent,
+    /// The pairs that it changes, with the reserves of both tokens behind it, in smallest units.
+    pub reserves: Vec<(Address, (u128, u128))>,
+    /// The pools with concentrated liquidity that it changes.
+    pub concentrated: Vec<ConcentratedEffect>,
+}
+
+/// A pool with concentrated liquidity behind a pending transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConcentratedEffect {
+    /// The pool, or the manager that it is an entry of.
+    pub pool: Address,
+    /// Which entry; `None` for a pool with an address of its own.
+    pub id: Option<B256>,
+    /// Where it stands then.
+    pub state: ConcentratedState,
+}
+
+impl PendingEffect {
+    pub(crate) fn on_heap(&self) -> usize {
+        let ticks = self.concentrated.iter().map(|pool| of_vec(&pool.state.ticks));
+        self.pending.transaction.on_heap()
+            + of_vec(&self.reserves)
+            + of_vec(&self.concentrated)
+            + ticks.sum::<usize>()
+    }
 }
 
 /// A pool of Uniswap V4 without hooks, as of a block. It holds from there on: what later blocks say comes on top. That it is the

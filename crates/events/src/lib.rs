@@ -34,9 +34,9 @@ pub use finding::{
     OpportunitySet, Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
 };
 pub use learnt::{
-    ConcentratedLoaded, ConcentratedState, Difference, FeedRequest, FeedResolved, FeedRound, FeedVerdict,
-    LoadedTick, MarketLoaded, MarketResynced, PoolLoaded, PoolProof, PoolQuarantined, Protocol,
-    ResyncRequest, TokenJudged, TokenVerdict, V4Loaded, V4Quarantined,
+    ConcentratedEffect, ConcentratedLoaded, ConcentratedState, Difference, FeedRequest, FeedResolved,
+    FeedRound, FeedVerdict, LoadedTick, MarketLoaded, MarketResynced, PendingEffect, PoolLoaded, PoolProof,
+    PoolQuarantined, Protocol, ResyncRequest, TokenJudged, TokenVerdict, V4Loaded, V4Quarantined,
 };
 pub use lending::{
     LendingAccount, LendingCategory, LendingContracts, LendingHolding, LendingLoaded, LendingLog,

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256, keccak256};
 use headwater_events::{
-    BlockEvent, BusEvent, ConcentratedLoaded, ConcentratedState, Difference, Envelope, FeedResolved,
-    FeedRound, FeedVerdict, Grade, Header, LendingAccount, LendingCategory, LendingContracts, LendingHolding,
-    LendingLoaded, LendingPrice, LendingProtocol, LendingReserve, LendingStableSupply, LoadedTick, Log,
-    MarketLoaded, MarketResynced, PoolLoaded, PoolProof, PoolQuarantined, Protocol, Reconnected, ReorgEvent,
-    RunId, Sequencer, SourceGap, TokenJudged, TokenVerdict, Topics, Transaction, V4Loaded, V4Quarantined,
+    BlockEvent, BusEvent, ConcentratedEffect, ConcentratedLoaded, ConcentratedState, Difference, Envelope,
+    FeedResolved, FeedRound, FeedVerdict, Grade, Header, LendingAccount, LendingCategory, LendingContracts,
+    LendingHolding, LendingLoaded, LendingPrice, LendingProtocol, LendingReserve, LendingStableSupply,
+    LoadedTick, Log, MarketLoaded, MarketResynced, PendingEffect, PendingTxEvent, PoolLoaded, PoolProof,
+    PoolQuarantined, Protocol, Reconnected, ReorgEvent, RunId, Sequencer, SourceGap, TokenJudged,
+    TokenVerdict, Topics, Transaction, V4Loaded, V4Quarantined,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -392,14 +393,8 @@ prop_compose! {
         [manager, currency0, currency1] in any::<[[u8; 20]; 3]>(),
         [id, hash] in any::<[[u8; 32]; 2]>(),
         (fee, tick_spacing, protocol_fee, number) in any::<(u32, i32, u32, u64)>(),
-        (price, tick, liquidity) in any::<([u64; 4], i32, u128)>(),
-        ticks in vec(any::<(i32, i128, u128)>(), 0..20),
+        state in state(),
     ) -> BusEvent {
-        let tick_of = |(index, liquidity_net, liquidity_gross)| LoadedTick {
-            index,
-            liquidity_net,
-            liquidity_gross,
-        };
         BusEvent::V4Loaded(V4Loaded {
             manager: manager.into(),
             id: id.into(),
@@ -410,13 +405,49 @@ prop_compose! {
             number,
             hash: hash.into(),
             protocol_fee,
-            state: ConcentratedState {
-                sqrt_price: U256::from_limbs(price),
-                tick,
-                liquidity,
-                ticks: ticks.into_iter().map(tick_of).collect(),
-            },
+            state,
         })
+    }
+}
+
+prop_compose! {
+    fn state()(
+        (price, tick, liquidity) in any::<([u64; 4], i32, u128)>(),
+        ticks in vec(any::<(i32, i128, u128)>(), 0..20),
+    ) -> ConcentratedState {
+        let tick_of = |(index, liquidity_net, liquidity_gross)| LoadedTick {
+            index,
+            liquidity_net,
+            liquidity_gross,
+        };
+        ConcentratedState {
+            sqrt_price: U256::from_limbs(price),
+            tick,
+            liquidity,
+            ticks: ticks.into_iter().map(tick_of).collect(),
+        }
+    }
+}
+
+prop_compose! {
+    fn effect()(
+        (number, hash, transaction) in (any::<u64>(), any::<[u8; 32]>(), transaction()),
+        (max_fee_per_gas, max_priority_fee_per_gas) in any::<(u128, Option<u128>)>(),
+        reserves in vec(any::<([u8; 20], (u128, u128))>(), 0..4),
+        concentrated in vec((any::<([u8; 20], Option<[u8; 32]>)>(), state()), 0..3),
+    ) -> BusEvent {
+        let pool = |((pool, id), state): (([u8; 20], Option<[u8; 32]>), _)| ConcentratedEffect {
+            pool: pool.into(),
+            id: id.map(Into::into),
+            state,
+        };
+        BusEvent::PendingEffect(Box::new(PendingEffect {
+            number,
+            hash: hash.into(),
+            pending: PendingTxEvent { transaction, max_fee_per_gas, max_priority_fee_per_gas },
+            reserves: reserves.into_iter().map(|(pool, reserves)| (pool.into(), reserves)).collect(),
+            concentrated: concentrated.into_iter().map(pool).collect(),
+        }))
     }
 }
 
@@ -447,6 +478,7 @@ pub(crate) fn source_event() -> impl Strategy<Value = BusEvent> {
         concentrated(),
         lending(),
         quarantined(),
-        v4()
+        v4(),
+        effect()
     ]
 }

@@ -279,6 +279,7 @@ impl Oracle {
             | BusEvent::LendingLoaded(_)
             | BusEvent::V4Loaded(_)
             | BusEvent::V4Quarantined(_)
+            | BusEvent::PendingEffect(_)
             | BusEvent::PriceUpdate(_)
             | BusEvent::LiquidityChange(_)
             | BusEvent::OpportunityFound(_)

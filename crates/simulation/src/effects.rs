@@ -44,6 +44,8 @@ pub enum Means {
     Native,
     /// Executed.
     Executed,
+    /// Read from a record.
+    Recorded,
 }
 
 /// Why a pending transaction has no effect that could be built on.

@@ -189,6 +189,7 @@ impl World {
             | BusEvent::SourceGap(_)
             | BusEvent::Reconnected(_)
             | BusEvent::FeedResolved(_)
+            | BusEvent::PendingEffect(_)
             | BusEvent::PriceUpdate(_)
             | BusEvent::LiquidityChange(_)
             | BusEvent::OpportunityFound(_)

@@ -189,6 +189,7 @@ impl Summary {
             | BusEvent::ConcentratedLoaded(_)
             | BusEvent::LendingLoaded(_)
             | BusEvent::V4Loaded(_)
+            | BusEvent::PendingEffect(_)
             | BusEvent::PriceUpdate(_)
             | BusEvent::LiquidityChange(_)
             | BusEvent::HealthCheck(_)

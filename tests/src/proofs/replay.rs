@@ -82,6 +82,7 @@ fn ensure_enough(plain: &Replayed, report: &mut Report) -> anyhow::Result<()> {
         ("arbitrages in pairs", of(Kind::Arbitrage) - mixed, 50),
         ("arbitrages with pools of V3 or V4", mixed, 50),
         ("liquidations", of(Kind::Liquidation), 50),
+        ("backruns", of(Kind::Backrun), 50),
         ("blocks", summary.blocks, 300),
         ("blocks without a finding", empty, 50),
         ("reorgs", summary.reorgs, 1),
@@ -91,13 +92,14 @@ fn ensure_enough(plain: &Replayed, report: &mut Report) -> anyhow::Result<()> {
     ensure!(found.len() == plain.lines.opportunities.len(), "a finding has no line");
     report.lines.push(format!(
         "{} blocks, {} reorgs, {} holes in what was announced and all filled, {} opportunities ({mixed} with pools of V3 or V4, {} \
-         liquidations), {empty} blocks without one; \
+         liquidations, {} backruns), {empty} blocks without one; \
          nothing lost, nothing dropped, {} edges conserved, {} actors drained",
         summary.blocks,
         summary.reorgs,
         summary.gaps,
         found.len(),
         of(Kind::Liquidation),
+        of(Kind::Backrun),
         plain.ended.edges.len(),
         plain.ended.exits.len()
     ));
@@ -105,7 +107,8 @@ fn ensure_enough(plain: &Replayed, report: &mut Report) -> anyhow::Result<()> {
 }
 
 /// Who is slow in a run.
-const SLOW: [&str; 7] = ["everybody", "oracle", "state", "decoder", "arbitrage", "liquidation", "executor"];
+const SLOW: [&str; 8] =
+    ["everybody", "oracle", "state", "decoder", "arbitrage", "backrun", "liquidation", "executor"];
 
 fn repeat(
     recording: &Recording,
@@ -282,9 +285,14 @@ fn altered(
         ensure!(changed == 1, "{changed} reserves were altered");
         let other = replay(&altered, &Setup::default(), |_| ())?;
         other.ensure_whole()?;
-        let before = plain.found.iter().filter(|found| found.as_of.seq < place.seq).count();
+        // What is found behind a block's pending transactions is told among the findings of the next one.
+        let before = |replayed: &Replayed| -> Vec<String> {
+            let lines = replayed.found.iter().zip(&replayed.lines.opportunities);
+            let before = lines.filter(|(found, _)| found.as_of.seq < place.seq);
+            before.map(|(_, line)| line.clone()).collect()
+        };
+        ensure!(before(&other) == before(plain), "findings before the altered block differ");
         let (ours, theirs) = (&other.lines.opportunities, &plain.lines.opportunities);
-        ensure!(ours.get(..before) == theirs.get(..before), "findings before the altered block differ");
         if ours == theirs {
             bail!("one reserve is another in event {}, and the findings are the same", place.seq);
         }

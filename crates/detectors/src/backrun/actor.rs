@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy_primitives::TxHash;
 use headwater_actor::Component;
 use headwater_bus::clock::{self, Instant};
-use headwater_bus::{Delivery, DropNewest, Message, Outlet, SnapshotReader};
+use headwater_bus::{Delivery, DropNewest, Message, Outlet, SnapshotReader, SourcePublisher};
 use headwater_events::{AsOf, BackrunSet, BlockEvent, BusEvent, OpportunitySet, PendingTxEvent};
 use headwater_market::{Arrival, MarketSnapshot, PendingPool, PoolCounts, PriceSnapshot, Touched};
 use headwater_simulation::{Effects, Means, NoEffect, StateReader};
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::recorded::record;
 use crate::{Backruns, Detector, EvaluationError, MempoolConfig};
 
 /// What the mailbox carries.
@@ -69,6 +70,8 @@ pub struct BackrunWiring<M> {
     pub findings: Outlet<M, DropNewest>,
     /// Where it is said which of them stand.
     pub standing: watch::Sender<Standing>,
+    /// Where the effects are told that something was found behind.
+    pub record: SourcePublisher,
     /// What names the findings of a block apart, whichever incarnation found them.
     pub indices: Indices,
 }
@@ -98,6 +101,7 @@ impl<M> Clone for BackrunWiring<M> {
             prices: self.prices.clone(),
             findings: self.findings.clone(),
             standing: self.standing.clone(),
+            record: self.record.clone(),
             indices: self.indices.clone(),
         }
     }
@@ -148,7 +152,7 @@ pub struct BackrunObserved {
 }
 
 /// Names the findings.
-const NAME: &str = "backrun";
+pub const BACKRUN: &str = "backrun";
 
 impl<D: Detector, R: StateReader, M: Message + From<BackrunSet>> BackrunActor<D, R, M> {
     /// One that knows of no pending transaction.
@@ -245,10 +249,15 @@ impl<D: Detector, R: StateReader, M: Message + From<BackrunSet>> BackrunActor<D,
         };
         *match effect.means {
             Means::Native => &mut self.observed.native,
-            Means::Executed => &mut self.observed.executed,
+            Means::Executed | Means::Recorded => &mut self.observed.executed,
         } += 1;
         let items = self.backruns.behind(pending, &effect)?;
         if items.is_empty() {
+            return Ok(());
+        }
+        // What a finding rests on is recorded before it is told.
+        let Some(record) = record(pending, &effect, &market) else { return Ok(()) };
+        if self.wiring.record.publish(BusEvent::PendingEffect(Box::new(record)), None).await.is_err() {
             return Ok(());
         }
         self.observed.found += items.len() as u64;
@@ -258,7 +267,7 @@ impl<D: Detector, R: StateReader, M: Message + From<BackrunSet>> BackrunActor<D,
         });
         // A finding and an outcome for each.
         let first = self.wiring.indices.take(market.as_of.seq, 2 * items.len() as u32);
-        let set = OpportunitySet { as_of: market.as_of, detector: NAME.into(), items };
+        let set = OpportunitySet { as_of: market.as_of, detector: BACKRUN.into(), items };
         self.wiring.findings.offer(BackrunSet { set, first }.into())?;
         Ok(())
     }

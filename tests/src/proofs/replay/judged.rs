@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use alloy_primitives::{Address, I256, U256};
+use alloy_primitives::{Address, B256, I256, U256};
 use anyhow::{Context, ensure};
-use headwater_events::{BusEvent, Envelope, Kind, Opportunity, Plan, RunId};
+use headwater_events::{BusEvent, Envelope, Kind, Leg, Opportunity, Plan, RunId};
 use headwater_journal::Recording;
 use headwater_market::ResolvedMarket;
 use headwater_reference::arbitrage::{Best, Pool, Swap, best_input, net_profit, search_sized_by};
@@ -34,6 +34,8 @@ struct Tally {
     unpriced: u64,
     /// Cycles that gas eats up.
     too_small: u64,
+    /// Backruns in pairs, quoted again behind the effect of the transaction that they follow.
+    behind: u64,
 }
 
 /// Judges `plain`, and a replay that reports cycles whatever gas costs, at every `every`th block.
@@ -49,6 +51,8 @@ pub(super) fn judge(
     gross.ensure_whole()?;
     let market = replay_parts(Config::default(), recording, RunId(0))?.market;
     let (gross, net) = (by_block(&gross.found), by_block(&plain.found));
+    let effects = effects(recording)?;
+    let behind = plain.found.iter().filter(|found| found.kind == Kind::Backrun);
 
     let factories = market.factories.iter().map(|factory| (factory.address, factory.fee_ppm));
     let mut rebuild = Rebuild::new(factories);
@@ -61,6 +65,9 @@ pub(super) fn judge(
         let [gross, net] = [&gross, &net].map(|found| found.get(&at.seq).map_or(&[][..], Vec::as_slice));
         let block = Block { at, pools: &pools, market: &market };
         block.judge_after_gas(gross, net, &mut tally).with_context(|| block.name())?;
+        for found in behind.clone().filter(|found| found.as_of.seq == at.seq) {
+            tally.behind += u64::from(block.judge_behind(found, &effects).with_context(|| block.name())?);
+        }
         if blocks.len() % every == 0 {
             let mut size =
                 |swaps: &[Swap]| *remembered.entry(swaps.to_vec()).or_insert_with(|| best_input(swaps));
@@ -70,8 +77,8 @@ pub(super) fn judge(
         }
     }
     ensure!(gross.keys().all(|seq| blocks.contains(seq)), "a finding is of no block");
-    let Tally { cycles, blocks: judged, native, converted, unpriced, too_small } = tally;
-    report.checked += cycles.cycles + native + converted;
+    let Tally { cycles, blocks: judged, native, converted, unpriced, too_small, behind } = tally;
+    report.checked += cycles.cycles + native + converted + behind;
     report.skipped += cycles.unsettled;
     report.lines.extend([
         format!(
@@ -85,6 +92,7 @@ pub(super) fn judge(
              prices allow",
             blocks.len()
         ),
+        format!("{behind} backruns in pairs quoted again on the block's reserves with the recorded effect in them"),
         "every amount in pairs quoted again on the reserves of the block that the finding names by its hash".to_owned(),
         judged_elsewhere(&plain.found)?,
     ]);
@@ -102,7 +110,10 @@ pub(crate) fn as_json(envelope: &Envelope) -> anyhow::Result<Value> {
             None
         }
         // No judge of pairs reads these either.
-        BusEvent::ConcentratedLoaded(_) | BusEvent::V4Loaded(_) | BusEvent::LendingLoaded(_) => {
+        BusEvent::ConcentratedLoaded(_)
+        | BusEvent::V4Loaded(_)
+        | BusEvent::LendingLoaded(_)
+        | BusEvent::PendingEffect(_) => {
             let name = envelope.event.name();
             return Ok(json!({ "seq": envelope.seq, "derived": null, "event": { name: null } }));
         }
@@ -119,11 +130,12 @@ pub(crate) fn as_json(envelope: &Envelope) -> anyhow::Result<Value> {
 fn judged_elsewhere(found: &[Opportunity]) -> anyhow::Result<String> {
     let mixed = found.iter().filter(|found| matches!(found.plan, Plan::Mixed(_))).count();
     let liquidations = found.iter().filter(|found| found.kind == Kind::Liquidation).count();
-    let rest = found.iter().filter(|found| !is_in_pairs(found)).count() - mixed - liquidations;
+    let backruns = found.iter().filter(|found| found.kind == Kind::Backrun).count();
+    let rest = found.iter().filter(|found| !is_in_pairs(found)).count() - mixed - liquidations - backruns;
     ensure!(rest == 0, "{rest} findings of a kind that nobody judges");
     Ok(format!(
         "not judged here, but for being the same each time: {mixed} cycles with pools of V3 or V4 (the proofs recall-mixed and \
-         cycles do), {liquidations} liquidations (the proof liquidations)"
+         cycles do), {liquidations} liquidations (the proof liquidations), backruns through such pools (the proof backruns)"
     ))
 }
 
@@ -140,6 +152,20 @@ fn by_block(found: &[Opportunity]) -> BTreeMap<u64, Vec<Opportunity>> {
     blocks
 }
 
+/// What the pairs hold behind each pending transaction, by block and transaction.
+type Effects = HashMap<(B256, B256), HashMap<Address, (u128, u128)>>;
+
+fn effects(recording: &Recording) -> anyhow::Result<Effects> {
+    let mut effects = Effects::new();
+    for record in recording.records(recording.first_seq()) {
+        if let BusEvent::PendingEffect(effect) = &record?.envelope.event {
+            let reserves = effect.reserves.iter().copied().collect();
+            effects.insert((effect.hash, effect.pending.transaction.hash), reserves);
+        }
+    }
+    Ok(effects)
+}
+
 /// A block as the reference knows it.
 struct Block<'a> {
     at: At,
@@ -150,6 +176,35 @@ struct Block<'a> {
 impl Block<'_> {
     fn name(&self) -> String {
         format!("block {} ({})", self.at.number, self.at.hash)
+    }
+
+    /// Whether a backrun is in pairs alone; then every amount is what they give behind the transaction that it follows, and not what
+    /// they give without it.
+    fn judge_behind(&self, found: &Opportunity, effects: &Effects) -> anyhow::Result<bool> {
+        let Plan::Behind(behind) = &found.plan else { anyhow::bail!("it follows nothing: {found:?}") };
+        if behind.is_mixed() {
+            return Ok(false);
+        }
+        let [_, Leg::Ours(swaps)] = behind.in_order() else { anyhow::bail!("it is in front: {found:?}") };
+        let key = (self.at.hash, behind.pending().transaction.hash);
+        let after = effects.get(&key).context("nobody recorded what it follows")?;
+        let (token_in, amount_in) = (found.tokens[0], found.amount_in);
+        let plan = Plan::Swaps(swaps.iter().map(|step| step.swap.clone()).collect());
+        let ours = Opportunity { plan, ..found.clone() };
+        let mut pools = self.pools.to_vec();
+        ensure!(recall::quote_again(&ours, &pools).is_err(), "the transaction opens nothing: {found:?}");
+        for pool in &mut pools {
+            if let Some((reserve0, reserve1)) = after.get(&pool.address) {
+                (pool.reserve0, pool.reserve1) = (*reserve0, *reserve1);
+            }
+        }
+        recall::quote_again(&ours, &pools)?;
+        ensure!(
+            found.path.iter().any(|pool| after.contains_key(pool)),
+            "no pool of its is changed: {found:?}"
+        );
+        ensure!(swaps[0].swap.token_in == token_in && swaps[0].swap.amount_in == amount_in, "{found:?}");
+        Ok(true)
     }
 
     /// `gross`: whatever gains before gas. `net`: what the default configuration reports.

@@ -1,0 +1,82 @@
+//! Effects as they are recorded: by addresses, so that whoever reads the record finds the pools in a market of its own.
+
+use std::sync::Arc;
+
+use headwater_events::{
+    AsOf, ConcentratedEffect, ConcentratedState, LoadedTick, PendingEffect, PendingTxEvent,
+};
+use headwater_market::{
+    ConcentratedId, ConcentratedKey, ConcentratedKind, ConcentratedPool, ConcentratedPrice, MarketSnapshot,
+    PoolId, Reserves,
+};
+use headwater_simulation::{Effect, Means};
+
+/// What is recorded of an effect behind the block of `market`; `None` where one of its pools is none of this market.
+pub(super) fn record(
+    pending: &PendingTxEvent,
+    effect: &Effect,
+    market: &MarketSnapshot,
+) -> Option<PendingEffect> {
+    let AsOf { number, hash, .. } = market.as_of;
+    let reserves = effect.reserves.iter().map(|(pool, reserves)| {
+        let address = market.pools.meta(*pool)?.address;
+        Some((address, (reserves.reserve0, reserves.reserve1)))
+    });
+    let concentrated = effect.concentrated.iter().map(|(pool, after)| {
+        let meta = market.concentrated.meta(*pool)?;
+        let id = match meta.kind {
+            ConcentratedKind::V3 => None,
+            ConcentratedKind::V4 { id } => Some(id),
+        };
+        Some(ConcentratedEffect { pool: meta.address, id, state: state(after)? })
+    });
+    Some(PendingEffect {
+        number,
+        hash,
+        pending: pending.clone(),
+        reserves: reserves.collect::<Option<_>>()?,
+        concentrated: concentrated.collect::<Option<_>>()?,
+    })
+}
+
+/// The effect on a market behind the same block; `None` where it does not know one of the pools, or one that could not be.
+pub(super) fn recall(recorded: &PendingEffect, market: &MarketSnapshot) -> Option<Effect> {
+    let reserves = recorded.reserves.iter().map(|(address, (reserve0, reserve1))| {
+        let reserves = Reserves { reserve0: *reserve0, reserve1: *reserve1 };
+        Some((market.pools.find(address)?, reserves))
+    });
+    let concentrated = recorded.concentrated.iter().map(|ConcentratedEffect { pool, id, state }| {
+        let key = match id {
+            Some(id) => ConcentratedKey::V4 { manager: *pool, id: *id },
+            None => ConcentratedKey::V3(*pool),
+        };
+        let id = market.concentrated.find_key(&key)?;
+        let before = market.concentrated.pool(id)?;
+        Some((id, Arc::new(at(before, state)?)))
+    });
+    let mut reserves: Vec<(PoolId, Reserves)> = reserves.collect::<Option<_>>()?;
+    let mut concentrated: Vec<(ConcentratedId, Arc<ConcentratedPool>)> =
+        concentrated.collect::<Option<_>>()?;
+    // Another run may have met the pools in another order.
+    reserves.sort_unstable_by_key(|(pool, _)| *pool);
+    concentrated.sort_unstable_by_key(|(pool, _)| *pool);
+    Some(Effect { reserves, concentrated, means: Means::Recorded })
+}
+
+fn state(pool: &ConcentratedPool) -> Option<ConcentratedState> {
+    let ConcentratedPrice { sqrt_price, tick } = pool.price()?;
+    let ticks = pool.ticks().map(|tick| LoadedTick {
+        index: tick.index,
+        liquidity_net: tick.liquidity_net,
+        liquidity_gross: tick.liquidity_gross,
+    });
+    Some(ConcentratedState { sqrt_price, tick, liquidity: pool.liquidity(), ticks: ticks.collect() })
+}
+
+/// The pool in another state.
+fn at(pool: &ConcentratedPool, state: &ConcentratedState) -> Option<ConcentratedPool> {
+    let price = ConcentratedPrice { sqrt_price: state.sqrt_price, tick: state.tick };
+    let ticks = state.ticks.iter().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross));
+    let (version, fee, spacing) = (pool.version(), pool.fee(), pool.tick_spacing());
+    ConcentratedPool::from_parts(version, fee, spacing, price, state.liquidity, ticks).ok()
+}

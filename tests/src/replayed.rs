@@ -191,6 +191,19 @@ impl Lines {
         Ok(lines)
     }
 
+    /// Whether a run said what these begin with.
+    ///
+    /// # Errors
+    /// The first line that differs.
+    pub fn ensure_begin_with(&self, beginning: &Self) -> anyhow::Result<()> {
+        let first = |lines: &[String], count: usize| lines[..count.min(lines.len())].to_vec();
+        let own = Self {
+            opportunities: first(&self.opportunities, beginning.opportunities.len()),
+            chain: first(&self.chain, beginning.chain.len()),
+        };
+        beginning.ensure_same(&own)
+    }
+
     /// Whether two runs said the same.
     ///
     /// # Errors
@@ -218,6 +231,19 @@ impl Lines {
 pub fn rewrite(
     recording: &Recording,
     directory: &Path,
+    change: impl FnMut(&mut Envelope),
+) -> anyhow::Result<Recording> {
+    rewrite_until(recording, directory, u64::MAX, change)
+}
+
+/// As [`rewrite`], up to the event `last`.
+///
+/// # Errors
+/// Whatever the journals fail with.
+pub fn rewrite_until(
+    recording: &Recording,
+    directory: &Path,
+    last: u64,
     mut change: impl FnMut(&mut Envelope),
 ) -> anyhow::Result<Recording> {
     let (writer, recorder) = begin_journal(recording, directory)?;
@@ -225,6 +251,9 @@ pub fn rewrite(
         let publisher = recorded_bus(recording, recorder);
         for record in recording.records(recording.first_seq()) {
             let mut envelope = Arc::unwrap_or_clone(record?.envelope);
+            if envelope.seq > last {
+                break;
+            }
             change(&mut envelope);
             if envelope.event.is_source() {
                 publisher.publish(envelope.event, None).await?;
@@ -314,5 +343,13 @@ mod tests {
         assert!(!same(LINES, &LINES.replace("\"type\":\"opportunity\",\"block\"", "\"block\"")));
         assert!(!same("", LINES) && !same(LINES, ""));
         assert!(Lines::parse("no JSON").is_err());
+
+        let begins = |whole: &str, beginning: &str| {
+            let parse = |text| Lines::parse(text).expect("it is NDJSON");
+            parse(whole).ensure_begin_with(&parse(beginning)).is_ok()
+        };
+        let more = LINES.replace("\"5\"", "\"6\"");
+        assert!(begins(&format!("{LINES}{more}"), LINES) && begins(LINES, LINES));
+        assert!(!begins(&format!("{more}{LINES}"), LINES) && !begins("", LINES));
     }
 }

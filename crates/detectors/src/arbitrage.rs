@@ -12,6 +12,7 @@ mod graph;
 mod search;
 
 use graph::{AnyPool, Graph};
+pub use search::Examined;
 use search::{Cycle, Search};
 
 /// Finds every cycle of two pools and up to as many as configured that gains, from the first configured base token that it contains.
@@ -37,6 +38,11 @@ impl Arbitrage {
     /// How many cycles gain before gas, as of the last evaluation.
     pub fn standing(&self) -> usize {
         self.search.standing().count()
+    }
+
+    /// What the last evaluation looked at.
+    pub fn examined(&self) -> Examined {
+        self.search.examined()
     }
 
     fn examine(&mut self, view: &WholeView) {

@@ -335,7 +335,8 @@ impl PoolBook {
         self.counts
     }
 
-    /// What changed since this was last asked: everything at first and after a rollback.
+    /// What changed since this was last asked: everything at first, after a [`PoolBook::roll_back`], and where the market was lost or
+    /// taken up.
     pub fn take_changes(&mut self) -> Changes {
         let mut changed = mem::take(&mut self.changed);
         if mem::take(&mut self.all_changed) {
@@ -390,8 +391,17 @@ impl PoolBook {
     }
 
     /// Undoes the blocks above `ancestor`. If it is none of the blocks that are remembered, the market is lost, and goes on
-    /// above it.
+    /// above it. Everything counts as changed, for what was learnt from the node in between stays: whoever goes back to something
+    /// older of his own has to look at every pool.
     pub fn roll_back(&mut self, ancestor: BlockHash) -> RolledBack {
+        let rolled_back = self.roll_back_by_touch(ancestor);
+        self.all_changed |= matches!(rolled_back, RolledBack::Undone(1..));
+        rolled_back
+    }
+
+    /// As [`PoolBook::roll_back`], but only what the undone blocks had touched counts as changed: for whoever keeps nothing beside
+    /// the book.
+    pub fn roll_back_by_touch(&mut self, ancestor: BlockHash) -> RolledBack {
         let kept = self.records.len();
         let above = self.records.iter().rev().take_while(|record| record.block.hash != ancestor).count();
         if above == kept && self.base != Some(ancestor) {
@@ -405,7 +415,6 @@ impl PoolBook {
             }
             record.touches.iter().rev().for_each(|touch| self.undo(touch));
         }
-        self.all_changed |= above > 0;
         RolledBack::Undone(above)
     }
 
@@ -733,12 +742,12 @@ impl PoolBook {
 
     fn undo(&mut self, touch: &Touch) {
         let Touch { address, before, created } = *touch;
-        if let Some(id) = self.table.find(&address)
-            && created
-            && self.standing(id) == Standing::Created
-        {
-            self.set_standing(id, Standing::Unproven);
-            self.table.set_reserves(id, None);
+        if let Some(id) = self.table.find(&address) {
+            if created && self.standing(id) == Standing::Created {
+                self.set_standing(id, Standing::Unproven);
+                self.table.set_reserves(id, None);
+            }
+            self.note_changes(&[id]);
         }
         match (self.proven(&address), before) {
             (Some(id), before) => {

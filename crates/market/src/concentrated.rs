@@ -310,7 +310,7 @@ impl ConcentratedBook {
         self.note_changes(&pools);
     }
 
-    /// What changed since this was last asked: everything at first and after a rollback.
+    /// What changed since this was last asked, be it by being undone: everything at first, and where nothing was known any longer.
     pub fn take_changes(&mut self) -> Changes<ConcentratedId> {
         let mut changed = mem::take(&mut self.changed);
         if mem::take(&mut self.all_changed) {
@@ -394,7 +394,6 @@ impl ConcentratedBook {
         for record in self.records.split_off(kept - above).iter().rev() {
             record.touches.iter().rev().for_each(|touch| self.undo(touch));
         }
-        self.all_changed |= above > 0;
         RolledBack::Undone(above)
     }
 
@@ -737,6 +736,7 @@ impl ConcentratedBook {
         }
         if *standing != Standing::Quarantined {
             self.table.set(touch.id, touch.before.clone());
+            self.note_changes(&[touch.id]);
         }
     }
 

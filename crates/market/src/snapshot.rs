@@ -78,12 +78,13 @@ impl Head {
     }
 }
 
-/// Which pools differ from the parent snapshot: state, admission, or the pool is new.
+/// Which pools differ from the parent snapshot, which is the one before it and may be of an undone block: state, admission, or the
+/// pool is new.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changes<Id = PoolId> {
-    /// Any of them may: the first snapshot, or one after a reorganisation.
+    /// Any of them may: the first snapshot, or the first after the market was lost.
     All,
-    /// These, ascending and without repetition.
+    /// At most these, ascending and without repetition.
     Pools(Arc<[Id]>),
 }
 

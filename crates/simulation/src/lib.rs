@@ -11,6 +11,8 @@ mod node_simulator;
 mod node_state;
 mod pinned;
 mod simulator;
+#[cfg(test)]
+mod testing;
 mod trial;
 
 pub use behind::simulate_behind;

@@ -209,7 +209,7 @@ impl World {
             BusEvent::NewBlock(block) => return self.block(envelope.seq, block),
             BusEvent::Reorg(reorg) => {
                 self.lending.roll_back(reorg.ancestor_hash);
-                if self.book.roll_back(reorg.ancestor_hash) == RolledBack::Lost {
+                if self.book.roll_back_by_touch(reorg.ancestor_hash) == RolledBack::Lost {
                     self.concentrated.lose(Some(reorg.ancestor_hash));
                     self.last = None;
                     self.seen = Some(ancestor_of(envelope.seq, reorg));

@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::devnet::write_skip;
 use crate::proof::{Proof, ProofArgs, Report};
-use crate::replayed::{Lines, Replayed, Setup, begin_journal, bundled, replay, rewrite};
+use crate::replayed::{Lines, Replayed, Setup, begin_journal, bundled, replay, rewrite, rewrite_until};
 
 mod judged;
 
@@ -33,38 +33,99 @@ pub const REPLAY: Proof = Proof {
 
 /// How much is examined.
 struct Size {
+    /// Where the recording is only begun when it is replayed again and again: how many blocks of it.
+    begun: Option<u64>,
     /// Replays with delays.
     runs: u64,
     /// Replays in which one reserve is another.
     altered: usize,
     /// Every so manieth block is judged by the reference search.
     judged: usize,
+    /// Fewer cases than this, in all and of each sort that is judged, prove nothing.
     floor: u64,
+    judged_floor: judged::Floor,
 }
 
-const FULL: Size = Size { runs: 20, altered: 5, judged: 1, floor: 10_000 };
-const QUICK: Size = Size { runs: 4, altered: 1, judged: 12, floor: 1_000 };
+const FULL: Size = Size {
+    begun: None,
+    runs: 20,
+    altered: 5,
+    judged: 1,
+    floor: 10_000,
+    judged_floor: judged::Floor { searched: 300, cycles: 1_000, after_gas: 1_000, behind: 1_000 },
+};
+const QUICK: Size = Size {
+    begun: Some(48),
+    runs: 4,
+    altered: 1,
+    judged: 24,
+    floor: 25_000,
+    judged_floor: judged::Floor { searched: 12, cycles: 200, after_gas: 5_000, behind: 1_000 },
+};
+
+/// What a recording, and its beginning, must hold.
+struct Contents {
+    blocks: u64,
+    blocks_without_a_finding: u64,
+}
+
+const WHOLE: Contents = Contents { blocks: 300, blocks_without_a_finding: 50 };
+const BEGUN: Contents = Contents { blocks: 48, blocks_without_a_finding: 5 };
+
+/// A recording, and what an undisturbed replay of it said.
+struct Subject {
+    path: PathBuf,
+    recording: Recording,
+    plain: Replayed,
+}
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let size = if args.quick { QUICK } else { FULL };
     let path = args.rest.first().map_or_else(bundled, PathBuf::from);
-    let recording = Recording::open(&path).with_context(|| format!("opening {}", path.display()))?;
     let mut report = Report { floor: size.floor, seed: args.seed, ..Report::default() };
 
-    let plain = replay(&recording, &Setup::default(), |_| ()).context("the plain replay")?;
-    let lines = &plain.lines;
-    ensure_enough(&plain, &mut report)?;
+    let whole = Subject::open(path)?;
+    ensure_enough(&whole.plain, &WHOLE, &mut report)?;
+    let directory = tempfile::tempdir()?;
+    let begun = size.begun.map(|blocks| whole.begin(blocks, directory.path(), &mut report)).transpose()?;
+    let subject = begun.as_ref().unwrap_or(&whole);
     let mut random = ChaCha8Rng::seed_from_u64(args.seed);
-    repeat(&recording, lines, size.runs, &mut random, &mut report)?;
-    offline(&path, args.rest.is_empty(), lines, &mut report)?;
-    stripped(&recording, lines, &mut report)?;
-    altered(&recording, &plain, size.altered, &mut random, &mut report)?;
-    judged::judge(&recording, &plain, size.judged, &mut report)?;
+    repeat(subject, size.runs, &mut random, &mut report)?;
+    let built_in = args.rest.is_empty().then_some(&whole.plain.lines);
+    offline(subject, built_in, &mut report)?;
+    stripped(subject, &mut report)?;
+    altered(subject, size.altered, &mut random, &mut report)?;
+    judged::judge(&whole.recording, &whole.plain, size.judged, &size.judged_floor, &mut report)?;
     Ok(report)
 }
 
-/// What the bundled recording must hold, and that an undisturbed replay drops nothing for any reason.
-fn ensure_enough(plain: &Replayed, report: &mut Report) -> anyhow::Result<()> {
+impl Subject {
+    fn open(path: PathBuf) -> anyhow::Result<Self> {
+        let recording = Recording::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        let plain = replay(&recording, &Setup::default(), |_| ()).context("the plain replay")?;
+        Ok(Self { path, recording, plain })
+    }
+
+    /// The first so many blocks as a recording of their own: what is found in them does not depend on what comes behind.
+    fn begin(&self, blocks: u64, directory: &Path, report: &mut Report) -> anyhow::Result<Self> {
+        let records = self.recording.records(self.recording.first_seq());
+        let of_blocks = records.filter(|record| {
+            record.as_ref().map_or(true, |record| matches!(record.envelope.event, BusEvent::NewBlock(_)))
+        });
+        let last = of_blocks.take(blocks as usize).last().context("there are no blocks")??.envelope.seq;
+        rewrite_until(&self.recording, directory, last, |_| ())?;
+        let begun = Self::open(directory.to_owned())?;
+        ensure_enough(&begun.plain, &BEGUN, report)?;
+        self.plain.lines.ensure_begin_with(&begun.plain.lines).context("without what comes behind")?;
+        report
+            .lines
+            .push(format!("the first {blocks} blocks alone: the same lines as with the others behind them"));
+        Ok(begun)
+    }
+}
+
+/// What a recording must hold, and that an undisturbed replay drops nothing for any reason.
+fn ensure_enough(plain: &Replayed, least: &Contents, report: &mut Report) -> anyhow::Result<()> {
     plain.ensure_whole()?;
     let (summary, found) = (&plain.summary, &plain.found);
     for edge in &plain.ended.edges {
@@ -83,8 +144,8 @@ fn ensure_enough(plain: &Replayed, report: &mut Report) -> anyhow::Result<()> {
         ("arbitrages with pools of V3 or V4", mixed, 50),
         ("liquidations", of(Kind::Liquidation), 50),
         ("backruns", of(Kind::Backrun), 50),
-        ("blocks", summary.blocks, 300),
-        ("blocks without a finding", empty, 50),
+        ("blocks", summary.blocks, least.blocks),
+        ("blocks without a finding", empty, least.blocks_without_a_finding),
         ("reorgs", summary.reorgs, 1),
     ] {
         ensure!(count >= least, "{count} {what}; at least {least} are due");
@@ -111,8 +172,7 @@ const SLOW: [&str; 8] =
     ["everybody", "oracle", "state", "decoder", "arbitrage", "backrun", "liquidation", "executor"];
 
 fn repeat(
-    recording: &Recording,
-    expected: &Lines,
+    Subject { recording, plain, .. }: &Subject,
     runs: u64,
     random: &mut ChaCha8Rng,
     report: &mut Report,
@@ -125,15 +185,15 @@ fn repeat(
         let replayed = replay(recording, &setup, |bot| bot.register("dawdler", dawdler))
             .and_then(|replayed| {
                 replayed.ensure_whole()?;
-                replayed.ensure_same_lines(expected)
+                replayed.ensure_same_lines(&plain.lines)
             })
             .with_context(|| format!("run {run}: {workers} threads, {slow} slow, delays of seed {seed}"));
         replayed?;
-        report.checked += expected.opportunities.len() as u64;
+        report.checked += plain.found.len() as u64;
     }
     report.lines.push(format!(
         "{runs} replays on 1, 2 and 4 threads with random delays (everybody slow, or one, and a slow subscriber): the same {} lines",
-        expected.opportunities.len()
+        plain.found.len()
     ));
     Ok(())
 }
@@ -172,8 +232,9 @@ impl EventHandler for Dawdler {
     }
 }
 
-/// The program itself, in a network namespace without a single interface that is up.
-fn offline(path: &Path, is_bundled: bool, expected: &Lines, report: &mut Report) -> anyhow::Result<()> {
+/// The program itself, in a network namespace without a single interface that is up; on what is `built_in` as well, where that is
+/// what the proof is about.
+fn offline(subject: &Subject, built_in: Option<&Lines>, report: &mut Report) -> anyhow::Result<()> {
     let program = program()?;
     let Some(isolation) = ["-rn", "-n"].into_iter().find(|option| unshares(option)) else {
         let (why, what) = ("`unshare -n` is not allowed here", "the replay without a network");
@@ -184,12 +245,12 @@ fn offline(path: &Path, is_bundled: bool, expected: &Lines, report: &mut Report)
     };
     let directory = tempfile::tempdir()?;
     let output = directory.path().join("results.ndjson");
-    let replay = ["replay".as_ref(), path.as_os_str()];
+    let replay = ["replay".as_ref(), subject.path.as_os_str()];
     let bundled = ["run".as_ref()];
-    let mut commands = vec![&replay[..]];
+    let mut commands = vec![(&replay[..], &subject.plain.lines)];
     // What is built into the program is what stands beside it.
-    commands.extend(is_bundled.then_some(&bundled[..]));
-    for arguments in &commands {
+    commands.extend(built_in.map(|expected| (&bundled[..], expected)));
+    for (arguments, expected) in &commands {
         let mut command = Command::new("unshare");
         command.arg(isolation).arg(&program).args(*arguments).arg("--ndjson").arg(&output);
         let ended = command.current_dir(directory.path()).output()?;
@@ -220,7 +281,8 @@ fn program() -> anyhow::Result<PathBuf> {
 
 /// The recording holds no conclusions; written anew from its source events alone it replays the same; and so does the
 /// record of a replay, which publishes thousands of conclusions while it is recorded.
-fn stripped(recording: &Recording, expected: &Lines, report: &mut Report) -> anyhow::Result<()> {
+fn stripped(Subject { recording, plain, .. }: &Subject, report: &mut Report) -> anyhow::Result<()> {
+    let expected = &plain.lines;
     let records = ensure_only_source_events(recording)?;
     let directory = tempfile::tempdir()?;
     let rewritten = rewrite(recording, &directory.path().join("rewritten"), |_| ())?;
@@ -258,8 +320,7 @@ fn ensure_only_source_events(recording: &Recording) -> anyhow::Result<u64> {
 
 /// One reserve in one `Sync` a thousandth greater: other findings from that block on, and the same before it.
 fn altered(
-    recording: &Recording,
-    plain: &Replayed,
+    Subject { recording, plain, .. }: &Subject,
     times: usize,
     random: &mut ChaCha8Rng,
     report: &mut Report,

@@ -21,6 +21,16 @@ pub(super) struct Search {
     by_pair: Standing,
     by_triangle: Standing,
     squares: Vec<Cycle>,
+    examined: Examined,
+}
+
+/// What an evaluation looked at: what it costs, whatever the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Examined {
+    /// Ways through two, three or four tokens whose best rates were looked up.
+    pub ways: u64,
+    /// Cycles whose rates may gain, and which were sized in integers.
+    pub cycles: u64,
 }
 
 /// The cycles of the few places that have any.
@@ -33,37 +43,54 @@ impl Search {
         self.by_pair.0.values().chain(self.by_triangle.0.values()).flatten().chain(&self.squares)
     }
 
+    /// What the last round looked at.
+    pub(super) fn examined(&self) -> Examined {
+        self.examined
+    }
+
     /// Examines the cycles through what was touched in this round, and no others.
     pub(super) fn examine(&mut self, graph: &mut Graph) {
+        self.examined = Examined::default();
         let pairs = graph.touched_pairs();
         if graph.has_squares() {
             self.examine_squares(graph, &pairs);
         }
+        let Self { by_pair, by_triangle, examined, .. } = self;
         for pair in pairs {
             if graph.begins_at(pair) {
-                self.by_pair.forget_touched(pair, graph);
-                two_pools(graph, pair, &mut |cycle| self.by_pair.keep(pair, cycle));
+                by_pair.forget_touched(pair, graph);
+                examined.ways += 1;
+                two_pools(graph, pair, &mut |sized| {
+                    examined.cycles += 1;
+                    by_pair.keep(pair, sized);
+                });
             }
             for index in 0..graph.pair_at(pair).triangles.len() {
                 let number = graph.pair_at(pair).triangles[index];
                 let Some(triangle) = graph.unexamined(number) else { continue };
-                self.by_triangle.forget_touched(number, graph);
+                by_triangle.forget_touched(number, graph);
                 for way in ways_around(&triangle) {
-                    three_pools(graph, way, &mut |cycle| self.by_triangle.keep(number, cycle));
+                    examined.ways += 1;
+                    three_pools(graph, way, &mut |sized| {
+                        examined.cycles += 1;
+                        by_triangle.keep(number, sized);
+                    });
                 }
             }
         }
     }
-}
 
-impl Search {
     fn examine_squares(&mut self, graph: &Graph, pairs: &[u32]) {
-        self.squares.retain(|cycle| !cycle.hops.iter().any(|step| graph.is_pool_touched(step.pool)));
-        let squares = &mut self.squares;
+        let Self { squares, examined, .. } = self;
+        squares.retain(|cycle| !cycle.hops.iter().any(|step| graph.is_pool_touched(step.pool)));
         for pair in pairs {
             graph.each_square(*pair, |way| {
                 for way in [way, way_back(way)] {
-                    four_pools(graph, way, &mut |cycle| squares.push(cycle));
+                    examined.ways += 1;
+                    four_pools(graph, way, &mut |sized| {
+                        examined.cycles += 1;
+                        squares.extend(sized);
+                    });
                 }
             });
         }
@@ -71,8 +98,10 @@ impl Search {
 }
 
 impl Standing {
-    fn keep(&mut self, place: u32, cycle: Cycle) {
-        self.0.entry(place).or_default().push(cycle);
+    fn keep(&mut self, place: u32, sized: Option<Cycle>) {
+        if let Some(cycle) = sized {
+            self.0.entry(place).or_default().push(cycle);
+        }
     }
 
     fn forget_touched(&mut self, place: u32, graph: &Graph) {
@@ -93,8 +122,8 @@ fn ways_around(triangle: &Triangle) -> [[Leg; 3]; 2] {
     [[(ab, 0), (bc, 0), (ac, 1)], [(ac, 0), (bc, 1), (ab, 1)]]
 }
 
-/// The gaining cycles out through one pool of the pair and back through another, one of them touched.
-fn two_pools(graph: &Graph, pair: u32, found: &mut impl FnMut(Cycle)) {
+/// Sizes the cycles out through one pool of the pair and back through another, one of them touched, whose rates may gain.
+fn two_pools(graph: &Graph, pair: u32, sized: &mut impl FnMut(Option<Cycle>)) {
     let best = graph.best(pair);
     if !may_profit(best[0] + best[1]) {
         return;
@@ -104,15 +133,15 @@ fn two_pools(graph: &Graph, pair: u32, found: &mut impl FnMut(Cycle)) {
         for back in members {
             let touched = graph.is_touched(out) || graph.is_touched(back);
             if touched && out.pool != back.pool && may_profit(out.rates[0] + back.rates[1]) {
-                found_by(graph, graph.rank(pair), &[step(out, 0), step(back, 1)], found);
+                size(graph, graph.rank(pair), &[step(out, 0), step(back, 1)], sized);
             }
         }
     }
 }
 
-/// The gaining cycles of one way around a triangle, one of their pools touched. A branch is left as soon as even the
-/// best pools for the rest of the way do not gain.
-fn three_pools(graph: &Graph, way: [Leg; 3], found: &mut impl FnMut(Cycle)) {
+/// Sizes the cycles of one way around a triangle, one of their pools touched. A branch is left as soon as even the best pools for
+/// the rest of the way do not gain.
+fn three_pools(graph: &Graph, way: [Leg; 3], sized: &mut impl FnMut(Option<Cycle>)) {
     let best = way.map(|(pair, direction)| graph.best(pair)[direction as usize]);
     if !may_profit(best[0] + best[1] + best[2]) {
         return;
@@ -133,7 +162,7 @@ fn three_pools(graph: &Graph, way: [Leg; 3], found: &mut impl FnMut(Cycle)) {
                 let touched = graph.is_touched(a) || graph.is_touched(b) || graph.is_touched(c);
                 if touched && may_profit(rate_ab + rate(c, third.1)) {
                     let steps = [step(a, first.1), step(b, second.1), step(c, third.1)];
-                    found_by(graph, graph.rank(way[0].0), &steps, found);
+                    size(graph, graph.rank(way[0].0), &steps, sized);
                 }
             }
         }
@@ -147,11 +176,11 @@ fn way_back(mut way: [Leg; 4]) -> [Leg; 4] {
 }
 
 /// As [`three_pools`], of a way around four tokens.
-fn four_pools(graph: &Graph, way: [Leg; 4], found: &mut impl FnMut(Cycle)) {
+fn four_pools(graph: &Graph, way: [Leg; 4], sized: &mut impl FnMut(Option<Cycle>)) {
     let best = way.map(|(pair, direction)| graph.best(pair)[direction as usize]);
     let rest = [best[1] + best[2] + best[3], best[2] + best[3], best[3], 0.0];
     if may_profit(best[0] + rest[0]) {
-        let mut walk = Walk { graph, way, rest, steps: Hops::new(), found };
+        let mut walk = Walk { graph, way, rest, steps: Hops::new(), sized };
         walk.go_on(0.0, false);
     }
 }
@@ -163,15 +192,15 @@ struct Walk<'a, F> {
     /// What the best pools behind each leg give.
     rest: [f64; 4],
     steps: Hops,
-    found: &'a mut F,
+    sized: &'a mut F,
 }
 
-impl<F: FnMut(Cycle)> Walk<'_, F> {
+impl<F: FnMut(Option<Cycle>)> Walk<'_, F> {
     fn go_on(&mut self, rate: f64, touched: bool) {
         let at = self.steps.len();
         let Some(&(pair, direction)) = self.way.get(at) else {
             if touched {
-                found_by(self.graph, self.graph.rank(self.way[0].0), &self.steps, self.found);
+                size(self.graph, self.graph.rank(self.way[0].0), &self.steps, self.sized);
             }
             return;
         };
@@ -191,14 +220,14 @@ fn step(member: &Member, direction: u8) -> Step {
     Step { pool: member.pool, direction }
 }
 
-/// Sizes the cycle exactly, and reports it if it gains.
-fn found_by(graph: &Graph, base: usize, steps: &[Step], found: &mut impl FnMut(Cycle)) {
+/// Sizes a cycle exactly; `None` where it does not gain.
+fn size(graph: &Graph, base: usize, steps: &[Step], sized: &mut impl FnMut(Option<Cycle>)) {
     let hops: Option<ArrayVec<MixedHop<'_>, MAX_HOPS>> = steps.iter().map(|step| graph.hop(*step)).collect();
     let Some(hops) = hops else { return };
-    if let Some(sizing) = size_mixed_cycle(&hops, Effort::Brief) {
+    sized(size_mixed_cycle(&hops, Effort::Brief).map(|sizing| {
         let inputs = std::iter::once(sizing.amount_in).chain(sizing.amounts.iter().copied());
         let crossings = hops.iter().zip(inputs).map(|(hop, amount)| hop.crossings(amount)).sum();
         let gas = graph.gas(steps, crossings);
-        found(Cycle { hops: steps.iter().copied().collect(), base, gas, sizing });
-    }
+        Cycle { hops: steps.iter().copied().collect(), base, gas, sizing }
+    }));
 }

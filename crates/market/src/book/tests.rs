@@ -393,6 +393,28 @@ fn changes_are_told_once_and_are_everything_after_a_rollback() {
 }
 
 #[test]
+fn what_is_undone_by_touch_names_what_the_undone_blocks_had_touched() {
+    let mut book = judged_book();
+    (1..=6).for_each(|seed| book.pool_loaded(&loaded(seed, None)));
+    let changed = |book: &mut PoolBook, ids: &[u32]| {
+        assert_eq!(book.take_changes(), Changes::Pools(ids.iter().copied().map(PoolId).collect()));
+    };
+    assert_eq!(book.take_changes(), Changes::All);
+    apply(&mut book, 1, &[sync(1, 5), sync(2, 5)]);
+    apply(&mut book, 2, &[sync(3, 5), sync(7, 5), created(factory(), 8)]);
+    apply(&mut book, 3, &[sync(3, 6), sync(4, 6)]);
+    // What was a candidate in the undone block has become a pool.
+    book.pool_loaded(&loaded(7, None));
+    changed(&mut book, &[0, 1, 2, 3, 6, 7]);
+    assert_eq!(book.roll_back_by_touch(hash(1, 0)), RolledBack::Undone(2));
+    changed(&mut book, &[2, 3, 6, 7]);
+    assert_eq!(book.roll_back_by_touch(hash(1, 0)), RolledBack::Undone(0));
+    changed(&mut book, &[]);
+    assert_eq!(book.roll_back_by_touch(hash(9, 9)), RolledBack::Lost);
+    assert_eq!(book.take_changes(), Changes::All);
+}
+
+#[test]
 fn beyond_the_horizon_the_market_is_lost() {
     let mut book = book();
     book.pool_loaded(&loaded(1, Some((5, GENESIS))));

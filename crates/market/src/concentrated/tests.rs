@@ -95,6 +95,28 @@ fn a_protocol_fee_is_undone_and_saved_with_its_block() {
 }
 
 #[test]
+fn what_the_undone_blocks_had_touched_is_told_as_changed() {
+    let (_, mut book) = book();
+    assert_eq!(book.take_changes(), Changes::All);
+    apply(&mut book, 1, initialized(MANAGER, key()));
+    let id = book.proven_key(&ConcentratedKey::V4 { manager: MANAGER, id: key().id() }).expect("it is new");
+    let told = |book: &mut ConcentratedBook, ids: &[ConcentratedId]| {
+        assert_eq!(book.take_changes(), Changes::Pools(ids.into()));
+    };
+    told(&mut book, &[id]);
+    let other = PoolKey { fee: 500, tick_spacing: 10, ..key() };
+    apply(&mut book, 2, initialized(MANAGER, other));
+    apply(&mut book, 3, swapped(5, 3_000));
+    assert_eq!(book.take_changes(), Changes::Pools([id, ConcentratedId(1)].into()));
+    assert_eq!(book.roll_back(B256::repeat_byte(2)), RolledBack::Undone(1));
+    told(&mut book, &[id]);
+    assert_eq!(book.roll_back(B256::repeat_byte(1)), RolledBack::Undone(1));
+    told(&mut book, &[ConcentratedId(1)]);
+    assert_eq!(book.roll_back(B256::repeat_byte(9)), RolledBack::Lost);
+    assert_eq!(book.take_changes(), Changes::All);
+}
+
+#[test]
 fn a_quarantine_is_of_one_pool_of_its_manager() {
     let (_, mut book) = book();
     let other = PoolKey { fee: 500, tick_spacing: 10, ..key() };

@@ -1,57 +1,19 @@
 use alloy_primitives::{Address, B256};
-use headwater_events::{AsOf, Topics};
-use headwater_market::{
-    BlockRef, ConcentratedBook, ConcentratedFactory, ConcentratedUpdate, Head, MarketConfig, PoolTable,
-    ResolvedMarket,
-};
+use headwater_events::Topics;
 
 use super::*;
+use crate::testing::{pool, price, snapshot, table};
 
-const TOKENS: [Address; 2] = [Address::repeat_byte(1), Address::repeat_byte(2)];
 const LOWER: i32 = -600;
 const UPPER: i32 = 600;
 const DELTA: i128 = 1_000_000;
 
-/// The price of one.
-fn price() -> ConcentratedPrice {
-    ConcentratedPrice { sqrt_price: U256::ONE << 96usize, tick: 0 }
-}
-
-fn factory() -> ConcentratedFactory {
-    let address = Address::repeat_byte(0xf3);
-    ConcentratedFactory { name: "v3".into(), address, init_code_hash: B256::ZERO, deployer: None }
-}
-
-fn pool() -> Address {
-    factory().derive(TOKENS[0], TOKENS[1], 3_000)
-}
-
 /// A pool of V3 with one range.
 fn market() -> MarketSnapshot {
-    let market = ResolvedMarket {
-        concentrated_factories: vec![factory()],
-        ..ResolvedMarket::resolve(&MarketConfig::default(), 1).expect("the default")
-    };
-    let mut book = ConcentratedBook::new(&market);
-    let [token0, token1] = TOKENS;
-    let created = ConcentratedUpdate::PoolCreated {
-        emitter: factory().address,
-        token0,
-        token1,
-        fee: 3_000,
-        tick_spacing: 60,
-        pool: pool(),
-    };
-    let events = [
+    snapshot(table([
         ConcentratedEvent::Initialized(price()),
         ConcentratedEvent::LiquidityChanged { lower: LOWER, upper: UPPER, delta: DELTA },
-    ];
-    let events = events.map(|event| ConcentratedUpdate::Pool { emitter: pool(), event });
-    let block = BlockRef { number: 1, hash: B256::repeat_byte(1), parent_hash: B256::ZERO };
-    book.apply_block(block, std::iter::once(created).chain(events));
-    let head = Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 };
-    let concentrated = book.table().clone();
-    MarketSnapshot { concentrated, ..MarketSnapshot::of_pools(AsOf::GENESIS, head, PoolTable::default()) }
+    ]))
 }
 
 fn log(topics: impl IntoIterator<Item = B256>, words: &[U256]) -> Log {

@@ -4,19 +4,15 @@ use std::sync::Arc;
 
 use alloy_primitives::Bytes;
 use headwater_amm::{SwapFee, Version};
-use headwater_events::{AsOf, TokenJudged, TokenVerdict};
-use headwater_market::{
-    BlockRef, ConcentratedBook, ConcentratedFactory, ConcentratedPrice, ConcentratedUpdate, Head,
-    MarketConfig, PoolBook, PoolTable, ResolvedMarket,
-};
+use headwater_events::{TokenJudged, TokenVerdict};
+use headwater_market::PoolBook;
 
 use super::*;
 use crate::assembler::calldata;
+use crate::testing::{FACTORY, TOKENS, pool, price, resolved, snapshot, table};
 
-const FACTORY: Address = Address::repeat_byte(0xf3);
 const ROUTER: Address = Address::repeat_byte(0x44);
 const USER: Address = Address::repeat_byte(0x55);
-const TOKENS: [Address; 2] = [Address::repeat_byte(1), Address::repeat_byte(2)];
 const DEEP: u128 = 10u128.pow(24);
 
 /// `SwapRouter.exactInputSingle`
@@ -24,47 +20,20 @@ const FIRST: [u8; 4] = [0x41, 0x4b, 0xf3, 0x89];
 /// `SwapRouter02.exactInputSingle`
 const SECOND: [u8; 4] = [0x04, 0xe4, 0x5a, 0xaf];
 
-fn factory() -> ConcentratedFactory {
-    ConcentratedFactory { name: "v3".into(), address: FACTORY, init_code_hash: B256::ZERO, deployer: None }
-}
-
-fn pool() -> Address {
-    factory().derive(TOKENS[0], TOKENS[1], 3_000)
-}
-
 /// A pool at the price of one, with much liquidity around it.
 fn market() -> MarketSnapshot {
-    let market = ResolvedMarket {
-        concentrated_factories: vec![factory()],
-        ..ResolvedMarket::resolve(&MarketConfig::default(), 1).expect("the default")
-    };
-    let mut book = ConcentratedBook::new(&market);
-    let [token0, token1] = TOKENS;
-    let created = ConcentratedUpdate::PoolCreated {
-        emitter: FACTORY,
-        token0,
-        token1,
-        fee: 3_000,
-        tick_spacing: 60,
-        pool: pool(),
-    };
-    let block = BlockRef { number: 1, hash: B256::repeat_byte(1), parent_hash: B256::ZERO };
-    book.apply_block(block, [created]);
-    let price = ConcentratedPrice { sqrt_price: U256::ONE << 96usize, tick: 0 };
     let delta = DEEP as i128;
     let ticks = [(-6_000, delta, DEEP), (6_000, -delta, DEEP)];
     let fee = SwapFee::of_lp(3_000);
-    let pool = ConcentratedPool::from_parts(Version::V3, fee, 60, price, DEEP, ticks).expect("a pool");
-    let mut concentrated = book.table().clone();
+    let pool = ConcentratedPool::from_parts(Version::V3, fee, 60, price(), DEEP, ticks).expect("a pool");
+    let mut concentrated = table([]);
     concentrated.set(ConcentratedId(0), Some(Arc::new(pool)));
-    let head = Head { timestamp: 0, base_fee_per_gas: None, gas_used: 0, gas_limit: 0 };
-    let mut verdicts = PoolBook::new(&market);
+    let mut verdicts = PoolBook::new(&resolved());
     for token in TOKENS {
         let verdict = TokenVerdict::Accepted { decimals: 18, symbol: String::new() };
         verdicts.token_judged(&TokenJudged { token, verdict });
     }
-    let plain = MarketSnapshot::of_pools(AsOf::GENESIS, head, PoolTable::default());
-    MarketSnapshot { concentrated, refused: verdicts.refused(), ..plain }
+    MarketSnapshot { refused: verdicts.refused(), ..snapshot(concentrated) }
 }
 
 /// A swap of token 0 in by the first router, and what of it is asked for.

@@ -38,11 +38,24 @@ struct Tally {
     behind: u64,
 }
 
+/// Fewer than this prove nothing.
+pub(super) struct Floor {
+    /// Blocks that were searched exhaustively.
+    pub(super) searched: u64,
+    /// Cycles that the search found in them.
+    pub(super) cycles: u64,
+    /// Profits after gas that were computed again.
+    pub(super) after_gas: u64,
+    /// Backruns in pairs that were quoted again.
+    pub(super) behind: u64,
+}
+
 /// Judges `plain`, and a replay that reports cycles whatever gas costs, at every `every`th block.
 pub(super) fn judge(
     recording: &Recording,
     plain: &Replayed,
     every: usize,
+    floor: &Floor,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let mut setup = Setup::default();
@@ -78,6 +91,14 @@ pub(super) fn judge(
     }
     ensure!(gross.keys().all(|seq| blocks.contains(seq)), "a finding is of no block");
     let Tally { cycles, blocks: judged, native, converted, unpriced, too_small, behind } = tally;
+    for (what, count, least) in [
+        ("blocks searched", judged, floor.searched),
+        ("cycles found by the search", cycles.cycles, floor.cycles),
+        ("profits after gas computed again", native + converted, floor.after_gas),
+        ("backruns in pairs quoted again", behind, floor.behind),
+    ] {
+        ensure!(count >= least, "{count} {what}; at least {least} are due");
+    }
     report.checked += cycles.cycles + native + converted + behind;
     report.skipped += cycles.unsettled;
     report.lines.extend([

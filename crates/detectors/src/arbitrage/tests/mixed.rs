@@ -12,6 +12,8 @@ use headwater_simulation::{Effect, Means};
 use super::*;
 use crate::MaxHops;
 
+mod reorgs;
+
 const MANAGER: Address = Address::repeat_byte(0xf4);
 /// Of V4.
 const NATIVE: u8 = 0;

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
-use headwater_market::BookError;
+use headwater_events::{FeedResolved, FeedRound, FeedVerdict};
+use headwater_market::{BookError, FeedQuote};
 use proptest::prelude::*;
 
 use super::*;
@@ -172,6 +173,56 @@ fn pools_without_the_quote_are_not_even_candidates() {
     let created = pair_created(FACTORY, pool(1), token(1), token(3));
     run(&mut oracle, [market_loaded(), plain_block(1, vec![created, sync(pool(1), 1, ETHER, 5)])]);
     assert_eq!((oracle.counts().pools, oracle.book.candidates()), (0, 0));
+}
+
+/// What a feed of the token `1` in the native token reads as of a block: so many wei for a smallest unit.
+fn feed_resolved(number: u64, wei: u64) -> BusEvent {
+    let round = FeedRound {
+        aggregator: Address::repeat_byte(0xfe),
+        phase: 1,
+        decimals: 18,
+        token_decimals: 0,
+        round: number,
+        answer: Some(U256::from(wei)),
+        updated_at: 0,
+    };
+    let verdict = FeedVerdict::Accepted(round);
+    BusEvent::FeedResolved(FeedResolved { proxy: PROXY, number, hash: hash(number), verdict })
+}
+
+const PROXY: Address = Address::repeat_byte(0xfd);
+
+#[test]
+fn after_a_loss_no_price_goes_unguarded_until_its_feed_was_learnt_anew() {
+    let mut market = market();
+    market.feeds.push(Feed {
+        name: String::new(),
+        proxy: PROXY,
+        token: token(1),
+        quote: FeedQuote::Native,
+        heartbeat_s: 3_600,
+        deviation_ppm: 1,
+    });
+    let mut oracle = Oracle::new(&market, &OracleConfig::default());
+    let price = |priced: Option<PricedBlock>| {
+        priced.expect("a block").snapshot.price(&token(1)).map(|price| price.mantissa)
+    };
+    // The feed bears out 20 wei for a unit, and not 40.
+    let start =
+        [market_loaded(), pool_of(1, 20 * ETHER, ETHER), feed_resolved(0, 20), plain_block(1, vec![])];
+    assert_eq!(price(run(&mut oracle, start)), Some(mantissa(20, 1)));
+    oracle.leave_out(&envelope(5, plain_block(2, vec![])));
+    assert!(run(&mut oracle, [plain_block(3, vec![])]).is_none(), "what pools hold is lost");
+    let told = |number: u64, base: u128| {
+        let reserves = vec![(pool(1), Some(in_order(1, base * ETHER, ETHER)))];
+        BusEvent::MarketResynced(MarketResynced { number, hash: hash(number), reserves })
+    };
+    let back = run(&mut oracle, [told(3, 40), plain_block(4, vec![])]);
+    assert_eq!(price(back), None, "it moved by as much as it likes, and nobody bears it out");
+    assert_eq!(oracle.feed_request().map(|request| request.proxies), Some(vec![PROXY]));
+    assert_eq!(price(run(&mut oracle, [feed_resolved(4, 20), plain_block(5, vec![])])), None);
+    let learnt = [feed_resolved(5, 40), plain_block(6, vec![])];
+    assert_eq!(price(run(&mut oracle, learnt)), Some(mantissa(40, 1)));
 }
 
 #[test]

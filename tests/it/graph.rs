@@ -1,6 +1,6 @@
 //! The README is held to what runs: the topology, the minimal bot, the defaults, the names.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::process::Command;
 
 use anyhow::ensure;
@@ -47,10 +47,30 @@ async fn with_a_mempool_pending_reports_reach_who_liquidates_behind_them() -> an
     for (from, to) in [
         ("mempool", "transmissions"),
         ("transmissions", "pending-liquidation"),
-        ("pending-liquidation", "executor"),
+        ("pending-liquidation", "pending-executor"),
     ] {
         ensure!(edges.iter().any(|edge| edge.from == from && edge.to == to), "{from} to {to}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_found_behind_pending_transactions_waits_in_no_mailbox_of_what_is_found_in_blocks()
+-> anyhow::Result<()> {
+    let pool = "[mempool]\nenabled = true\n[[market.lending]]\nprotocol = 'aave-v3'\npool = '0x87870Bca3F3fD6335C3F4ce8392D69350B4fA4E2'";
+    let config = Config::parse(pool).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+    let edges = commands::topology(config).await?;
+    let into = |mailbox: &str| -> BTreeSet<String> {
+        edges.iter().filter(|edge| edge.to == mailbox).map(|edge| edge.from.to_string()).collect()
+    };
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    ensure!(
+        into("executor") == names(&["arbitrage", "bus", "forwarder", "liquidation"]),
+        "{:?}",
+        into("executor")
+    );
+    let behind = into("pending-executor");
+    ensure!(behind == names(&["backrun", "bus", "forwarder", "pending-liquidation"]), "{behind:?}");
     Ok(())
 }
 

@@ -7,7 +7,8 @@
 //!                           ╠═► oracle ─── prices ·········► detectors                   ▲
 //!                           ╠═► state ──── market ·········► detectors                   ║
 //!                           ╠════════════ heads and reorgs ══════════════════════════════╣
-//!     mempool ══ droppable ═╩═► backrun ──── findings behind pending transactions ───────╝
+//!                           ║                                                            ▼
+//!     mempool ══ droppable ═╩═► backrun ── findings behind pending transactions ─► pending-executor ─► outcomes
 //! ```
 //!
 //! In a replay the recorded effects of pending transactions take the place of the mempool.
@@ -248,26 +249,41 @@ impl Bot {
         // Executor: findings and heads in, outcomes out.
         let reports = Reports { bus: bus.clone(), timeline: timeline.clone(), progress: progress.clone() };
         let (executor_config, given_up) = (config.executor.clone(), system.watch_fatal());
+        let act = move || {
+            let (config, executor) = (&executor_config, Executor::new(&executor_config));
+            ExecutorActor::new(executor, config, simulator.clone(), given_up.clone(), reports.clone())
+        };
         let findings: Vec<_> = strategies
             .iter()
             .map(|strategy| executor_mail.waiting(strategy.name.clone(), "findings of a block"))
             .collect();
+        let recorded_findings = is_replay.then(|| executor_mail.waiting(BACKRUN, "backruns"));
+        let act_behind = act.clone();
+        let executor = system.spawn(executor_mail, RestartPolicy::default(), move |_| {
+            let actor = act();
+            async { Ok(actor) }
+        });
+
+        // What is found behind pending transactions has an executor of its own: its simulations delay no finding of a block.
         let standing = watch::Sender::<Standing>::default();
         let stands = standing.subscribe();
         let pending_node = node.clone().filter(|_| config.mempool.enabled);
-        let backruns = pending_node.map(|node| (node, executor_mail.dropping("backrun", "backruns")));
-        let crossing_findings = backruns.as_ref().filter(|_| !contracts.lending.is_empty());
-        let crossing_findings = crossing_findings
-            .map(|_| executor_mail.dropping("pending-liquidation", "liquidations behind reports"));
-        let recorded_findings = is_replay.then(|| executor_mail.waiting(BACKRUN, "backruns"));
-        let executor = system.spawn(executor_mail, RestartPolicy::default(), move |_| {
-            let (config, simulator, reports) = (executor_config.clone(), simulator.clone(), reports.clone());
-            let (given_up, stands) = (given_up.clone(), stands.clone());
-            async move {
-                let executor = Executor::new(&config);
-                Ok(ExecutorActor::new(executor, &config, simulator, given_up, reports).behind(stands))
-            }
-        });
+        let (backruns, pending_executor) = pending_node
+            .map(|node| {
+                let mail = Mailbox::<ExecutorMessage>::new(&topology, "pending-executor", MAIL);
+                bus.feed(mail.waiting("forwarder", "heads and reorgs"), ExecutorMessage::interest);
+                let backruns = (node, mail.dropping("backrun", "backruns"));
+                let crossings = (!contracts.lending.is_empty())
+                    .then(|| mail.dropping("pending-liquidation", "liquidations behind reports"));
+                let executor = system.spawn(mail, RestartPolicy::default(), move |_| {
+                    let actor = act_behind().behind(stands.clone());
+                    async { Ok(actor) }
+                });
+                (backruns, (crossings, executor.control().clone()))
+            })
+            .unzip();
+        let (crossing_findings, pending_executor) = pending_executor.unzip();
+        let crossing_findings = crossing_findings.flatten();
 
         // Detectors: a whole view in, one set of findings out for every block.
         let mut decoded = Vec::new();
@@ -525,6 +541,7 @@ impl Bot {
             .chain(recorded)
             .chain(transmissions)
             .chain(crossings)
+            .chain(pending_executor)
             .chain([executor.control().clone()])
             .chain(archivists)
             .collect();

@@ -79,7 +79,7 @@ pub(crate) fn retry(
             ("state", ..) => drop(rebuilt.world.apply(&event)?),
             ("oracle", ..) => drop(rebuilt.oracle.apply(&event)?),
             ("decoder", _, BusEvent::NewBlock(block)) => drop(decode(block, as_of(&event, block))),
-            ("executor", None, change) => rebuilt.executor.apply(seq, change),
+            ("executor" | "pending-executor", None, change) => rebuilt.executor.apply(seq, change),
             (actor, Some(strategy), BusEvent::NewBlock(block)) => {
                 let view = rebuilt.view(&event, decode(block, as_of(&event, block)))?;
                 let items = (strategy.build)().evaluate(&view);

@@ -23,7 +23,7 @@ pub enum ExecutorMessage {
     Chain(Delivery),
     /// What a detector found in a block.
     Found(OpportunitySet),
-    /// What was found behind a pending transaction.
+    /// What was found behind a pending transaction. Its simulation holds the mailbox, so that an executor of its own gets it.
     Behind(BackrunSet),
 }
 

@@ -43,7 +43,7 @@ pub enum FeedReading {
     Moved,
     /// Its last round.
     Round(FeedRound),
-    /// It could be read once, and cannot any longer.
+    /// It could be read once, and cannot any longer, or what it said since is not known.
     Lost,
 }
 
@@ -74,7 +74,7 @@ pub enum FeedPrice {
     /// There is no feed of it, or the feed, or the one by which it becomes a price in the native token, was never read.
     Unknown,
     /// The feed, or the one by which it becomes a price in the native token, is silent for too long, says nothing above zero, has
-    /// just changed its aggregator, or cannot be read any longer.
+    /// just changed its aggregator, cannot be read any longer, or was not learnt anew behind a gap yet.
     Stale,
     /// It has one.
     Fresh {

@@ -54,10 +54,20 @@ impl Standing {
     /// The same, once that was learnt from the node as of its block. A feed that was read once and cannot be any longer is no
     /// feed that never could: what is held to it stays held back.
     fn learning(self, learnt: FeedReading, number: BlockNumber) -> Self {
-        let was_read = !matches!(self.reading, FeedReading::Unknown | FeedReading::Refused);
-        let is_lost = was_read && learnt == FeedReading::Refused;
+        let is_lost = self.was_read() && learnt == FeedReading::Refused;
         let reading = if is_lost { FeedReading::Lost } else { learnt };
         Self { reading, resolved_at: Some(number) }
+    }
+
+    /// The same, once what happened since is not known. A feed that was read once has no price until it is learnt anew, and what is
+    /// held to it stays held back; the others object to nothing, as before.
+    fn losing(self) -> Self {
+        let reading = if self.was_read() { FeedReading::Lost } else { FeedReading::Unknown };
+        Self { reading, resolved_at: None }
+    }
+
+    fn was_read(&self) -> bool {
+        !matches!(self.reading, FeedReading::Unknown | FeedReading::Refused)
     }
 }
 
@@ -186,10 +196,10 @@ impl FeedBook {
         true
     }
 
-    /// Nothing is known any longer; the next block stands on `head`.
+    /// What the feeds say is not known any longer; the next block stands on `head`.
     pub(crate) fn lose(&mut self, head: Option<(BlockNumber, BlockHash)>) {
-        self.settled.fill(Standing::default());
-        self.current.fill(Standing::default());
+        self.current.iter_mut().for_each(|standing| *standing = standing.losing());
+        self.settled.clone_from(&self.current);
         self.learnt.iter_mut().for_each(Vec::clear);
         self.records.clear();
         self.base = head;

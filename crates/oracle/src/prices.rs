@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -105,8 +106,8 @@ pub struct OracleImage {
 }
 
 impl OracleImage {
-    /// Version of what is saved: it changes when this or anything within it does.
-    pub const VERSION: u16 = 4;
+    /// Version of what is saved: it changes when this, anything within it, or the rule that gives the prices does.
+    pub const VERSION: u16 = 5;
 }
 
 /// An image as it is saved: of earlier prices only what was different.
@@ -583,21 +584,23 @@ impl Oracle {
         is_news.then_some(PriceEvent { as_of, token, price, source })
     }
 
-    /// The mean of a token's prices in its deep pools, weighted by what they hold of the quote, and the pool that
-    /// weighs most.
+    /// What a token's deep pools say together, and the deepest of them.
     fn price_in_pools(&self, quoted: &Quoted) -> Option<(Price, Address)> {
         let table = self.book.table();
-        let mut mean = WeightedMean::default();
-        for side in quoted.sides() {
-            let Some(held) = table.quoted(side.pool) else { continue };
+        let mut pools = quoted.sides().filter_map(|side| {
+            let held = table.quoted(side.pool)?;
             let (base, other) =
                 if side.is_first { (held.reserve0, held.reserve1) } else { (held.reserve1, held.reserve0) };
-            if U256::from(base) >= self.min_base_reserve {
-                mean.add(base, other, side.address);
-            }
-        }
-        let (mantissa, source) = mean.finish()?;
-        Some((Price { quote: self.quote, mantissa }, source))
+            (U256::from(base) >= self.min_base_reserve).then(|| PoolPrice::new(base, other, side.address))
+        });
+        let first = pools.next()?;
+        // Most tokens have one pool.
+        let (mantissa, pool) = match pools.next() {
+            None => (first.mantissa, first.pool),
+            Some(second) => combined([first, second].into_iter().chain(pools).collect())?,
+        };
+        // A token whose smallest unit is worth less than can be written is worth nothing.
+        (!mantissa.is_zero()).then_some((Price { quote: self.quote, mantissa }, pool))
     }
 
     /// The prices after each block that can be undone, and those below the oldest of them: as many steps as the book has.
@@ -638,46 +641,48 @@ fn tell_price(text: &mut String, word: &str, token: &Address, price: Option<&Tok
     told.expect("a string takes everything");
 }
 
-/// Prices of one token in several pools, weighted by the base reserve.
-#[derive(Debug, Default)]
-struct WeightedMean {
-    /// The price in the first pool, and its weight: most tokens have no other, and then it is the mean.
-    first: Option<(U256, u128)>,
-    /// Once there are several, Σ weight · mantissa and Σ weight. A mantissa is below 2^112 · 10^36 < 2^232 and a weight
-    /// below 2^112, so that 2^168 pools fit.
-    several: Option<(U512, U512)>,
-    /// The greatest base reserve, and whose; the lowest address of several.
-    deepest: Option<(u128, Address)>,
+/// A token's price in a pool.
+#[derive(Clone, Copy, Debug)]
+struct PoolPrice {
+    /// Below 2^112 · 10^36 < 2^232.
+    mantissa: U256,
+    /// What the pool holds of the quote, below 2^112: its weight.
+    base: u128,
+    pool: Address,
 }
 
-impl WeightedMean {
-    /// Adds a pool that holds `base` of the quote and `other`, which is not zero, of the token.
-    fn add(&mut self, base: u128, other: u128, pool: Address) {
-        let mantissa = U256::from(base) * Price::ONE / U256::from(other);
-        match self.first {
-            None => self.first = Some((mantissa, base)),
-            Some((first, weight)) => {
-                let product = |mantissa, weight| U512::from(mantissa) * U512::from(weight);
-                let before = self.several.unwrap_or_else(|| (product(first, weight), U512::from(weight)));
-                self.several = Some((before.0 + product(mantissa, base), before.1 + U512::from(base)));
-            }
-        }
-        let is_deeper =
-            self.deepest.is_none_or(|(deepest, holder)| base > deepest || (base == deepest && pool < holder));
-        if is_deeper {
-            self.deepest = Some((base, pool));
-        }
+impl PoolPrice {
+    /// In a pool that holds `base` of the quote and `other`, which is not zero, of the token.
+    fn new(base: u128, other: u128, pool: Address) -> Self {
+        Self { mantissa: U256::from(base) * Price::ONE / U256::from(other), base, pool }
     }
+}
 
-    fn finish(self) -> Option<(U256, Address)> {
-        let ((_, source), (first, _)) = (self.deepest?, self.first?);
-        let mantissa = match self.several {
-            None => first,
-            Some((weighted, weight)) => weighted.checked_div(weight)?.to(),
-        };
-        // A token whose smallest unit is worth less than can be written is worth nothing.
-        (!mantissa.is_zero()).then_some((mantissa, source))
-    }
+/// The mean of prices, weighted by liquidity, and the deepest pool; the lowest address of several.
+///
+/// None counts with more than twice, or less than half, of their median by liquidity. So if the honest prices lie between `lo`
+/// and `hi ≤ 2·lo`, and other pools have a share `s < 1/2` of the liquidity, then the mean lies between `lo·(1 − s/2)` and
+/// `hi·(1 + s)`, whatever those others say. Where no price is more than twice another one, it is the mean of them as they are.
+fn combined(mut pools: Vec<PoolPrice>) -> Option<(U256, Address)> {
+    pools.sort_unstable_by_key(|pool| pool.mantissa);
+    let deepest = pools.iter().max_by_key(|pool| (pool.base, Reverse(pool.pool)))?.pool;
+    // 2^143 pools fit, and into the sum of products more.
+    let liquidity: U256 = pools.iter().map(|pool| U256::from(pool.base)).sum();
+    let median = median(&pools, liquidity)?;
+    let (least, most) = (median / U256::from(2), median * U256::from(2));
+    let counted = |pool: &PoolPrice| U512::from(pool.mantissa.clamp(least, most)) * U512::from(pool.base);
+    let weighted: U512 = pools.iter().map(counted).sum();
+    Some((weighted.checked_div(U512::from(liquidity))?.to(), deepest))
+}
+
+/// The lowest price at which, with those below it, at least half of the liquidity is.
+fn median(ascending: &[PoolPrice], liquidity: U256) -> Option<U256> {
+    let mut passed = U256::ZERO;
+    let reached = ascending.iter().find(|pool| {
+        passed += U256::from(pool.base);
+        passed * U256::from(2) >= liquidity
+    });
+    reached.map(|pool| pool.mantissa)
 }
 
 #[cfg(test)]

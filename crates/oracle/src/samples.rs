@@ -70,7 +70,8 @@ pub(crate) fn sync(emitter: Address, number: u8, base: u128, other: u128) -> Log
     log(emitter, &[logs::SYNC], [reserve0, reserve1].map(|reserve| U256::from(reserve).into()))
 }
 
-fn in_order(number: u8, base: u128, other: u128) -> (u128, u128) {
+/// What a pool of the quote and the token `number` holds, token 0 first.
+pub(crate) fn in_order(number: u8, base: u128, other: u128) -> (u128, u128) {
     if token(number) < QUOTE { (other, base) } else { (base, other) }
 }
 

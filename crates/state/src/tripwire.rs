@@ -25,6 +25,12 @@ use crate::error::LoadError;
 /// Until a sample is given up; well within the span after which an actor is taken for stalled.
 const SAMPLE_AT_MOST: Duration = Duration::from_secs(8);
 
+/// Until a difference is told without what the node's logs say of it.
+const LOGS_AT_MOST: Duration = Duration::from_secs(2);
+
+/// Times that a sample may fail before it is the next pools' turn.
+const TRIES: u32 = 3;
+
 /// Blocks within which so many pools may be quarantined as are configured, and in which an event that was missed is looked for.
 const WINDOW: u64 = 256;
 
@@ -58,6 +64,8 @@ pub struct Tripwire {
     next: Place,
     /// Times that all pools had their turn.
     laps: usize,
+    /// Times in a row that the sample of those whose turn it is failed.
+    tries: u32,
     /// Pools that differed lately, and the heights at which they did.
     differed: VecDeque<(u64, Name)>,
     observed: TripwireObserved,
@@ -98,6 +106,8 @@ pub struct TripwireObserved {
     pub block_gone: u64,
     /// Samples that failed for another reason.
     pub failed: u64,
+    /// Differences that are certain, and of which the node does not tell whether an event was missed: its logs were refused.
+    pub unexplained: u64,
 }
 
 /// What is compared in one block.
@@ -107,6 +117,13 @@ struct Sample {
     probes: Vec<Probe>,
     next: Place,
     laps: usize,
+}
+
+/// Pools that differ for certain, and who said so last.
+#[derive(Debug)]
+struct Certain {
+    pools: Vec<(Probe, Found)>,
+    told_by: Node,
 }
 
 impl Tripwire {
@@ -125,6 +142,7 @@ impl Tripwire {
             publisher,
             next: Place::Pair(PoolId(0)),
             laps: 0,
+            tries: 0,
             differed: VecDeque::new(),
             observed: TripwireObserved::default(),
         }
@@ -176,27 +194,50 @@ impl Tripwire {
     }
 
     /// What of the pools differs, for certain.
-    async fn compare(&mut self, sample: &Sample) -> Result<Vec<(Probe, Found)>, LoadError> {
+    async fn compare(&mut self, sample: &Sample) -> Result<Certain, LoadError> {
         let node = self.connect().await?;
-        let suspects = self.differing(&node, sample.as_of, sample.probes.clone()).await?;
-        if suspects.is_empty() {
-            return Ok(suspects);
+        let first = self.differing(&node, sample.as_of, sample.probes.clone()).await?;
+        if first.is_empty() {
+            return Ok(Certain { pools: first, told_by: node });
         }
-        let (mut certain, first) = (Vec::new(), suspects);
         let other = self.other(&node).await?;
         let probes = first.iter().map(|(probe, _)| probe.clone()).collect();
         let second = self.differing(&other, sample.as_of, probes).await?;
+        let mut pools = Vec::new();
         for (probe, found) in first {
             let again = second.iter().find(|(other, _)| other.name() == probe.name()).map(|(_, found)| found);
             if again == Some(&found) {
-                let cause = self.cause(&other, &probe, &found, sample.as_of).await?;
-                certain.push((probe, Found { difference: cause, ..found }));
+                pools.push((probe, found));
             } else {
                 let again = again.map_or("what we hold", |again| &again.theirs);
                 self.note_doubt([&node, &other], &probe, &found, again, sample.as_of);
             }
         }
-        Ok(certain)
+        Ok(Certain { pools, told_by: other })
+    }
+
+    /// Names the causes. One that the node does not tell keeps no difference from being told.
+    async fn explain(&mut self, certain: &mut Certain, as_of: AsOf) {
+        let Certain { pools, told_by } = certain;
+        let (all, mut explained) = (pools.len(), 0);
+        let asking = async {
+            for (probe, found) in pools.iter_mut() {
+                match self.cause(told_by, probe, found, as_of).await {
+                    Ok(cause) => {
+                        found.difference = cause;
+                        explained += 1;
+                    }
+                    Err(error) => note_unexplained(probe, as_of, &error),
+                }
+            }
+        };
+        if tokio::time::timeout(LOGS_AT_MOST, asking).await.is_err() {
+            warn!(
+                block = as_of.number,
+                "the node is slow to tell its logs: whether events were missed is unknown"
+            );
+        }
+        self.observed.unexplained += (all - explained) as u64;
     }
 
     /// A difference that is not one, or of which nobody knows.
@@ -242,7 +283,7 @@ impl Tripwire {
         probe: &Probe,
         found: &Found,
         as_of: AsOf,
-    ) -> Result<Difference, LoadError> {
+    ) -> Result<Difference, NodeError> {
         let Some(said) = found.said else { return Ok(found.difference) };
         self.observed.calls += 1;
         let filter = Filter {
@@ -337,7 +378,18 @@ impl Tripwire {
         }
     }
 
-    fn note_failure(&mut self, as_of: AsOf, error: &LoadError) {
+    /// It is the next pools' turn.
+    fn pass_on(&mut self, sample: &Sample) {
+        (self.next, self.laps, self.tries) = (sample.next, sample.laps, 0);
+        self.observed.laps = sample.laps as u64;
+    }
+
+    fn note_failure(&mut self, sample: &Sample, error: &LoadError) {
+        let as_of = sample.as_of;
+        self.tries += 1;
+        if self.tries == TRIES {
+            self.pass_on(sample);
+        }
         if let LoadError::BlockGone { .. } = error {
             self.observed.block_gone += 1;
             debug!(%error, block = as_of.number, "the node does not have the block, so that it is not compared");
@@ -349,6 +401,11 @@ impl Tripwire {
             self.node = None;
         }
     }
+}
+
+fn note_unexplained(probe: &Probe, as_of: AsOf, error: &NodeError) {
+    let (pool, id, block) = (probe.pool, probe.id, as_of.number);
+    warn!(%error, %pool, ?id, block, "the node does not tell its logs: whether an event of the pool was missed is unknown");
 }
 
 /// The first place, where there is none any longer.
@@ -424,14 +481,14 @@ impl Component for Tripwire {
             Err(_) => Err(NodeError::Timeout { method: "eth_call".to_owned(), after: SAMPLE_AT_MOST }.into()),
         };
         match compared {
-            Ok(certain) => {
+            Ok(mut certain) => {
                 self.observed.samples += 1;
                 self.observed.compared += sample.probes.len() as u64;
-                (self.next, self.laps) = (sample.next, sample.laps);
-                self.observed.laps = sample.laps as u64;
-                self.report(sample.as_of, certain).await;
+                self.pass_on(&sample);
+                self.explain(&mut certain, sample.as_of).await;
+                self.report(sample.as_of, certain.pools).await;
             }
-            Err(error) => self.note_failure(sample.as_of, &error),
+            Err(error) => self.note_failure(&sample, &error),
         }
         Ok(())
     }
@@ -445,3 +502,6 @@ impl Component for Tripwire {
         self.observed.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

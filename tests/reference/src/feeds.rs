@@ -64,8 +64,8 @@ pub struct JudgedFeed {
 pub struct KnownPrices {
     /// The native token.
     pub native: Address,
-    /// The pool of each token against the native one.
-    pub pools: BTreeMap<Address, Address>,
+    /// The pools of each token against the native one.
+    pub pools: BTreeMap<Address, Vec<Address>>,
     /// What the pools held before the first block.
     pub held: BTreeMap<Address, (u128, u128)>,
     /// What a pool must hold of the native token.
@@ -92,8 +92,10 @@ pub enum JudgedPrice {
 /// The prices of a token behind the last block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judged {
-    /// In its pool.
+    /// In its pools.
     pub pool: Option<U256>,
+    /// Whether the price in a pool is less than half or more than twice of that together.
+    pub is_torn: bool,
     /// By its feed.
     pub feed: JudgedPrice,
     /// Over time, and how many seconds that covers.
@@ -125,20 +127,55 @@ pub fn judge(known: &KnownPrices, loaded: B256, blocks: &[PriceBlock], token: Ad
         (1..=blocks.len()).map(|upto| pool_price(known, &blocks[..upto], token)).collect();
     Judged {
         pool: pool_prices.last().copied().flatten(),
+        is_torn: is_torn(known, blocks, token),
         feed: feed_price(known, loaded, blocks, token, now),
         average: average(known.window, blocks, &pool_prices, now),
     }
 }
 
+fn is_torn(known: &KnownPrices, blocks: &[PriceBlock], token: Address) -> bool {
+    let Some(price) = pool_price(known, blocks, token) else { return false };
+    let pools = known.pools.get(&token).into_iter().flatten();
+    let two = U256::from(2);
+    pools
+        .filter_map(|pool| told_by(known, blocks, *pool))
+        .any(|(own, _)| own > price * two || own * two < price)
+}
+
+/// The mean over the pools by what they hold of the native token, where each price is brought to between half and twice of the
+/// lowest one that no more of it lies above than up to.
 fn pool_price(known: &KnownPrices, blocks: &[PriceBlock], token: Address) -> Option<U256> {
-    let pool = known.pools.get(&token)?;
-    let told = blocks.iter().flat_map(|block| &block.syncs).rfind(|(emitter, ..)| emitter == pool);
+    let mut told: Vec<(U256, U256)> =
+        known.pools.get(&token)?.iter().filter_map(|pool| told_by(known, blocks, *pool)).collect();
+    told.sort_unstable();
+    let held = |told: &[(U256, U256)]| told.iter().map(|(_, native)| *native).sum::<U256>();
+    let middle = (1..=told.len()).find(|upto| held(&told[..*upto]) >= held(&told[*upto..]))?;
+    let (middle, _) = told[middle - 1];
+    let sum: U512 = told
+        .iter()
+        .map(|(price, native)| {
+            let brought = if *price > middle * U256::from(2) {
+                middle * U256::from(2)
+            } else if *price < middle / U256::from(2) {
+                middle / U256::from(2)
+            } else {
+                *price
+            };
+            U512::from(brought) * U512::from(*native)
+        })
+        .sum();
+    Some((sum / U512::from(held(&told))).to()).filter(|price: &U256| !price.is_zero())
+}
+
+/// The price in a pool, and what it holds of the native token.
+fn told_by(known: &KnownPrices, blocks: &[PriceBlock], pool: Address) -> Option<(U256, U256)> {
+    let told = blocks.iter().flat_map(|block| &block.syncs).rfind(|(emitter, ..)| *emitter == pool);
     let (native, other) =
-        told.map(|(_, native, other)| (*native, *other)).or(known.held.get(pool).copied())?;
+        told.map(|(_, native, other)| (*native, *other)).or(known.held.get(&pool).copied())?;
     if native < known.least || native == 0 || other == 0 {
         return None;
     }
-    Some(U256::from(native) * ten(36) / U256::from(other)).filter(|price| !price.is_zero())
+    Some((U256::from(native) * ten(36) / U256::from(other), U256::from(native)))
 }
 
 /// Second by second.
@@ -246,7 +283,7 @@ mod tests {
         let foreign = Read { aggregator: Address::ZERO, ..read(200_000) };
         KnownPrices {
             native: NATIVE,
-            pools: [(TOKEN, POOL)].into(),
+            pools: [(TOKEN, vec![POOL])].into(),
             held: [(POOL, (500, 1))].into(),
             least: 10,
             feeds: vec![feed(TOKEN, 0x10), feed(NATIVE, 0x11)],
@@ -272,6 +309,22 @@ mod tests {
         assert_eq!((judged.pool, judged.average), (Some(U256::from(200) * ten(36)), None));
         let late = judge(&known(), B256::ZERO, &[block(1_091, (400, 2), vec![])], TOKEN);
         assert_eq!(late.feed, JudgedPrice::Stale);
+    }
+
+    #[test]
+    fn pools_count_by_what_they_hold_and_none_for_more_than_twice_the_middle() {
+        let mut known = known();
+        let other = Address::repeat_byte(5);
+        known.pools.insert(TOKEN, vec![POOL, other]);
+        let price =
+            |known: &KnownPrices| judge(known, B256::ZERO, &[block(1_000, (300, 50), vec![])], TOKEN).pool;
+        assert_eq!(price(&known), Some(U256::from(6) * ten(36)), "the other holds nothing");
+        for (held, expected) in [((60, 1), 7), ((9, 1), 6), ((300, 60), 5), ((400, 4), 78)] {
+            known.held.insert(other, held);
+            // (6 · 300 + 12 · 60) / 360 of the first, and (50 · 300 + 100 · 400) / 700 of the last.
+            let found = price(&known).map(|price| (price / ten(36)).to::<u64>());
+            assert_eq!(found, Some(expected), "{held:?}");
+        }
     }
 
     #[test]
@@ -322,6 +375,7 @@ mod tests {
     fn what_is_acted_upon_lies_near_feed_and_average() {
         let judged = |pool: u64, feed, average: Option<u64>| Judged {
             pool: Some(U256::from(pool)),
+            is_torn: false,
             feed,
             average: average.map(|average| (U256::from(average), 100)),
         };

@@ -158,10 +158,11 @@ impl Scratch {
         }
     }
 
-    /// The mean over the deep pools against the wrapped native token, weighted by what they hold of it.
+    /// The mean over the deep pools against the wrapped native token, weighted by what they hold of it; none counts with more than
+    /// twice, or less than half, of the lowest price that as much of it is at or below as above.
     fn price_of(&self, known: &Known, token: Address) -> Option<(U256, Address)> {
         let one = U256::from(10).pow(U256::from(36));
-        let (mut weighted, mut weight) = (U512::ZERO, U512::ZERO);
+        let mut deep: Vec<(U256, U256)> = Vec::new();
         let mut deepest: Option<(U256, Address)> = None;
         for (address, pool) in &self.pools {
             let Some((reserve0, reserve1)) = pool.reserves.filter(|_| pool.is_quoted) else { continue };
@@ -174,11 +175,22 @@ impl Scratch {
             if base < known.min_base_reserve {
                 continue;
             }
-            weighted += U512::from(base * one / U256::from(other)) * U512::from(base);
-            weight += U512::from(base);
+            deep.push((base * one / U256::from(other), base));
             if deepest.is_none_or(|(most, _)| base > most) {
                 deepest = Some((base, *address));
             }
+        }
+        let is_middle = |middle: &U256| {
+            let up_to: U256 = deep.iter().filter(|(price, _)| price <= middle).map(|(_, base)| *base).sum();
+            let above: U256 = deep.iter().filter(|(price, _)| price > middle).map(|(_, base)| *base).sum();
+            up_to >= above
+        };
+        let middle = deep.iter().map(|(price, _)| *price).filter(is_middle).min()?;
+        let (mut weighted, mut weight) = (U512::ZERO, U512::ZERO);
+        for (price, base) in &deep {
+            let counted = (*price).max(middle / U256::from(2)).min(middle * U256::from(2));
+            weighted += U512::from(counted) * U512::from(*base);
+            weight += U512::from(*base);
         }
         let mantissa: U256 = weighted.checked_div(weight)?.to();
         (!mantissa.is_zero()).then_some((mantissa, deepest?.1))
@@ -244,11 +256,15 @@ mod tests {
     }
 
     #[test]
-    fn the_price_in_several_pools_is_their_weighted_mean() {
+    fn the_price_in_several_pools_is_their_weighted_mean_and_none_counts_for_more_than_twice_the_middle() {
         let mut known = known();
         known.loaded.push(pair(0x12, WETH, TOKEN));
-        // (2 · 100 + 6 · 300) / 400.
-        check(&known, &[&[(0x12, 300, 50)]], TOKEN, Some((5, 0x12, 101)));
+        // (2 · 100 + 4 · 100) / 200.
+        check(&known, &[&[(0x12, 100, 25)]], TOKEN, Some((3, 0x10, 101)));
+        // (5 · 100 + 10 · 400) / 500: the 2 counts as half of 10.
+        check(&known, &[&[(0x12, 400, 40)]], TOKEN, Some((9, 0x12, 101)));
+        // (6 · 300 + 12 · 60) / 360: the 60 counts as twice 6.
+        check(&known, &[&[(0x10, 300, 50), (0x12, 60, 1)]], TOKEN, Some((7, 0x10, 101)));
         known.refused.insert(TOKEN);
         check(&known, &[&[(0x12, 300, 50)]], TOKEN, None);
     }

@@ -100,7 +100,7 @@ pub fn state(file: &[u8]) -> Result<(Taken, Book)> {
 /// # Errors
 /// A file that is no snapshot, damaged, or not as described.
 pub fn oracle(file: &[u8]) -> Result<(Taken, Book, Prices)> {
-    let (taken, mut reader) = image(file, 4)?;
+    let (taken, mut reader) = image(file, 5)?;
     let _min_base_reserve = reader.word()?;
     let book = reader.book()?;
     let _others = reader.list(Reader::address)?;
@@ -464,7 +464,7 @@ mod tests {
         let feeds = [&[1][..], &address(6), &[1, 60], &standing, &[1, 0], &records, &[0], &standing, &[0; 7]]
             .concat();
         let payload = [&minimum[..], &book(), &prices, &[0; 7], &window, &feeds].concat();
-        let (_, book, prices) = oracle(&file_of_version(4, &payload)).unwrap();
+        let (_, book, prices) = oracle(&file_of_version(5, &payload)).unwrap();
         assert!(oracle(&file(&payload)).is_err(), "of another version");
         assert_eq!(book.records.len(), 1);
         let expected = (U256::from(77), Address::repeat_byte(1));

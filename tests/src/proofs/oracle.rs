@@ -40,6 +40,7 @@ struct Counts {
     pending: u64,
     restored: u64,
     manipulated: u64,
+    torn: u64,
 }
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
@@ -55,12 +56,13 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     }
     let lived = runtime(2)?.block_on(live::run())?;
     let Counts { compared, fresh, stale, averages, held_back, reorgs, undone, phases, .. } = counts;
-    let Counts { strangers, resolved, pending, restored, manipulated, .. } = counts;
+    let Counts { strangers, resolved, pending, restored, manipulated, torn, .. } = counts;
     let least = if args.quick { 1 } else { 100 };
     for (what, count) in [
         ("fresh prices of feeds", fresh),
         ("stale ones", stale),
         ("averages", averages),
+        ("prices about which pools disagree", torn),
         ("prices that were held back", held_back),
         ("reorganisations", reorgs),
         ("changes of phase", phases),
@@ -73,8 +75,8 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let lines = vec![
         format!(
             "{histories} histories, {reorgs} reorganisations that undid {undone} blocks: {compared} prices by pool, feed and time \
-             equal those of the judge; {fresh} of feeds were fresh and {stale} stale, {averages} were averages, and {held_back} \
-             were not to be acted upon"
+             equal those of the judge; {fresh} of feeds were fresh and {stale} stale, {averages} were averages, {torn} were of pools \
+             that lay far apart, and {held_back} were not to be acted upon"
         ),
         format!(
             "{phases} changes of phase, {resolved} verdicts, some late and some about blocks that were undone; {strangers} answers \
@@ -168,6 +170,7 @@ fn compare_token(
     counts.fresh += u64::from(matches!(feed, JudgedPrice::Fresh(..)));
     counts.stale += u64::from(feed == JudgedPrice::Stale);
     counts.averages += u64::from(average.is_some());
+    counts.torn += u64::from(judged.is_torn);
     counts.held_back += u64::from(pool.is_some() && acted_upon.is_none());
     Ok(())
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use alloy_primitives::U256;
 use headwater_actor::{Exit, Fault, RestartPolicy, System};
 use headwater_bus::{BusConfig, EventHandler, HandlerReport, Mailbox, Outlet, Topology, Wait};
-use headwater_events::{Envelope, RunId};
+use headwater_events::{Envelope, Protocol, RunId};
 use headwater_simulation::{SimulationError, Unavailable};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::executor::tests::{as_of, block, set};
+use crate::executor::tests::{as_of, behind, block, finding, set};
 
 /// What was published: `index: event` or its verdict.
 #[derive(Clone, Default)]
@@ -250,6 +250,59 @@ impl Simulator for OneByOne {
         let _turn = self.1.acquire().await.expect("it is never closed");
         self.0.simulate(finding).await
     }
+}
+
+/// Says nothing of what follows a transaction.
+#[derive(Clone, Default)]
+struct SilentBehind(Faithful);
+
+impl Simulator for SilentBehind {
+    const HAS_STATE: bool = true;
+
+    async fn simulate(&self, finding: &Opportunity) -> Result<Simulated, SimulationError> {
+        match finding.follows() {
+            Some(_) => std::future::pending().await,
+            None => self.0.simulate(finding).await,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_simulated_behind_pending_transactions_by_its_own_executor_delays_no_finding_of_a_block() {
+    let stage = setup();
+    stage.head(1).await;
+    stage.find(1, 1).await;
+    let Setup { bus, reports, mailbox, findings, chain, heard, hearing } = stage;
+    let pending_mailbox = Mailbox::<ExecutorMessage>::new(&Topology::new(), "pending-executor", 64);
+    let backruns = pending_mailbox.waiting("backrun", "backruns");
+    let finding = Opportunity { plan: behind(Protocol::UniswapV2), ..finding(as_of(1, 1)) };
+    let standing = watch::Sender::new(Arc::new(finding.follows().into_iter().collect::<BTreeSet<_>>()));
+    let set = OpportunitySet { as_of: finding.as_of, detector: "backrun".into(), items: vec![finding] };
+    backruns.send(BackrunSet { set, first: 0 }.into()).await.expect("the mailbox is open");
+    drop((findings, chain, backruns));
+
+    let (before, system) = (Instant::now(), System::start().await.expect("the root starts"));
+    let [pending, blocks] = [pending_mailbox, mailbox].map(|mailbox| {
+        let (reports, standing) = (reports.clone(), standing.subscribe());
+        system.spawn(mailbox, RestartPolicy::default(), move |_| {
+            let (config, given_up) = (ExecutorConfig::default(), watch::Sender::new(None).subscribe());
+            let (executor, simulator) = (Executor::new(&config), SilentBehind::default());
+            let actor = ExecutorActor::new(executor, &config, simulator, given_up, reports.clone())
+                .behind(standing.clone());
+            async { Ok(actor) }
+        })
+    });
+    assert_eq!(blocks.control().ended().await, Exit::Drained);
+    assert!(before.elapsed() < Duration::from_millis(100), "{:?}", before.elapsed());
+    assert_eq!(pending.control().ended().await, Exit::Drained);
+    assert!(before.elapsed() >= Duration::from_millis(200), "{:?}", before.elapsed());
+    bus.close_source();
+    bus.close_derived();
+    hearing.await.expect("the handler ends");
+    let heard = heard.0.lock().expect("no panic holds it");
+    let outcomes: Vec<_> = heard.iter().filter(|said| said.ends_with("of 0")).collect();
+    let late = "1/1 Refused(SimulationFailed(\"no answer within 200ms\")) of 0";
+    assert_eq!(outcomes, ["1/1 WouldSend of 0", late]);
 }
 
 #[tokio::test(start_paused = true)]

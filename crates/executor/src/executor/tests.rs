@@ -179,7 +179,7 @@ fn only_the_newest_orphans_are_remembered() {
 }
 
 /// A swap through such a pool behind a transaction.
-fn behind(protocol: Protocol) -> Plan {
+pub(crate) fn behind(protocol: Protocol) -> Plan {
     let transaction = Transaction {
         hash: hash(7),
         from: Address::ZERO,

@@ -38,7 +38,7 @@ pub struct MempoolStatus {
     pub asked: u64,
     /// Of these, such that the node did not give: mined already, gone, or no answer came.
     pub ungiven: u64,
-    /// Hashes that were dropped because too many were asked for.
+    /// Hashes that were dropped because too many were asked for; one that is pushed again is new.
     pub dropped: u64,
     /// Pushed while we were too slow, and dropped by the connection.
     pub missed: u64,
@@ -48,7 +48,7 @@ pub struct MempoolStatus {
     pub lost: u64,
 }
 
-/// The last hashes that were pushed, so that none is asked for twice.
+/// The last hashes that were asked for or shown, so that none is twice. One that was dropped is none of them.
 #[derive(Debug, Default)]
 struct Recent {
     known: HashSet<TxHash>,
@@ -59,8 +59,13 @@ struct Recent {
 const REMEMBERED: usize = 16_384;
 
 impl Recent {
-    /// Whether it is not among the last ones.
-    fn is_new(&mut self, hash: TxHash) -> bool {
+    /// Whether it is among the last ones.
+    fn holds(&self, hash: &TxHash) -> bool {
+        self.known.contains(hash)
+    }
+
+    /// Says whether it was not among the last ones yet.
+    fn insert(&mut self, hash: TxHash) -> bool {
         if !self.known.insert(hash) {
             return false;
         }
@@ -104,13 +109,9 @@ impl MempoolIngest {
                 Some(answer) = asked.next(), if !asked.is_empty() => self.take_answer(answer),
                 notification = pushed.recv() => {
                     let Some(notification) = notification else { return Ok(()) };
-                    if let Some(hash) = self.take(&notification, &mut recent) {
-                        if asked.len() >= self.max_in_flight.get() {
-                            self.status.dropped += 1;
-                        } else {
-                            self.status.asked += 1;
-                            asked.push(ask(node.clone(), hash));
-                        }
+                    let has_room = asked.len() < self.max_in_flight.get();
+                    if let Some(hash) = self.take(&notification, &mut recent, has_room) {
+                        asked.push(ask(node.clone(), hash));
                     }
                 }
             }
@@ -118,26 +119,33 @@ impl MempoolIngest {
         }
     }
 
-    /// Takes what was pushed; a hash whose transaction has to be asked for is given back.
-    fn take(&mut self, notification: &Notification, recent: &mut Recent) -> Option<TxHash> {
+    /// Takes what was pushed; a hash whose transaction is to be asked for, which needs room, is given back.
+    fn take(&mut self, notification: &Notification, recent: &mut Recent, has_room: bool) -> Option<TxHash> {
         self.status.pushed += 1;
         self.status.missed += notification.missed;
         if notification.raw.first() != Some(&b'"') {
             self.show(&notification.raw, Some(recent));
             return None;
         }
-        match notification.parse::<TxHash>() {
-            Ok(hash) if recent.is_new(hash) => Some(hash),
-            Ok(_) => {
-                self.status.repeated += 1;
-                None
-            }
+        let hash = match notification.parse::<TxHash>() {
+            Ok(hash) => hash,
             Err(error) => {
                 debug!(%error, "malformed hash of a pending transaction");
                 self.status.malformed += 1;
-                None
+                return None;
             }
+        };
+        if recent.holds(&hash) {
+            self.status.repeated += 1;
+            return None;
         }
+        if !has_room {
+            self.status.dropped += 1;
+            return None;
+        }
+        recent.insert(hash);
+        self.status.asked += 1;
+        Some(hash)
     }
 
     fn take_answer(&mut self, answer: Result<Reply, NodeError>) {
@@ -150,7 +158,7 @@ impl MempoolIngest {
     fn show(&mut self, text: &[u8], recent: Option<&mut Recent>) {
         match parse_pending(text) {
             Ok(Some(pending)) => {
-                if recent.is_some_and(|recent| !recent.is_new(pending.transaction.hash)) {
+                if recent.is_some_and(|recent| !recent.insert(pending.transaction.hash)) {
                     self.status.repeated += 1;
                     return;
                 }

@@ -237,6 +237,25 @@ fn a_feed_that_cannot_be_read_any_longer_is_no_feed_that_never_could() {
 }
 
 #[test]
+fn a_feed_that_was_read_before_a_loss_has_no_price_until_it_is_learnt_anew() {
+    let mut book = book();
+    book.resolved(&resolved(0, 0, OLD, 10, 100));
+    book.apply(&block(1, 0, vec![]));
+    book.lose(Some((2, hash(2, 0))));
+    assert_eq!(*book.readings(), [FeedReading::Lost, FeedReading::Unknown], "the other was never read");
+    book.apply(&block(3, 0, vec![answered(OLD, 11, 110, 36)]));
+    assert_eq!(book.readings()[0], FeedReading::Lost, "who speaks for it may be another one by now");
+    assert_eq!(book.due(36, 300), [PROXY, OTHER_PROXY], "it is asked at once");
+    book.lose(None);
+    assert_eq!(book.readings()[0], FeedReading::Lost);
+    book.apply(&block(4, 0, vec![]));
+    book.resolved(&resolved(4, 0, OLD, 11, 110));
+    assert_eq!(said(&book), Some((OLD, 11, 110)));
+    assert!(book.roll_back(B256::ZERO), "the block below has no other name here");
+    assert_eq!(book.readings()[0], FeedReading::Lost);
+}
+
+#[test]
 fn verdicts_about_unknown_feeds_and_forgotten_blocks_are_left() {
     let mut book = book();
     for number in 1..=70 {

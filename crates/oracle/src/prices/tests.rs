@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
-use headwater_market::BookError;
+use headwater_events::{FeedResolved, FeedRound, FeedVerdict};
+use headwater_market::{BookError, FeedQuote};
 use proptest::prelude::*;
 
 use super::*;
@@ -118,6 +119,20 @@ fn pools_count_by_what_they_hold_of_the_quote() {
 }
 
 #[test]
+fn a_pool_at_an_absurd_price_counts_for_no_more_than_its_share() {
+    // 999 ether at 5 · 10^8 wei for a unit, and one ether at 10^18: a thousandth more, and not two millionfold.
+    let (deep, usual) = (pool_of(1, 999 * ETHER, 999 * 2_000_000_000), mantissa(500_000_000, 1));
+    check(
+        vec![deep.clone(), pool_of(2, ETHER, 1)],
+        vec![],
+        Some((usual + usual / U256::from(1_000), pool(1))),
+    );
+    // One ether at next to nothing: half a thousandth less.
+    let worthless = pool_of(2, ETHER, (1 << 112) - 1);
+    check(vec![worthless, deep], vec![], Some((usual - usual / U256::from(2_000), pool(1))));
+}
+
+#[test]
 fn thin_pools_are_refused() {
     check(vec![pool_of(1, ETHER - 1, 7)], vec![], None);
     check(vec![pool_of(1, ETHER - 1, 7), pool_of(2, ETHER, 5)], vec![], Some((mantissa(ETHER, 5), pool(2))));
@@ -172,6 +187,56 @@ fn pools_without_the_quote_are_not_even_candidates() {
     let created = pair_created(FACTORY, pool(1), token(1), token(3));
     run(&mut oracle, [market_loaded(), plain_block(1, vec![created, sync(pool(1), 1, ETHER, 5)])]);
     assert_eq!((oracle.counts().pools, oracle.book.candidates()), (0, 0));
+}
+
+/// What a feed of the token `1` in the native token reads as of a block: so many wei for a smallest unit.
+fn feed_resolved(number: u64, wei: u64) -> BusEvent {
+    let round = FeedRound {
+        aggregator: Address::repeat_byte(0xfe),
+        phase: 1,
+        decimals: 18,
+        token_decimals: 0,
+        round: number,
+        answer: Some(U256::from(wei)),
+        updated_at: 0,
+    };
+    let verdict = FeedVerdict::Accepted(round);
+    BusEvent::FeedResolved(FeedResolved { proxy: PROXY, number, hash: hash(number), verdict })
+}
+
+const PROXY: Address = Address::repeat_byte(0xfd);
+
+#[test]
+fn after_a_loss_no_price_goes_unguarded_until_its_feed_was_learnt_anew() {
+    let mut market = market();
+    market.feeds.push(Feed {
+        name: String::new(),
+        proxy: PROXY,
+        token: token(1),
+        quote: FeedQuote::Native,
+        heartbeat_s: 3_600,
+        deviation_ppm: 1,
+    });
+    let mut oracle = Oracle::new(&market, &OracleConfig::default());
+    let price = |priced: Option<PricedBlock>| {
+        priced.expect("a block").snapshot.price(&token(1)).map(|price| price.mantissa)
+    };
+    // The feed bears out 20 wei for a unit, and not 40.
+    let start =
+        [market_loaded(), pool_of(1, 20 * ETHER, ETHER), feed_resolved(0, 20), plain_block(1, vec![])];
+    assert_eq!(price(run(&mut oracle, start)), Some(mantissa(20, 1)));
+    oracle.leave_out(&envelope(5, plain_block(2, vec![])));
+    assert!(run(&mut oracle, [plain_block(3, vec![])]).is_none(), "what pools hold is lost");
+    let told = |number: u64, base: u128| {
+        let reserves = vec![(pool(1), Some(in_order(1, base * ETHER, ETHER)))];
+        BusEvent::MarketResynced(MarketResynced { number, hash: hash(number), reserves })
+    };
+    let back = run(&mut oracle, [told(3, 40), plain_block(4, vec![])]);
+    assert_eq!(price(back), None, "it moved by as much as it likes, and nobody bears it out");
+    assert_eq!(oracle.feed_request().map(|request| request.proxies), Some(vec![PROXY]));
+    assert_eq!(price(run(&mut oracle, [feed_resolved(4, 20), plain_block(5, vec![])])), None);
+    let learnt = [feed_resolved(5, 40), plain_block(6, vec![])];
+    assert_eq!(price(run(&mut oracle, learnt)), Some(mantissa(40, 1)));
 }
 
 #[test]
@@ -411,12 +476,43 @@ proptest! {
         }
     }
 
+    /// Whatever strangers say in pools with less than half of the liquidity.
+    #[test]
+    fn no_pool_moves_a_price_by_more_than_its_share_of_the_liquidity(
+        lowest in 1u128..1 << 100,
+        honest in prop::collection::vec((0u128..=1_000_000, 1u128..1 << 90), 1..5),
+        foreign in prop::collection::vec((0usize..232, 1u128..1 << 90), 0..5),
+    ) {
+        let priced = |mantissa: U256, base: u128, number: usize| {
+            PoolPrice { mantissa, base, pool: pool(number as u8) }
+        };
+        let at = |ppm: u128| U256::from(lowest) + U256::from(lowest) * U256::from(ppm) / U256::from(1_000_000);
+        let mut pools: Vec<_> =
+            honest.iter().enumerate().map(|(number, (ppm, base))| priced(at(*ppm), *base, number)).collect();
+        let low = pools.iter().map(|pool| pool.mantissa).min().expect("one is honest");
+        let high = pools.iter().map(|pool| pool.mantissa).max().expect("one is honest");
+        let theirs: U512 = honest.iter().map(|(_, base)| U512::from(*base)).sum();
+        let mut share = U512::ZERO;
+        for (number, (bits, base)) in foreign.into_iter().enumerate() {
+            if share + U512::from(base) < theirs {
+                share += U512::from(base);
+                pools.push(priced(U256::ONE << bits, base, 5 + number));
+            }
+        }
+        let (mean, _) = combined(pools).expect("there are pools");
+        let (mean, all, two) = (U512::from(mean), theirs + share, U512::from(2));
+        let (low, high) = (U512::from(low), U512::from(high));
+        prop_assert!(mean * all <= high * all + high * share, "{mean} is above {high} by more than {share} of {all}");
+        // The median's half and the mean are rounded down.
+        prop_assert!((mean + two) * all * two >= low * all * two - low * share, "{mean} is below {low} by more");
+    }
+
     #[test]
     fn every_price_is_what_a_search_of_the_whole_table_gives(steps in steps()) {
         let mut oracle = oracle();
         let priced = run(&mut oracle, Story::tell(&steps).happened).expect("it ends with a block");
         for number in 0..3 {
-            let (mut weighted, mut weight) = (U512::ZERO, U512::ZERO);
+            let mut deep = Vec::new();
             for (id, meta, _) in oracle.book.table().iter() {
                 let Some(held) = oracle.book.table().quoted(id) else { continue };
                 let (base, other) = match meta.token0 == QUOTE {
@@ -425,11 +521,18 @@ proptest! {
                 };
                 let is_ours = meta.token0 == token(number) || meta.token1 == token(number);
                 if is_ours && base >= ETHER {
-                    weighted += U512::from(mantissa(base, other)) * U512::from(base);
-                    weight += U512::from(base);
+                    deep.push((mantissa(base, other), base));
                 }
             }
-            let expected = weighted.checked_div(weight).map(|mean| mean.to::<U256>());
+            let all: u128 = deep.iter().map(|(_, base)| base).sum();
+            let up_to = |price: U256| deep.iter().filter(|(other, _)| *other <= price).map(|(_, base)| base).sum::<u128>();
+            let middle = deep.iter().map(|(price, _)| *price).filter(|price| 2 * up_to(*price) >= all).min();
+            let expected = middle.map(|middle| {
+                let counted = |price: U256| price.max(middle / U256::from(2)).min(middle * U256::from(2));
+                let weighted: U512 =
+                    deep.iter().map(|(price, base)| U512::from(counted(*price)) * U512::from(*base)).sum();
+                (weighted / U512::from(all)).to::<U256>()
+            });
             prop_assert_eq!(priced.snapshot.price(&token(number)).map(|price| price.mantissa), expected);
         }
     }

@@ -28,6 +28,8 @@ const DECIMALS: [u8; FEEDS] = [8, 8, 18];
 const USUAL: [i64; FEEDS] = [200_000_000_000, 100_000_000, 30_000_000_000_000_000];
 /// What a coin's smallest unit is usually worth in wei.
 const PER: [u128; TOKENS.len()] = [500_000_000, 300_000_000, 1];
+/// The tokens of the pools against the native token: the second has two thin ones beside its deep one.
+const POOL_OF: [usize; 5] = [0, 1, 2, 1, 1];
 const FACTORY: Address = Address::repeat_byte(0xfa);
 const STRANGER: Address = Address::repeat_byte(0x66);
 const ETHER: u128 = 1_000_000_000_000_000_000;
@@ -75,8 +77,14 @@ fn aggregator(feed: usize, phase: u16) -> Address {
     address
 }
 
-fn pool(token: usize) -> Address {
-    Address::repeat_byte(0x50 + token as u8)
+fn pool(place: usize) -> Address {
+    Address::repeat_byte(0x50 + place as u8)
+}
+
+/// What a pool usually holds of the native token, and of its own one.
+fn usual(place: usize) -> (u128, u128) {
+    let native = if place < TOKENS.len() { 10 * ETHER } else { 2 * ETHER };
+    (native, native / PER[POOL_OF[place]])
 }
 
 /// A block, and how the feeds stand behind it.
@@ -112,13 +120,13 @@ impl History {
             in_dollars: feed != 2,
             lifetime,
         });
-        let pools: BTreeMap<_, _> =
-            TOKENS.into_iter().enumerate().map(|(at, token)| (token, pool(at))).collect();
+        let mut pools: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (place, token) in POOL_OF.into_iter().enumerate() {
+            pools.entry(TOKENS[token]).or_default().push(pool(place));
+        }
         let known = KnownPrices {
             native: NATIVE,
-            held: (0..TOKENS.len())
-                .map(|token| (pool(token), (10 * ETHER, 10 * ETHER / PER[token])))
-                .collect(),
+            held: (0..POOL_OF.len()).map(|place| (pool(place), usual(place))).collect(),
             pools,
             least: ETHER,
             feeds: feeds.collect(),
@@ -159,25 +167,27 @@ impl History {
     /// Pools, and two of the three feeds; the third is learnt later.
     pub(super) fn begin(&mut self) -> Vec<Envelope> {
         let (number, hash) = (self.chain[0].event.header.number, self.loaded());
-        let mut events: Vec<BusEvent> = TOKENS
+        let mut events: Vec<BusEvent> = POOL_OF
             .into_iter()
             .enumerate()
-            .map(|(at, token)| {
+            .map(|(place, token)| {
+                let (native, other) = usual(place);
+                let token = TOKENS[token];
                 BusEvent::PoolLoaded(PoolLoaded {
-                    pool: pool(at),
+                    pool: pool(place),
                     factory: FACTORY,
                     protocol: Protocol::UniswapV2,
                     token0: token.min(NATIVE),
                     token1: token.max(NATIVE),
                     fee_ppm: 3_000,
-                    reserves: Some(in_order(at, 10 * ETHER, 10 * ETHER / PER[at])),
+                    reserves: Some(in_order(place, native, other)),
                     block_number: number,
                     block_hash: hash,
                     proof: PoolProof::FactoryAnswer,
                 })
             })
             .collect();
-        let pools = TOKENS.len() as u64;
+        let pools = POOL_OF.len() as u64;
         events.push(BusEvent::MarketLoaded(MarketLoaded { number, hash, chain_id: 424_244, pools }));
         events.extend([0, 1].map(|feed| self.resolve(feed, 0)));
         events.into_iter().map(|event| self.envelope(event)).collect()
@@ -307,7 +317,7 @@ impl History {
             confirmed.push((STRANGER, STRANGER));
         }
         let mut syncs = Vec::new();
-        for (token, per) in PER.into_iter().enumerate() {
+        for place in 0..POOL_OF.len() {
             let held = match self.random.random_range(0..20) {
                 0..5 => self.random.random_range(8_000..12_000),
                 // Anything, too little for a price, or nothing.
@@ -315,7 +325,7 @@ impl History {
                 6 => self.random.random_range(0..1_000),
                 _ => continue,
             };
-            syncs.push((token, ETHER / 1_000 * held, 10 * ETHER / per));
+            syncs.push((place, usual(place).0 / 10_000 * held, usual(place).1));
         }
         let made = self.make(timestamp, (phases, last), syncs, answers, confirmed);
         let event = BusEvent::NewBlock(made.event.clone());
@@ -373,7 +383,7 @@ impl History {
         BusEvent::FeedResolved(FeedResolved { proxy: proxy(feed), number, hash, verdict })
     }
 
-    /// `syncs`: by token, what its pool holds of the native token and of it.
+    /// `syncs`: by place, what a pool holds of the native token and of its own one.
     fn make(
         &mut self,
         timestamp: u64,
@@ -398,11 +408,11 @@ impl History {
             beneficiary: Address::ZERO,
             logs_bloom: Default::default(),
         };
-        let sync_logs = syncs.iter().map(|(token, native, other)| sync(*token, *native, *other));
+        let sync_logs = syncs.iter().map(|(place, native, other)| sync(*place, *native, *other));
         let answer_logs = answers.iter().map(answer_log);
         let logs = sync_logs.chain(answer_logs).chain(confirmed.iter().map(confirmed_log)).collect();
         let event = BlockEvent { header, transactions: Vec::new(), logs, grade: Grade::Matched };
-        let syncs = syncs.into_iter().map(|(token, native, other)| (pool(token), native, other)).collect();
+        let syncs = syncs.into_iter().map(|(place, native, other)| (pool(place), native, other)).collect();
         Made { event, judged: PriceBlock { hash, timestamp, syncs, answers, confirmed }, phases, last }
     }
 }
@@ -411,14 +421,14 @@ fn log(address: Address, topics: Vec<B256>, data: Bytes) -> Log {
     Log { address, topics: topics.into_iter().collect(), data, transaction_index: 0, log_index: 0 }
 }
 
-fn sync(token: usize, native: u128, other: u128) -> Log {
-    let (reserve0, reserve1) = in_order(token, native, other);
+fn sync(place: usize, native: u128, other: u128) -> Log {
+    let (reserve0, reserve1) = in_order(place, native, other);
     let words = [reserve0, reserve1].map(|reserve| B256::from(U256::from(reserve)));
-    log(pool(token), vec![sync_topic()], words.concat().into())
+    log(pool(place), vec![sync_topic()], words.concat().into())
 }
 
-fn in_order(token: usize, native: u128, other: u128) -> (u128, u128) {
-    if TOKENS[token] < NATIVE { (other, native) } else { (native, other) }
+fn in_order(place: usize, native: u128, other: u128) -> (u128, u128) {
+    if TOKENS[POOL_OF[place]] < NATIVE { (other, native) } else { (native, other) }
 }
 
 fn confirmed_log((proxy, latest): &(Address, Address)) -> Log {

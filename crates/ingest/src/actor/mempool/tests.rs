@@ -74,3 +74,29 @@ async fn each_pending_transaction_is_shown_once_and_what_cannot_be_read_is_count
     timeout(PATIENCE, handle.control().ended()).await?;
     Ok(())
 }
+
+fn notification(value: &Value) -> Notification {
+    let received_at = headwater_bus::clock::now();
+    Notification { raw: value.to_string().into(), received_at, missed: 0 }
+}
+
+#[test]
+fn a_hash_that_was_dropped_for_lack_of_room_is_asked_for_when_it_is_pushed_again() {
+    let config = NodeConfig::new(vec!["ws://127.0.0.1:1".parse().expect("a URL")]);
+    let mut ingest = MempoolIngest::new(&config, NonZeroUsize::MIN, Mempool::new());
+    let mut recent = Recent::default();
+    let mut push = |number: u8, has_room| {
+        let hash = B256::repeat_byte(number);
+        let asked = ingest.take(&notification(&json!(hash)), &mut recent, has_room);
+        assert!(asked.is_none_or(|asked| asked == hash));
+        let MempoolStatus { asked, repeated, dropped, pushed, .. } = ingest.status;
+        assert_eq!(pushed, asked + repeated + dropped, "each has one fate");
+        (asked, repeated, dropped)
+    };
+    assert_eq!(push(1, true), (1, 0, 0));
+    assert_eq!(push(2, false), (1, 0, 1));
+    assert_eq!(push(2, false), (1, 0, 2), "it is no repetition: nobody asked for it");
+    assert_eq!(push(1, false), (1, 1, 2), "it is one, room or not");
+    assert_eq!(push(2, true), (2, 1, 2));
+    assert_eq!(push(2, true), (2, 2, 2));
+}

@@ -28,7 +28,7 @@ use headwater_bus::{
 };
 use headwater_decoder::{Decoder, DecoderActor, DecoderMessage, Interface, Registry};
 use headwater_detectors::{
-    Arbitrage, BACKRUN, BackrunActor, BackrunMessage, BackrunReplay, BackrunWiring, CrossingActor,
+    ARBITRAGE, Arbitrage, BACKRUN, BackrunActor, BackrunMessage, BackrunReplay, BackrunWiring, CrossingActor,
     CrossingMessage, CrossingWiring, Crossings, Detector, DetectorActor, Indices, Pace, RecordedMemory,
     RecordedMessage, RecordedWiring, Standing, Wiring,
 };
@@ -225,10 +225,13 @@ impl Bot {
         let executor_mail = Mailbox::<ExecutorMessage>::new(&topology, "executor", MAIL);
         let prices = SnapshotWriter::<PriceSnapshot>::new(&topology, "oracle", "prices");
         let market = SnapshotWriter::<MarketSnapshot>::new(&topology, "state", "market");
-        // A replay has no mempool: what was found behind its transactions is found again from their recorded effects.
-        let is_replay = pace == Pace::EveryBlock && node.is_none();
+        // A replay has no mempool: what was found behind its transactions is found again from their recorded effects, by a bot that
+        // looks for arbitrages.
+        let finds_recorded = pace == Pace::EveryBlock
+            && node.is_none()
+            && strategies.iter().any(|strategy| strategy.name == ARBITRAGE);
         let mut progress = BlockProgress::new(strategies.iter().map(|strategy| strategy.name.clone()));
-        if is_replay {
+        if finds_recorded {
             progress = progress.attended_by(BACKRUN);
         }
         let mut actors = Vec::new();
@@ -257,7 +260,7 @@ impl Bot {
             .iter()
             .map(|strategy| executor_mail.waiting(strategy.name.clone(), "findings of a block"))
             .collect();
-        let recorded_findings = is_replay.then(|| executor_mail.waiting(BACKRUN, "backruns"));
+        let recorded_findings = finds_recorded.then(|| executor_mail.waiting(BACKRUN, "backruns"));
         let act_behind = act.clone();
         let executor = system.spawn(executor_mail, RestartPolicy::default(), move |_| {
             let actor = act();

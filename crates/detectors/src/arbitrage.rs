@@ -15,6 +15,9 @@ use graph::{AnyPool, Graph};
 pub use search::Examined;
 use search::{Cycle, Search};
 
+/// What the findings of [`Arbitrage`] are told under.
+pub const ARBITRAGE: &str = "arbitrage";
+
 /// Finds every cycle of two pools and up to as many as configured that gains, from the first configured base token that it contains.
 ///
 /// It keeps the cycles that gain before gas, with their exact sizes, and re-examines only those through pools that a
@@ -150,7 +153,7 @@ fn plan_of(steps: Vec<MixedStep>) -> Plan {
 
 impl Detector for Arbitrage {
     fn name(&self) -> &str {
-        "arbitrage"
+        ARBITRAGE
     }
 
     fn evaluate(&mut self, view: &WholeView) -> Vec<Opportunity> {

@@ -10,7 +10,7 @@ mod error;
 mod liquidation;
 
 pub use actor::{DetectorActor, Observed, Pace, Wiring};
-pub use arbitrage::{Arbitrage, Examined};
+pub use arbitrage::{ARBITRAGE, Arbitrage, Examined};
 pub use backrun::{
     BACKRUN, BackrunActor, BackrunMessage, BackrunObserved, BackrunReplay, BackrunWiring, Backruns, Indices,
     MempoolConfig, RecordedMemory, RecordedMessage, RecordedObserved, RecordedWiring, Standing,

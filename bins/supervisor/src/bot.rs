@@ -134,6 +134,9 @@ impl fmt::Debug for Strategy {
     }
 }
 
+/// Finds backruns in a replay. What was set aside live, of another actor, is none of its.
+const BACKRUN_REPLAY: &str = "backrun-replay";
+
 /// Messages that wait for an actor before whoever sends to it waits.
 const MAIL: usize = 64;
 
@@ -260,7 +263,7 @@ impl Bot {
             .iter()
             .map(|strategy| executor_mail.waiting(strategy.name.clone(), "findings of a block"))
             .collect();
-        let recorded_findings = finds_recorded.then(|| executor_mail.waiting(BACKRUN, "backruns"));
+        let recorded_findings = finds_recorded.then(|| executor_mail.waiting(BACKRUN_REPLAY, "backruns"));
         let act_behind = act.clone();
         let executor = system.spawn(executor_mail, RestartPolicy::default(), move |_| {
             let actor = act();
@@ -342,11 +345,11 @@ impl Bot {
             .unzip();
 
         let recorded = recorded_findings.map(|findings| {
-            let mail = Mailbox::<RecordedMessage>::new(&topology, BACKRUN, MAIL);
+            let mail = Mailbox::<RecordedMessage>::new(&topology, BACKRUN_REPLAY, MAIL);
             bus.feed(mail.waiting("forwarder", "blocks and recorded effects"), RecordedMessage::interest);
             let wiring = RecordedWiring {
-                market: market.reader(BACKRUN),
-                prices: prices.reader(BACKRUN),
+                market: market.reader(BACKRUN_REPLAY),
+                prices: prices.reader(BACKRUN_REPLAY),
                 findings,
                 progress: progress.clone(),
                 memory: RecordedMemory::default(),

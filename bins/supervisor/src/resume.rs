@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use headwater_events::{BusEvent, Grade, Header, RunId};
-use headwater_ingest::{Canonical, Link};
+use headwater_ingest::{Canonical, Link, REMEMBERED};
 use headwater_journal::{DESCRIPTION, Journal, JournalConfig, Recording, Snapshots, describe};
 use headwater_market::ResolvedMarket;
 use tracing::{info, warn};
@@ -18,7 +18,8 @@ use tracing::{info, warn};
 use crate::archive::Archive;
 use crate::config::Config;
 
-/// Among so many events at the end of a record stand, as a rule, as many blocks as the chain is remembered for.
+/// Among so many events at the end of a record stand, as a rule, as many blocks as the chain is remembered for; where they do not, it is
+/// read from farther back.
 const LAST_EVENTS: u64 = 2_048;
 
 /// An earlier run's record, opened to be written on.
@@ -84,9 +85,11 @@ fn open(
     let left = Snapshots::admit(&archive.all(), &recording, next)?;
     let is_whole = first == 1 || left.iter().all(|snapshots| *snapshots > 0);
     ensure!(is_whole, "its beginning was removed, and there is no snapshot to go on from");
-    let mut chain = published(&recording, next.saturating_sub(LAST_EVENTS).max(first))?;
-    if chain.head().is_none() {
-        chain = published(&recording, first)?;
+    let mut events = LAST_EVENTS;
+    let mut chain = published(&recording, next.saturating_sub(events).max(first))?;
+    while chain.published().count() < REMEMBERED && events < next - first {
+        events = events.saturating_mul(4);
+        chain = published(&recording, next.saturating_sub(events).max(first))?;
     }
     ensure!(chain.head().is_some(), "it ended before its market was loaded");
     Ok(Earlier { journal, directory: directory.to_owned(), events: first..=next - 1, chain })

@@ -15,7 +15,7 @@ const THIN: f64 = 1e-8;
 /// How far the search for whole units goes that lose least to the roundings on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// As far as a block with many cycles allows: what is lost is worth a few units of the tokens on the way, or a millionth of the gain.
+    /// As far as a block with many cycles allows: what is lost is worth a few units of the tokens on the way (three of each, `prove recall-mixed`), or a millionth of the gain.
     Brief,
     /// Until the gain is within one part in 10⁹ of the best: for three pools between coarse tokens, milliseconds.
     Thorough,
@@ -25,7 +25,7 @@ impl Effort {
     /// How many segments to either side of the best are gone through, where they are near enough to matter.
     fn neighbours(self) -> usize {
         match self {
-            Self::Brief => 1,
+            Self::Brief => 2,
             Self::Thorough => 8,
         }
     }
@@ -33,7 +33,7 @@ impl Effort {
     /// Amounts that are looked at at most. What a fee of a hundredth of a percent leaves is whole at every ten thousandth.
     fn patience(self) -> u32 {
         match self {
-            Self::Brief => 256,
+            Self::Brief => 512,
             Self::Thorough => 40_960,
         }
     }

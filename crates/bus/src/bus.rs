@@ -170,26 +170,22 @@ impl EventBus {
         self.journal.stalled()
     }
 
-    async fn record(&self, envelope: &Arc<Envelope>) {
-        let Some(recorder) = &self.recorder else { return };
+    /// Room for the next event in the journal's queue; `None` where nothing is recorded. Cancel-safe.
+    async fn room_in_journal(&self) -> Option<tokio::sync::mpsc::Permit<'_, Arc<Envelope>>> {
+        let recorder = self.recorder.as_ref()?;
         let permit = match tokio::time::timeout(JOURNAL_STALL, recorder.queue().reserve()).await {
             Ok(permit) => permit,
             Err(_) => {
                 warn!(
-                    seq = envelope.seq,
+                    seq = self.source.next_position(),
                     "the journal does not keep up; nothing is acted upon until it does"
                 );
                 self.journal.set_behind(true);
                 recorder.queue().reserve().await
             }
         };
-        match permit {
-            Ok(permit) => {
-                permit.send(Arc::clone(envelope));
-                self.journal.set_behind(false);
-            }
-            Err(_) => self.journal.set_behind(true),
-        }
+        self.journal.set_behind(permit.is_err());
+        permit.ok()
     }
 }
 
@@ -201,7 +197,7 @@ pub struct SourcePublisher {
 
 impl SourcePublisher {
     /// Publishes a source event and says its sequence number. `last_byte` is when the last byte of it was read from
-    /// the socket. Not cancel-safe.
+    /// the socket. Whoever is cancelled has published it whole or not at all, and does not know which.
     ///
     /// # Errors
     ///
@@ -210,6 +206,8 @@ impl SourcePublisher {
         debug_assert!(event.is_source(), "{} is derived", event.name());
         let bus = &self.bus;
         let _order = bus.sequence.lock().await;
+        // From here on there is nothing to wait for until it is published: a number that is given has its event on record.
+        let room = bus.room_in_journal().await;
         let seq = bus.source.next_position();
         let is_block = matches!(event, BusEvent::NewBlock(_));
         let envelope = Arc::new(Envelope {
@@ -221,7 +219,9 @@ impl SourcePublisher {
         });
         let recorded = bus.recorder.as_ref().map_or(u64::MAX, Recorder::recorded);
         let (_, past) = bus.source.remember(&envelope, recorded)?;
-        bus.record(&envelope).await;
+        if let Some(room) = room {
+            room.send(Arc::clone(&envelope));
+        }
         if is_block {
             bus.timeline.begin(seq, last_byte);
         }

@@ -98,10 +98,8 @@ pub struct LoadedTick {
 /// state, and something was found behind it: so a replay finds it again, and asks nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingEffect {
-    /// Height of the block that it comes behind.
-    pub number: BlockNumber,
-    /// Hash of that block.
-    pub hash: BlockHash,
+    /// The block that it comes behind.
+    pub behind: AsOf,
     /// The transaction.
     pub pending: PendingTxEvent,
     /// The pairs that it changes, with the reserves of both tokens behind it, in smallest units.
@@ -117,7 +115,7 @@ pub struct ConcentratedEffect {
     pub pool: Address,
     /// Which entry; `None` for a pool with an address of its own.
     pub id: Option<B256>,
-    /// Where it stands then.
+    /// Where it stands then; of its ticks, those that the transaction changes, with a gross of zero where one is gone.
     pub state: ConcentratedState,
 }
 

@@ -15,7 +15,7 @@ pub struct Link {
 }
 
 /// Blocks that are remembered: the deepest reorganisation that can be followed.
-const REMEMBERED: usize = 256;
+pub const REMEMBERED: usize = 256;
 /// Headers that the node announced and that may not have been needed yet.
 const ANNOUNCED: usize = 1024;
 /// The longest way from our head to the node's that is walked by headers.

@@ -15,7 +15,7 @@ mod receipts;
 
 pub use actor::{IngestStatus, LiveIngest, MempoolIngest, MempoolStatus, ReplayIngest, ReplayStatus, Start};
 pub use bloom::BloomBuilder;
-pub use canonical::{Advance, Canonical, CanonicalError, Link, Run, Step};
+pub use canonical::{Advance, Canonical, CanonicalError, Link, REMEMBERED, Run, Step};
 pub use config::IngestConfig;
 pub use error::{FetchError, Incomplete, IngestError};
 pub use fetch::{Fetched, Fetcher, match_logs, prove_receipts};

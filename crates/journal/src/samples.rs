@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256, keccak256};
 use headwater_events::{
-    BlockEvent, BusEvent, ConcentratedEffect, ConcentratedLoaded, ConcentratedState, Difference, Envelope,
-    FeedResolved, FeedRound, FeedVerdict, Grade, Header, LendingAccount, LendingCategory, LendingContracts,
-    LendingHolding, LendingLoaded, LendingPrice, LendingProtocol, LendingReserve, LendingStableSupply,
-    LoadedTick, Log, MarketLoaded, MarketResynced, PendingEffect, PendingTxEvent, PoolLoaded, PoolProof,
-    PoolQuarantined, Protocol, Reconnected, ReorgEvent, RunId, Sequencer, SourceGap, TokenJudged,
-    TokenVerdict, Topics, Transaction, V4Loaded, V4Quarantined,
+    AsOf, BlockEvent, BusEvent, ConcentratedEffect, ConcentratedLoaded, ConcentratedState, Difference,
+    Envelope, FeedResolved, FeedRound, FeedVerdict, Grade, Header, LendingAccount, LendingCategory,
+    LendingContracts, LendingHolding, LendingLoaded, LendingPrice, LendingProtocol, LendingReserve,
+    LendingStableSupply, LoadedTick, Log, MarketLoaded, MarketResynced, PendingEffect, PendingTxEvent,
+    PoolLoaded, PoolProof, PoolQuarantined, Protocol, Reconnected, ReorgEvent, RunId, Sequencer, SourceGap,
+    TokenJudged, TokenVerdict, Topics, Transaction, V4Loaded, V4Quarantined,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -431,7 +431,7 @@ prop_compose! {
 
 prop_compose! {
     fn effect()(
-        (number, hash, transaction) in (any::<u64>(), any::<[u8; 32]>(), transaction()),
+        ([seq, number], hash, transaction) in (any::<[u64; 2]>(), any::<[u8; 32]>(), transaction()),
         (max_fee_per_gas, max_priority_fee_per_gas) in any::<(u128, Option<u128>)>(),
         reserves in vec(any::<([u8; 20], (u128, u128))>(), 0..4),
         concentrated in vec((any::<([u8; 20], Option<[u8; 32]>)>(), state()), 0..3),
@@ -442,8 +442,7 @@ prop_compose! {
             state,
         };
         BusEvent::PendingEffect(Box::new(PendingEffect {
-            number,
-            hash: hash.into(),
+            behind: AsOf { seq, number, hash: hash.into() },
             pending: PendingTxEvent { transaction, max_fee_per_gas, max_priority_fee_per_gas },
             reserves: reserves.into_iter().map(|(pool, reserves)| (pool.into(), reserves)).collect(),
             concentrated: concentrated.into_iter().map(pool).collect(),

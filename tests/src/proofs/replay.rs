@@ -169,7 +169,7 @@ fn ensure_enough(plain: &Replayed, least: &Contents, report: &mut Report) -> any
 
 /// Who is slow in a run.
 const SLOW: [&str; 8] =
-    ["everybody", "oracle", "state", "decoder", "arbitrage", "backrun", "liquidation", "executor"];
+    ["everybody", "oracle", "state", "decoder", "arbitrage", "backrun-replay", "liquidation", "executor"];
 
 fn repeat(
     Subject { recording, plain, .. }: &Subject,

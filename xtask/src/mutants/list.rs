@@ -173,8 +173,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "effect-without-ranges",
         file: "crates/detectors/src/backrun/recorded.rs",
-        original: "        Some((id, Arc::new(at(before, state)?)))\n",
-        broken: "        at(before, state)?;\n        Some((id, Arc::clone(before)))\n",
+        original: "        Some((id, Arc::new(moved(before, state)?)))\n",
+        broken: "        moved(before, state)?;\n        Some((id, Arc::clone(before)))\n",
         package: "headwater-tests",
         tests: "backruns::what_was_found_behind_pending_transactions_is_found_again_in_the_record",
     },

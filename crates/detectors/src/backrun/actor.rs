@@ -107,7 +107,7 @@ impl<M> Clone for BackrunWiring<M> {
     }
 }
 
-/// Keeps the pending transactions, and finds what can be gained behind them. It delays nobody: blocks wait for it in their own
+/// Keeps the pending transactions, and finds what can be gained behind them. It delays no block: they wait for it in their own
 /// forwarder, pending transactions and findings are dropped where they are too many.
 #[derive(Debug)]
 pub struct BackrunActor<D, R, M> {
@@ -149,6 +149,8 @@ pub struct BackrunObserved {
     pub skipped: u64,
     /// Findings.
     pub found: u64,
+    /// Findings beside these that nobody is told of, as the bus takes no more effects.
+    pub untold: u64,
 }
 
 /// Names the findings.
@@ -255,9 +257,16 @@ impl<D: Detector, R: StateReader, M: Message + From<BackrunSet>> BackrunActor<D,
         if items.is_empty() {
             return Ok(());
         }
-        // What a finding rests on is recorded before it is told.
-        let Some(record) = record(pending, &effect, &market) else { return Ok(()) };
-        if self.wiring.record.publish(BusEvent::PendingEffect(Box::new(record)), None).await.is_err() {
+        // What a finding rests on goes to the record before the finding goes anywhere.
+        let is_told = match record(pending, &effect, &market) {
+            Some(record) => {
+                let record = BusEvent::PendingEffect(Box::new(record));
+                self.wiring.record.publish(record, None).await.is_ok()
+            }
+            None => false,
+        };
+        if !is_told {
+            self.observed.untold += items.len() as u64;
             return Ok(());
         }
         self.observed.found += items.len() as u64;

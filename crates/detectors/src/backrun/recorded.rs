@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_events::{
-    AsOf, ConcentratedEffect, ConcentratedState, LoadedTick, PendingEffect, PendingTxEvent,
-};
+use headwater_events::{ConcentratedEffect, ConcentratedState, LoadedTick, PendingEffect, PendingTxEvent};
 use headwater_market::{
     ConcentratedId, ConcentratedKey, ConcentratedKind, ConcentratedPool, ConcentratedPrice, MarketSnapshot,
     PoolId, Reserves,
@@ -17,7 +15,6 @@ pub(super) fn record(
     effect: &Effect,
     market: &MarketSnapshot,
 ) -> Option<PendingEffect> {
-    let AsOf { number, hash, .. } = market.as_of;
     let reserves = effect.reserves.iter().map(|(pool, reserves)| {
         let address = market.pools.meta(*pool)?.address;
         Some((address, (reserves.reserve0, reserves.reserve1)))
@@ -28,11 +25,11 @@ pub(super) fn record(
             ConcentratedKind::V3 => None,
             ConcentratedKind::V4 { id } => Some(id),
         };
-        Some(ConcentratedEffect { pool: meta.address, id, state: state(after)? })
+        let before = market.concentrated.pool(*pool)?;
+        Some(ConcentratedEffect { pool: meta.address, id, state: difference(before, after)? })
     });
     Some(PendingEffect {
-        number,
-        hash,
+        behind: market.as_of,
         pending: pending.clone(),
         reserves: reserves.collect::<Option<_>>()?,
         concentrated: concentrated.collect::<Option<_>>()?,
@@ -52,7 +49,7 @@ pub(super) fn recall(recorded: &PendingEffect, market: &MarketSnapshot) -> Optio
         };
         let id = market.concentrated.find_key(&key)?;
         let before = market.concentrated.pool(id)?;
-        Some((id, Arc::new(at(before, state)?)))
+        Some((id, Arc::new(moved(before, state)?)))
     });
     let mut reserves: Vec<(PoolId, Reserves)> = reserves.collect::<Option<_>>()?;
     let mut concentrated: Vec<(ConcentratedId, Arc<ConcentratedPool>)> =
@@ -63,20 +60,21 @@ pub(super) fn recall(recorded: &PendingEffect, market: &MarketSnapshot) -> Optio
     Some(Effect { reserves, concentrated, means: Means::Recorded })
 }
 
-fn state(pool: &ConcentratedPool) -> Option<ConcentratedState> {
-    let ConcentratedPrice { sqrt_price, tick } = pool.price()?;
-    let ticks = pool.ticks().map(|tick| LoadedTick {
-        index: tick.index,
-        liquidity_net: tick.liquidity_net,
-        liquidity_gross: tick.liquidity_gross,
+/// Where a pool has gone to, and which of its ticks have changed.
+fn difference(before: &ConcentratedPool, after: &ConcentratedPool) -> Option<ConcentratedState> {
+    let ConcentratedPrice { sqrt_price, tick } = after.price()?;
+    let ticks = after.differing_ticks(before).into_iter();
+    let ticks = ticks.map(|(index, liquidity_net, liquidity_gross)| LoadedTick {
+        index,
+        liquidity_net,
+        liquidity_gross,
     });
-    Some(ConcentratedState { sqrt_price, tick, liquidity: pool.liquidity(), ticks: ticks.collect() })
+    Some(ConcentratedState { sqrt_price, tick, liquidity: after.liquidity(), ticks: ticks.collect() })
 }
 
-/// The pool in another state.
-fn at(pool: &ConcentratedPool, state: &ConcentratedState) -> Option<ConcentratedPool> {
+/// The pool where [`difference`] says that it has gone to.
+fn moved(before: &ConcentratedPool, state: &ConcentratedState) -> Option<ConcentratedPool> {
     let price = ConcentratedPrice { sqrt_price: state.sqrt_price, tick: state.tick };
     let ticks = state.ticks.iter().map(|tick| (tick.index, tick.liquidity_net, tick.liquidity_gross));
-    let (version, fee, spacing) = (pool.version(), pool.fee(), pool.tick_spacing());
-    ConcentratedPool::from_parts(version, fee, spacing, price, state.liquidity, ticks).ok()
+    before.at_another_moment(Some(price), state.liquidity, ticks).ok()
 }

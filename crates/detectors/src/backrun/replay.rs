@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use alloy_primitives::BlockHash;
 use headwater_actor::Component;
 use headwater_bus::{BlockProgress, Delivery, Message, Outlet, SnapshotReader, Wait};
 use headwater_events::{AsOf, BackrunSet, BlockEvent, BusEvent, Opportunity, OpportunitySet, PendingEffect};
@@ -18,7 +17,7 @@ use crate::{Backruns, Detector, EvaluationError, Indices};
 /// Blocks that an effect may come late by: what was found live was on one of the last.
 const KEPT: usize = 8;
 
-/// What the mailbox carries: blocks, reorgs and recorded effects.
+/// What the mailbox carries: blocks and recorded effects.
 #[derive(Clone, Debug)]
 pub struct RecordedMessage(Delivery);
 
@@ -75,15 +74,25 @@ impl<M> Clone for RecordedWiring<M> {
 #[derive(Clone, Debug, Default)]
 pub struct RecordedMemory(Arc<Mutex<Memory>>);
 
+type Snapshots = (Arc<MarketSnapshot>, Arc<PriceSnapshot>);
+
 #[derive(Debug, Default)]
 struct Memory {
     /// The states behind the last blocks, the newest last.
-    states: VecDeque<(Arc<MarketSnapshot>, Arc<PriceSnapshot>)>,
+    states: VecDeque<Snapshots>,
     /// What was found and waits for its turn.
-    found: Vec<BackrunSet>,
+    found: VecDeque<BackrunSet>,
     /// The last effect that was looked at.
     looked_at: u64,
+    /// The last block.
+    last: u64,
     indices: Indices,
+}
+
+impl Memory {
+    fn state_behind(&self, block: &AsOf) -> Option<Snapshots> {
+        self.states.iter().rev().find(|(market, _)| market.as_of == *block).cloned()
+    }
 }
 
 impl RecordedMemory {
@@ -136,65 +145,55 @@ impl<D: Detector, M: Message + From<BackrunSet>> BackrunReplay<D, M> {
                 memory.states.pop_front();
             }
         }
+        self.wiring.memory.lock().last = seq;
         self.observed.as_of = Some(as_of);
         self.wiring.progress.receive(BACKRUN, seq);
         Ok(())
     }
 
     async fn hand_over(&mut self) -> Result<(), EvaluationError> {
-        let found = self.wiring.memory.lock().found.clone();
-        // One that is told twice, because it ended in between, is known by its index.
-        for set in &found {
-            self.wiring.findings.send(set.clone().into()).await?;
+        // One that is told twice, because this ended in between, is known by its index.
+        loop {
+            let Some(set) = self.wiring.memory.lock().found.front().cloned() else { return Ok(()) };
+            self.wiring.findings.send(set.into()).await?;
+            self.wiring.memory.lock().found.pop_front();
         }
-        self.wiring.memory.lock().found.drain(..found.len());
-        Ok(())
     }
 
     fn effect(&mut self, seq: u64, effect: &PendingEffect) -> Result<(), EvaluationError> {
         if self.wiring.memory.lock().looked_at >= seq {
             return Ok(());
         }
-        self.observed.effects += 1;
-        let items = if self.stand_behind(&effect.hash)? { self.look_behind(effect)? } else { None };
+        let items = self.look_behind(effect)?;
         let mut memory = self.wiring.memory.lock();
         memory.looked_at = seq;
-        let (Some(items), Some(market)) = (items, self.backruns.market()) else {
+        self.observed.effects += 1;
+        let Some(items) = items else {
+            let PendingEffect { behind, pending, .. } = effect;
+            warn!(transaction = %pending.transaction.hash, block = behind.number, "an effect is of no market that is known");
             self.observed.strange += 1;
-            warn!(transaction = %effect.pending.transaction.hash, block = effect.number, "an effect is of no market that is known");
             return Ok(());
         };
-        if items.is_empty() {
-            return Ok(());
+        if !items.is_empty() {
+            self.observed.found += items.len() as u64;
+            let as_of = effect.behind;
+            let first = memory.indices.take(as_of.seq, 2 * items.len() as u32);
+            let set = OpportunitySet { as_of, detector: BACKRUN.into(), items };
+            memory.found.push_back(BackrunSet { set, first });
         }
-        self.observed.found += items.len() as u64;
-        let as_of = market.as_of;
-        let first = memory.indices.take(as_of.seq, 2 * items.len() as u32);
-        let set = OpportunitySet { as_of, detector: BACKRUN.into(), items };
-        memory.found.push(BackrunSet { set, first });
         Ok(())
     }
 
+    /// `None` where the market behind its block is not known, or is another one.
     fn look_behind(&mut self, effect: &PendingEffect) -> Result<Option<Vec<Opportunity>>, EvaluationError> {
-        let recalled = self.backruns.market().and_then(|market| recall(effect, market));
-        let Some(recalled) = recalled else { return Ok(None) };
-        Ok(Some(self.backruns.behind(&effect.pending, &recalled)?))
-    }
-
-    /// Whether the state behind that block is known.
-    fn stand_behind(&mut self, block: &BlockHash) -> Result<bool, EvaluationError> {
-        let states = self.wiring.memory.lock();
-        let Some((market, prices)) =
-            states.states.iter().rev().find(|(market, _)| market.as_of.hash == *block)
-        else {
-            return Ok(false);
+        let Some((market, prices)) = self.wiring.memory.lock().state_behind(&effect.behind) else {
+            return Ok(None);
         };
-        let (market, prices) = (Arc::clone(market), Arc::clone(prices));
-        drop(states);
+        let Some(recalled) = recall(effect, &market) else { return Ok(None) };
         if self.backruns.market().is_none_or(|stood| stood.as_of != market.as_of) {
             self.backruns.stand_behind(market, prices, Touched::All, Touched::All)?;
         }
-        Ok(true)
+        Ok(Some(self.backruns.behind(&effect.pending, &recalled)?))
     }
 }
 
@@ -227,6 +226,9 @@ impl<D: Detector, M: Message + From<BackrunSet>> Component for BackrunReplay<D, 
     }
 
     async fn finish(&mut self) -> anyhow::Result<()> {
+        // Nobody has a turn behind the last block.
+        let last = self.wiring.memory.lock().last;
+        self.wiring.progress.wait_for(last).await;
         self.hand_over().await?;
         self.wiring.market.settle();
         self.wiring.prices.settle();

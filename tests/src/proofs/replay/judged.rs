@@ -181,7 +181,7 @@ fn effects(recording: &Recording) -> anyhow::Result<Effects> {
     for record in recording.records(recording.first_seq()) {
         if let BusEvent::PendingEffect(effect) = &record?.envelope.event {
             let reserves = effect.reserves.iter().copied().collect();
-            effects.insert((effect.hash, effect.pending.transaction.hash), reserves);
+            effects.insert((effect.behind.hash, effect.pending.transaction.hash), reserves);
         }
     }
     Ok(effects)

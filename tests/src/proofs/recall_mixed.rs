@@ -238,7 +238,7 @@ fn compare_cycle(found: Option<&Opportunity>, cycle: &MixedCycle, tally: &mut Ta
         _ if short <= gain / PART + 1 => &mut tally.within_part,
         _ if short <= gain / BRIEFLY => &mut tally.within_millionth,
         _ if short <= cycle.grain => &mut tally.within_grain,
-        _ if found.is_some() && short <= cycle.grain.saturating_mul(ROUNDINGS) => &mut tally.within_roundings,
+        _ if short <= cycle.grain.saturating_mul(ROUNDINGS) => &mut tally.within_roundings,
         _ => anyhow::bail!("{profit} only, short by {short}: {cycle:?}"),
     };
     match (gain, found) {

@@ -15,7 +15,7 @@ const THIN: f64 = 1e-8;
 /// How far the search for whole units goes that lose least to the roundings on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// As far as a block with many cycles allows: what is lost is worth a few units of the tokens on the way (three of each, `prove recall-mixed`), or a millionth of the gain.
+    /// As far as a block with many cycles allows: what is lost is worth a few units of the tokens on the way, or a millionth of the gain.
     Brief,
     /// Until the gain is within one part in 10⁹ of the best: for three pools between coarse tokens, milliseconds.
     Thorough,

@@ -62,10 +62,6 @@ const MOST_HOPS: usize = 4;
 
 /// A gain may be short of the search's best by this part of it and by one unit.
 const PART: u128 = 1_000_000_000;
-/// The detector sizes briefly (`Effort::Brief`), and may be short by this part of it, or by so many units of each token: what comes out
-/// of a pool is rounded, and so are the fee and the price of the next one.
-const BRIEFLY: u128 = 1_000_000;
-const ROUNDINGS: u128 = 3;
 
 const GAS_BASE: u64 = 1_000;
 const GAS_PER_HOP: u64 = 10;
@@ -84,9 +80,7 @@ struct Tally {
     asked: u64,
     as_good: u64,
     within_part: u64,
-    within_millionth: u64,
     within_grain: u64,
-    within_roundings: u64,
     only_searched: u64,
     only_found: u64,
 }
@@ -121,19 +115,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
 }
 
 fn lines(size: &Size, tally: &Tally) -> Vec<String> {
-    let Tally {
-        blocks,
-        looked_at,
-        gaining,
-        plain,
-        ranged,
-        as_good,
-        within_part,
-        within_millionth,
-        within_grain,
-        within_roundings,
-        ..
-    } = tally;
+    let Tally { blocks, looked_at, gaining, plain, ranged, as_good, within_part, within_grain, .. } = tally;
     let Tally { v4: [v4, several], native, asked, only_searched, only_found, .. } = tally;
     let lengths = tally.lengths.iter().map(|(length, count)| format!("{count} of {length} pools"));
     let checked: u64 = tally.lengths.values().sum();
@@ -150,8 +132,8 @@ fn lines(size: &Size, tally: &Tally) -> Vec<String> {
         ),
         format!("  {asked} hops through V4 asked of the manager's own bytecode: to the wei"),
         format!(
-            "  {as_good} sized as the search or better, {within_part} within 10⁻⁹ and a unit, {within_millionth} within a millionth, \
-             {within_grain} within two units and one of each token between, {within_roundings} within {ROUNDINGS} times that"
+            "  {as_good} sized as the search or better, {within_part} within 10⁻⁹ and a unit, {within_grain} within two units and \
+             one of each token between"
         ),
         format!(
             "beside them {only_searched} that the search alone finds, of no more than those units; and {only_found} whose amounts gain and that \
@@ -236,9 +218,7 @@ fn compare_cycle(found: Option<&Opportunity>, cycle: &MixedCycle, tally: &mut Ta
     let quality = match short {
         0 => &mut tally.as_good,
         _ if short <= gain / PART + 1 => &mut tally.within_part,
-        _ if short <= gain / BRIEFLY => &mut tally.within_millionth,
         _ if short <= cycle.grain => &mut tally.within_grain,
-        _ if short <= cycle.grain.saturating_mul(ROUNDINGS) => &mut tally.within_roundings,
         _ => anyhow::bail!("{profit} only, short by {short}: {cycle:?}"),
     };
     match (gain, found) {

@@ -36,7 +36,7 @@ pub struct MixedCycle {
     pub tokens: Vec<Address>,
     /// What the search found; no gain where whole units take it all.
     pub found: Found,
-    /// What a unit of each token on the way is worth together, at its rate in the first, and two of the first.
+    /// What whole units may cost: one of each token on the way, at its rate in the first, and two of the first.
     pub grain: u128,
 }
 

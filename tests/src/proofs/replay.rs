@@ -58,9 +58,9 @@ const QUICK: Size = Size {
     begun: Some(48),
     runs: 4,
     altered: 1,
-    judged: 24,
+    judged: 12,
     floor: 25_000,
-    judged_floor: judged::Floor { searched: 12, cycles: 200, after_gas: 5_000, behind: 1_000 },
+    judged_floor: judged::Floor { searched: 24, cycles: 400, after_gas: 5_000, behind: 1_000 },
 };
 
 /// What a recording, and its beginning, must hold.

@@ -12,38 +12,49 @@ mod walk;
 /// Below this gain of an infinitely small swap, floating point knows too little of the best input, and exact quotes correct it.
 const THIN: f64 = 1e-8;
 
+/// How many segments to either side of the best are gone through, where they are near enough to matter.
+const NEIGHBOURS: usize = 16;
+
 /// How far the search for whole units goes that lose least to the roundings on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// As far as a block with many cycles allows: what is lost is worth a few units of the tokens on the way, or a millionth of the gain.
+    /// As far as a block with many cycles allows: what is lost is worth less than a unit of each token on the way, or a part in 10⁹ of
+    /// the gain. Where no amount among four thousand comes as near, it may be more.
     Brief,
     /// Until the gain is within one part in 10⁹ of the best: for three pools between coarse tokens, milliseconds.
     Thorough,
 }
 
 impl Effort {
-    /// How many segments to either side of the best are gone through, where they are near enough to matter.
-    fn neighbours(self) -> usize {
-        match self {
-            Self::Brief => 2,
-            Self::Thorough => 8,
-        }
+    fn patience(self) -> Patience {
+        let [for_little, for_much] = match self {
+            Self::Brief => [512, 4_096],
+            // What a fee of a hundredth of a percent leaves is whole at every ten thousandth.
+            Self::Thorough => [40_960; 2],
+        };
+        Patience { looked: 0, for_little, for_much }
     }
 
-    /// Amounts that are looked at at most. What a fee of a hundredth of a percent leaves is whole at every ten thousandth.
-    fn patience(self) -> u32 {
+    /// What is not worth looking for, of a gain, where a unit of each token on the way is worth so much.
+    fn negligible(self, gain: f64, unit_of_each: f64) -> f64 {
         match self {
-            Self::Brief => 512,
-            Self::Thorough => 40_960,
+            Self::Brief => unit_of_each.min(gain * 1e-6).max(gain * 1e-9),
+            Self::Thorough => gain * 2e-10,
         }
     }
+}
 
-    /// The part of the gain that is not worth looking for.
-    fn negligible(self) -> f64 {
-        match self {
-            Self::Brief => 1e-6,
-            Self::Thorough => 2e-10,
-        }
+/// Amounts that are looked at at most.
+struct Patience {
+    looked: u32,
+    /// As long as what may be missing is worth less than a unit of each token on the way.
+    for_little: u32,
+    for_much: u32,
+}
+
+impl Patience {
+    fn is_at_end(&self, is_little: bool) -> bool {
+        self.looked >= if is_little { self.for_little } else { self.for_much }
     }
 }
 
@@ -122,6 +133,9 @@ pub fn size_mixed_cycle(hops: &[MixedHop<'_>], effort: Effort) -> Option<CycleSi
     best.consider_input(start);
     if optimum.gain < THIN {
         best.climb(start);
+    }
+    if best.gain() <= 0 {
+        best.consider_next_units(&optimum.inputs);
     }
     best.consider_around();
     best.consider_stairs(start);
@@ -230,7 +244,7 @@ fn constant_products(hops: &[MixedHop<'_>]) -> Option<ArrayVec<Hop, MAX_HOPS>> {
     hops.iter().map(plain).collect()
 }
 
-/// The best of the inputs considered so far. Of equal gains the smaller input wins.
+/// The best of the inputs considered so far, though it may lose. Of equal gains the smaller input wins.
 struct Best<'a> {
     legs: ArrayVec<Leg<'a>, MAX_HOPS>,
     effort: Effort,
@@ -239,7 +253,7 @@ struct Best<'a> {
 
 struct Candidate {
     amount_in: u128,
-    profit: u128,
+    gain: i128,
 }
 
 impl Best<'_> {
@@ -266,13 +280,13 @@ impl Best<'_> {
     }
 
     fn offer(&mut self, amount_in: u128, amount_out: u128) {
-        let Some(profit) = amount_out.checked_sub(amount_in).filter(|profit| *profit > 0) else { return };
+        let Some(gain) = amount_out.checked_signed_diff(amount_in).filter(|_| amount_out > 0) else { return };
         let is_better = self
             .found
             .as_ref()
-            .is_none_or(|best| profit > best.profit || (profit == best.profit && amount_in < best.amount_in));
+            .is_none_or(|best| gain > best.gain || (gain == best.gain && amount_in < best.amount_in));
         if is_better {
-            self.found = Some(Candidate { amount_in, profit });
+            self.found = Some(Candidate { amount_in, gain });
         }
     }
 
@@ -302,12 +316,24 @@ impl Best<'_> {
         }
     }
 
+    /// Whole amounts of each token about those of real numbers: of a dear one the roundings may leave nothing, and the unit that ends
+    /// a pool be the one that gains.
+    fn consider_next_units(&mut self, inputs: &[f64]) {
+        for (level, about) in inputs.iter().skip(1).enumerate() {
+            // The conversion saturates.
+            let about = *about as u128;
+            for near in about..=about.saturating_add(3) {
+                self.consider(level, near);
+            }
+        }
+    }
+
     /// What the model of all roundings proposes, in the segments about the best so far and in their neighbours.
     fn consider_stairs(&mut self, start: u128) {
         let at = self.found.as_ref().map_or(start, |best| best.amount_in);
         let mut patience = self.effort.patience();
         let mut beyond = self.consider_segment(at, &mut patience);
-        for _ in 0..self.effort.neighbours() {
+        for _ in 0..NEIGHBOURS {
             for side in [0, 1] {
                 beyond[side] = beyond[side].and_then(|at| self.consider_segment(at, &mut patience)[side]);
             }
@@ -315,10 +341,9 @@ impl Best<'_> {
     }
 
     /// Answers inputs just beyond both ends.
-    fn consider_segment(&mut self, amount_in: u128, patience: &mut u32) -> [Option<u128>; 2] {
-        let enough = self.effort.negligible() * self.profit() as f64;
-        let Some(proposals) = stairs::proposals(&self.legs, amount_in, self.profit(), enough, patience)
-        else {
+    fn consider_segment(&mut self, amount_in: u128, patience: &mut Patience) -> [Option<u128>; 2] {
+        let proposals = stairs::proposals(&self.legs, amount_in, self.gain(), self.effort, patience);
+        let Some(proposals) = proposals else {
             return [None; 2];
         };
         for amount in proposals.amounts {
@@ -335,13 +360,13 @@ impl Best<'_> {
         before.iter().rev().try_fold(amount, |amount, leg| leg.least_input(amount))
     }
 
-    fn profit(&self) -> u128 {
-        self.found.as_ref().map_or(0, |best| best.profit)
+    fn gain(&self) -> i128 {
+        self.found.as_ref().map_or(0, |best| best.gain)
     }
 
     fn into_sizing(self) -> Option<CycleSizing> {
-        let found = self.found?;
-        let target = found.amount_in + found.profit;
+        let found = self.found.filter(|best| best.gain > 0)?;
+        let target = found.amount_in.checked_add_signed(found.gain)?;
         let least = self.legs.iter().rev().try_fold(target, |amount, leg| leg.least_input(amount));
         let inputs = [least.unwrap_or(found.amount_in).min(found.amount_in), found.amount_in];
         inputs.into_iter().find_map(|amount_in| {

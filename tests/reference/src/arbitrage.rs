@@ -8,7 +8,7 @@ mod mixed;
 mod sizing;
 
 pub use markets::Market;
-pub use mixed::{MixedCycle, MixedPool, PoolName, each_mixed_cycle, size_gaining};
+pub use mixed::{MixedCycle, MixedPool, PoolName, each_mixed_cycle, size_gaining, unit_of_each};
 pub use sizing::{Best, best_input};
 
 /// A constant-product pool.

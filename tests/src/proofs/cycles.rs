@@ -8,6 +8,7 @@ use std::fmt;
 use alloy_primitives::U256;
 use anyhow::{Context, ensure};
 use headwater_amm::{CycleSizing, Effort, MixedHop, may_profit, size_mixed_cycle};
+use headwater_reference::arbitrage::unit_of_each;
 use headwater_reference::evm::Artifact;
 use headwater_reference::fine_search::{self, Found, fine_search};
 use headwater_reference::formulas::Way;
@@ -151,7 +152,7 @@ fn examine(
     if let Some(brief) = &brief {
         execute(real, legs, brief)?;
     }
-    tally.brief.note(&sizing, brief.as_ref());
+    tally.brief.note(brief.as_ref(), found.gain.max(sizing.profit.cast_signed()), unit_of_each(&ways))?;
     tally.cycles += 1;
     *tally.lengths.entry(legs.len()).or_default() += 1;
     *tally.mixes.entry(world.mix(legs)).or_default() += 1;
@@ -160,31 +161,31 @@ fn examine(
     Ok(())
 }
 
-/// What the search that blocks allow finds of what the thorough one does.
+/// What the detector's sizing finds of the best that is known.
 #[derive(Debug, Default)]
 struct Brief {
     as_good: u64,
-    /// Less than a millionth short.
-    nearly: u64,
-    /// Nothing was found.
+    within_part: u64,
+    within_unit_of_each: u64,
+    /// Nothing was found, of no more than that.
     missed: u64,
-    /// The largest gain of those, in units of the first token.
-    largest_missed: u128,
+    /// In parts of the best.
     worst: f64,
 }
 
 impl Brief {
-    fn note(&mut self, thorough: &CycleSizing, brief: Option<&CycleSizing>) {
-        let Some(brief) = brief else {
-            self.missed += 1;
-            self.largest_missed = self.largest_missed.max(thorough.profit);
-            return;
+    fn note(&mut self, brief: Option<&CycleSizing>, best: i128, unit_of_each: u128) -> anyhow::Result<()> {
+        let short = best - brief.map_or(0, |brief| brief.profit.cast_signed());
+        let count = match short {
+            ..=0 => &mut self.as_good,
+            _ if short <= best / PART + 1 => &mut self.within_part,
+            _ if short.unsigned_abs() <= unit_of_each => &mut self.within_unit_of_each,
+            _ => anyhow::bail!("{brief:?} is short of {best} by {short}, and units are worth {unit_of_each}"),
         };
-        let short = thorough.profit.saturating_sub(brief.profit);
-        let part = short as f64 / thorough.profit as f64;
-        self.as_good += u64::from(short == 0);
-        self.nearly += u64::from(short > 0 && part < 1e-6);
-        self.worst = self.worst.max(part);
+        *count += 1;
+        self.missed += u64::from(brief.is_none());
+        self.worst = self.worst.max(short as f64 / best as f64);
+        Ok(())
     }
 }
 
@@ -290,13 +291,13 @@ fn lines(tally: &Tally) -> Vec<String> {
              {better} worse, {short} better, by {worst:.1e} of the profit and one unit at most"
         ),
         format!(
-            "  sized briefly, as the detector does, and executed as well: {} as good, {} less than a millionth short, the others by at \
-             most {:.1e} of the profit; {} not found, of at most {} units",
+            "  sized briefly, as the detector does, and executed as well: {} as good as the best known, {} within 10⁻⁹ and a unit, {} within \
+             a unit of each token, by {:.1e} of the profit at most; {} of them not found",
             tally.brief.as_good,
-            tally.brief.nearly,
+            tally.brief.within_part,
+            tally.brief.within_unit_of_each,
             tally.brief.worst,
-            tally.brief.missed,
-            tally.brief.largest_missed
+            tally.brief.missed
         ),
         format!(
             "{} cycles more that do not gain: {refused_by_rate} refused by their rates, {refused_by_size} by their \

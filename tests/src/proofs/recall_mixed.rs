@@ -29,9 +29,8 @@ pub const RECALL_MIXED: Proof = Proof {
 };
 
 struct Size {
-    markets: u64,
-    pools: usize,
-    blocks: u64,
+    /// By number.
+    markets: &'static [u64],
     cycles: u64,
     each: u64,
     /// Cycles with a hop through a pool of V4, and through several.
@@ -43,22 +42,27 @@ struct Size {
 }
 
 const FULL: Size = Size {
-    markets: 100,
-    pools: 60,
-    blocks: 3,
+    markets: &numbers::<100>(),
     cycles: 20_000,
     each: 1_000,
     v4: [10_000, 2_000],
     native: 800,
     asked: 3_000,
 };
+/// Each noticed a sizing that goes less far in one way or another.
 const QUICK: Size =
-    Size { markets: 2, pools: 40, blocks: 2, cycles: 40, each: 0, v4: [10, 1], native: 1, asked: 10 };
+    Size { markets: &[18, 38, 40, 57], cycles: 1_000, each: 20, v4: [200, 50], native: 10, asked: 100 };
+
+const POOLS: usize = 60;
+const BLOCKS: u64 = 3;
 
 /// Hops of one market that are asked about.
 const MOST_ASKED: usize = 60;
 
 const MOST_HOPS: usize = 4;
+
+/// Of so many cycles one that the search alone finds, of less than its grain, is let pass.
+const LET_PASS: u64 = 5_000;
 
 /// A gain may be short of the search's best by this part of it and by one unit.
 const PART: u128 = 1_000_000_000;
@@ -96,13 +100,18 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let is_there = devnet::available("recall-mixed: pools of V4 against their manager's bytecode")?;
     let manager = is_there.then(|| Artifacts::install()?.manager_v4()).transpose()?;
     let mut tally = Tally::default();
-    for market in 0..size.markets {
-        let seed = args.seed.wrapping_mul(1_000_003).wrapping_add(market);
-        run_market(seed, &size, manager.as_ref(), &mut tally)
+    for market in size.markets {
+        let seed = args.seed.wrapping_mul(1_000_003).wrapping_add(*market);
+        run_market(seed, manager.as_ref(), &mut tally)
             .with_context(|| format!("market {market}, seed {}", args.seed))?;
     }
     let checked: u64 = tally.lengths.values().sum();
     ensure!(tally.lengths.len() == 3, "a length is missing: {:?}", tally.lengths);
+    ensure!(
+        tally.only_searched * LET_PASS <= checked,
+        "{} cycles are not found, beside {checked}",
+        tally.only_searched
+    );
     let of_kinds = [tally.plain, tally.ranged, checked - tally.plain - tally.ranged];
     let least = tally.lengths.values().chain(&of_kinds).min().copied().unwrap_or(0);
     ensure!(least >= size.each, "only {least} of a length or a mix: {:?}, {of_kinds:?}", tally.lengths);
@@ -114,6 +123,16 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     Ok(Report { checked, floor: size.cycles, skipped, seed: args.seed, lines: lines(&size, &tally) })
 }
 
+const fn numbers<const N: usize>() -> [u64; N] {
+    let mut numbers = [0; N];
+    let mut at = 0;
+    while at < N {
+        numbers[at] = at as u64;
+        at += 1;
+    }
+    numbers
+}
+
 fn lines(size: &Size, tally: &Tally) -> Vec<String> {
     let Tally { blocks, looked_at, gaining, plain, ranged, as_good, within_part, within_grain, .. } = tally;
     let Tally { v4: [v4, several], native, asked, only_searched, only_found, .. } = tally;
@@ -123,7 +142,8 @@ fn lines(size: &Size, tally: &Tally) -> Vec<String> {
         format!(
             "{} markets of {} pools of V2, V3 and V4: {looked_at} cycles looked at in {blocks} blocks, \
              {gaining} of them gain by their rates",
-            size.markets, size.pools
+            size.markets.len(),
+            POOLS
         ),
         format!("{checked} gain in whole units, all found, none invented, every amount quoted again"),
         format!("  {}; {plain} of V2 alone, {ranged} without V2", lengths.collect::<Vec<_>>().join(", ")),
@@ -142,14 +162,9 @@ fn lines(size: &Size, tally: &Tally) -> Vec<String> {
     ]
 }
 
-fn run_market(
-    seed: u64,
-    size: &Size,
-    manager: Option<&[Artifact; 4]>,
-    tally: &mut Tally,
-) -> anyhow::Result<()> {
+fn run_market(seed: u64, manager: Option<&[Artifact; 4]>, tally: &mut Tally) -> anyhow::Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut world = World::create(&mut random, size.pools)?;
+    let mut world = World::create(&mut random, POOLS)?;
     let config = ArbitrageConfig {
         max_hops: MaxHops::FOUR,
         profit_after_gas: false,
@@ -161,12 +176,12 @@ fn run_market(
     };
     let mut detector = Arbitrage::new(config, world::bases());
     let mut remembered = Remembered::new();
-    for number in 1..=size.blocks {
+    for number in 1..=BLOCKS {
         let found = detector.evaluate(&world.view(number)?);
         let truth = search(&world, &mut remembered, tally);
         compare(&found, &truth, &world.judged(), tally).with_context(|| format!("block {number}"))?;
         tally.blocks += 1;
-        if let Some(manager) = manager.filter(|_| number == size.blocks) {
+        if let Some(manager) = manager.filter(|_| number == BLOCKS) {
             tally.asked += asked::ask(manager, &world, &found, MOST_ASKED)?;
         }
         world.trade(&mut random, number)?;

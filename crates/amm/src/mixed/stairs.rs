@@ -13,7 +13,7 @@
 use arrayvec::ArrayVec;
 
 use super::walk::{Curve, Map};
-use super::{Leg, quote_legs};
+use super::{Effort, Leg, Patience, quote_legs};
 use crate::concentrated::LastStep;
 use crate::{Hop, MAX_HOPS};
 
@@ -39,28 +39,28 @@ pub(super) struct Proposals {
     pub(super) beyond: [Option<u128>; 2],
 }
 
-/// For an input near the optimum, where `best` is the gain known so far and `enough` what is not worth looking for. `None` where no
-/// rounding is worth more, or nothing in these segments can be better. `patience`: how many amounts may still be looked at.
+/// For an input near the optimum, where `best` is the gain known so far. `None` where no rounding is worth looking for, or nothing in
+/// these segments can be better. `patience`: how many amounts may still be looked at.
 pub(super) fn proposals(
     legs: &[Leg<'_>],
     amount_in: u128,
-    best: u128,
-    enough: f64,
-    patience: &mut u32,
+    best: i128,
+    effort: Effort,
+    patience: &mut Patience,
 ) -> Option<Proposals> {
     let outputs = quote_legs(legs, amount_in)?;
     let inputs = std::iter::once(amount_in).chain(outputs.iter().copied());
     let treads: ArrayVec<Tread, MAX_HOPS> =
         legs.iter().zip(inputs.clone()).map(|(leg, amount)| Tread::at(leg, amount)).collect::<Option<_>>()?;
     let stairs = Stairs::new(treads);
-    let enough = NEGLIGIBLE_UNITS.max(enough);
+    let enough = NEGLIGIBLE_UNITS.max(effort.negligible(best.max(0) as f64, stairs.unit_of_each()));
     if !stairs.at_stake().is_finite() || stairs.at_stake() <= enough {
         return None;
     }
     let at = inputs.clone().nth(stairs.level)?;
     // What is here, as the offsets' gains are counted from it.
     let here = outputs.last()?.wrapping_sub(amount_in).cast_signed();
-    let known = best.cast_signed().wrapping_sub(here) as f64;
+    let known = best.saturating_sub(here) as f64;
     let found = stairs.search(known, enough, patience);
     let amount = |offset: f64| at.checked_add_signed(offset as i128);
     Some(Proposals {
@@ -184,6 +184,11 @@ impl Stairs {
         self.prices.get(hop + 1).copied().unwrap_or(1.0)
     }
 
+    /// What one unit of each token that comes out of a hop is worth.
+    fn unit_of_each(&self) -> f64 {
+        (0..self.treads.len()).map(|hop| self.price_after(hop)).sum()
+    }
+
     /// What all roundings together can take.
     fn at_stake(&self) -> f64 {
         let fee = |hop: usize| if self.treads[hop].is_fee_rounded { self.prices[hop] } else { 0.0 };
@@ -228,19 +233,20 @@ impl Stairs {
     }
 
     /// What is better than `known`, going outwards from the middle.
-    fn search(&self, known: f64, enough: f64, patience: &mut u32) -> Search {
+    fn search(&self, known: f64, enough: f64, patience: &mut Patience) -> Search {
         let middle = self.middle();
         let top = self.smooth(middle);
         let ceiling = self.taken() + top;
         let mut missing = ceiling - known;
         let mut search = Search { offsets: ArrayVec::new(), beyond: [None; 2] };
         let mut sides = [Some(middle - 1.0), Some(middle)];
-        while *patience > 0 && missing > enough {
+        let unit_of_each = self.unit_of_each();
+        while missing > enough && !patience.is_at_end(missing <= unit_of_each) {
             let distance =
                 |side: usize| sides[side].map_or(f64::INFINITY, |offset: f64| (offset - middle).abs());
             let side = usize::from(distance(1) <= distance(0));
             let Some(offset) = sides[side] else { break };
-            *patience -= 1;
+            patience.looked += 1;
             // The next unit away costs more than can be gained.
             if top - self.smooth(offset) > missing || (offset - middle).abs() > FAR {
                 sides[side] = None;

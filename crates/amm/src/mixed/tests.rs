@@ -7,6 +7,8 @@ use crate::{Fee, PoolEvent, PoolPrice, SwapFee, Version, may_profit, sqrt_price_
 type Token = (i32, f64);
 
 const TOKENS: [Token; 6] = [(18, 3_000.0), (6, 1.0), (6, 0.9995), (8, 90_000.0), (18, 1.0), (18, 15.0)];
+/// Of some of them a unit is worth dollars.
+const COARSE: [Token; 4] = [(2, 500.0), (0, 3.0), (18, 1.0), (6, 1.0)];
 
 /// A pool by its parts, of token `a` in and token `b` out.
 #[derive(Clone, Debug)]
@@ -62,8 +64,8 @@ prop_compose! {
     }
 }
 
-fn cycle(length: usize) -> impl Strategy<Value = Vec<Part>> {
-    prop::collection::vec(prop::sample::select(TOKENS.to_vec()), length).prop_flat_map(|tokens| {
+fn cycle(tokens: &[Token], length: usize) -> impl Strategy<Value = Vec<Part>> + use<> {
+    prop::collection::vec(prop::sample::select(tokens.to_vec()), length).prop_flat_map(|tokens| {
         let next = |i: usize| tokens[(i + 1) % tokens.len()];
         (0..tokens.len()).map(|i| part_between(tokens[i], next(i))).collect::<Vec<_>>()
     })
@@ -73,8 +75,8 @@ fn gain(hops: &[MixedHop<'_>], amount_in: u128) -> Option<i128> {
     Some(*quote_mixed_cycle(hops, amount_in)?.last()? as i128 - amount_in as i128)
 }
 
-/// By a search that knows nothing of segments: a grid of powers, then ever finer grids about its best.
-fn fine_search(hops: &[MixedHop<'_>]) -> i128 {
+/// The greatest gain and its input, by a search that knows nothing of segments: a grid of powers, then ever finer grids about its best.
+fn fine_search(hops: &[MixedHop<'_>]) -> (i128, u128) {
     let value = |amount: u128| gain(hops, amount).unwrap_or(i128::MIN);
     let mut best = (0, 0);
     for exponent in 0..440 {
@@ -98,7 +100,7 @@ fn fine_search(hops: &[MixedHop<'_>]) -> i128 {
             best = best.max((value(input.max(1)), input));
         }
     }
-    best.0
+    best
 }
 
 /// What a unit of each token between is worth in the first, at an input.
@@ -116,13 +118,33 @@ fn units_between(hops: &[MixedHop<'_>], amounts: &[u128]) -> i128 {
 
 fn check(parts: &[Part]) -> Result<(), TestCaseError> {
     let hops = hops(parts);
-    let best = fine_search(&hops);
+    let (best, _) = fine_search(&hops);
     let rates: f64 = hops.iter().filter_map(MixedHop::log_rate).sum();
     prop_assert!(may_profit(rates) || best <= 0, "{rates} turned {best} away");
     for effort in [Effort::Brief, Effort::Thorough] {
         match size_mixed_cycle(&hops, effort) {
             Some(sizing) => check_sizing(&hops, &sizing, best, effort)?,
             None => prop_assert!(best <= 1, "{best} was not found in {parts:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Of coarse tokens, a gain of less than a unit of each of those between need not be found.
+fn check_coarse(parts: &[Part]) -> Result<(), TestCaseError> {
+    let hops = hops(parts);
+    let (best, amount_in) = fine_search(&hops);
+    let Some(amounts) = quote_mixed_cycle(&hops, amount_in).filter(|_| best > 0) else { return Ok(()) };
+    for effort in [Effort::Brief, Effort::Thorough] {
+        match size_mixed_cycle(&hops, effort) {
+            Some(sizing) => check_sizing(&hops, &sizing, best, effort)?,
+            None => {
+                let coarse = units_between(&hops, &amounts);
+                prop_assert!(
+                    best <= coarse + 1,
+                    "{effort:?}: {best} was not found; units are worth {coarse}; in {parts:?}"
+                );
+            }
         }
     }
     Ok(())
@@ -140,11 +162,7 @@ fn check_sizing(
     let less = quote_mixed_cycle(hops, sizing.amount_in - 1).expect("less is taken as well");
     prop_assert!(less.last() < Some(&sizing.amount_out), "a smaller input yields as much");
     let found = sizing.profit as i128;
-    let negligible = match effort {
-        Effort::Brief => best / 1_000_000,
-        Effort::Thorough => best / 1_000_000_000,
-    };
-    let short = best - found - negligible - 1;
+    let short = best - found - best / 1_000_000_000 - 1;
     let coarse = units_between(hops, &sizing.amounts);
     prop_assert!(short <= coarse, "{effort:?}: {found}, not {best}; units are worth {coarse}; in {hops:?}");
     Ok(())
@@ -154,18 +172,25 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn two_pools_of_any_kind_gain_what_a_fine_search_finds(parts in cycle(2)) {
+    fn two_pools_of_any_kind_gain_what_a_fine_search_finds(parts in cycle(&TOKENS, 2)) {
         check(&parts)?;
     }
 
     #[test]
-    fn three_pools_of_any_kind_gain_what_a_fine_search_finds(parts in cycle(3)) {
+    fn three_pools_of_any_kind_gain_what_a_fine_search_finds(parts in cycle(&TOKENS, 3)) {
         check(&parts)?;
     }
 
     #[test]
-    fn four_pools_of_any_kind_gain_what_a_fine_search_finds(parts in cycle(4)) {
+    fn four_pools_of_any_kind_gain_what_a_fine_search_finds(parts in cycle(&TOKENS, 4)) {
         check(&parts)?;
+    }
+
+    #[test]
+    fn among_coarse_tokens_no_more_is_lost_than_a_unit_of_each(
+        parts in (2..=4usize).prop_flat_map(|length| cycle(&COARSE, length)),
+    ) {
+        check_coarse(&parts)?;
     }
 
     #[test]
@@ -189,5 +214,30 @@ fn a_cycle_of_constant_products_is_sized_as_before() {
     assert_eq!(size_mixed_cycle(&mixed, Effort::Brief), size_cycle(&plain));
     for length in [0, 1, 5] {
         assert_eq!(size_mixed_cycle(&vec![mixed[0]; length], Effort::Brief), None, "{length} hops");
+    }
+}
+
+/// One unit in leaves nothing after the fee, and the pool ends within the second one that the fee leaves.
+#[test]
+fn the_unit_that_ends_a_pool_is_found_where_fewer_give_nothing() {
+    let tick = -445_597;
+    let mut ends_soon = ConcentratedPool::new(Version::V3, SwapFee::of_lp(3_000), 60).expect("a pool");
+    for event in [
+        PoolEvent::Initialized(PoolPrice { sqrt_price: sqrt_price_at_tick(tick).expect("a tick"), tick }),
+        PoolEvent::LiquidityChanged { lower: -445_800, upper: -445_560, delta: 4_359_342_746_813 },
+    ] {
+        ends_soon.apply(&event).expect("an event of this pool");
+    }
+    let plain = |x, y| MixedHop::ConstantProduct(Hop::new(x, y, Fee::UNISWAP_V2).expect("reserves"));
+    let ranged = MixedHop::Concentrated(&ends_soon, Direction::OneForZero);
+    let unit = 10u128.pow(18);
+    let hops = [plain(10 * unit, 12_556), ranged, plain(400_000 * unit, 63 * unit)];
+    assert_eq!(
+        [1, 2, 3, 4].map(|amount| ranged.quote(amount).map(|out| out / unit)),
+        [Some(0), Some(22), Some(38), None]
+    );
+    for effort in [Effort::Brief, Effort::Thorough] {
+        let sizing = size_mixed_cycle(&hops, effort).expect("it gains");
+        assert_eq!(sizing.amounts[0], 3, "{effort:?}: {sizing:?}");
     }
 }

@@ -80,7 +80,7 @@ pub fn size_gaining(path: &[&MixedPool], tokens: &[Address]) -> Option<MixedCycl
         path: path.iter().map(|pool| pool.name).collect(),
         tokens: tokens.iter().chain(tokens.first()).copied().collect(),
         found: fine_search(&ways, None, EFFORT),
-        grain: grain(&ways),
+        grain: unit_of_each(&ways),
     })
 }
 
@@ -92,7 +92,8 @@ fn rate(ways: &[Way<'_>]) -> (Wide, Wide) {
     })
 }
 
-fn grain(ways: &[Way<'_>]) -> u128 {
+/// What a unit of each token between is worth in the first token's units, by the rates of infinitely small swaps; and two units.
+pub fn unit_of_each(ways: &[Way<'_>]) -> u128 {
     let units = (1..ways.len()).map(|at| {
         let (gets, gives) = rate(&ways[at..]);
         u128::try_from(gets.div_ceil(gives)).unwrap_or(u128::MAX)

@@ -1,11 +1,15 @@
 //! A start that searches the chain's history, and goes on where the last one was.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
 use headwater_node::NodeConfig;
-use headwater_reference::fake_node::{BlockBuilder, FakeLog, FakeNode, FakeTransaction, address_word, word};
+use headwater_reference::fake_node::{
+    BlockBuilder, FakeLog, FakeNode, FakeTransaction, Fault, Times, address_word, word,
+};
 use headwater_supervisor::{Config, Live};
 
 const CHAIN_ID: u64 = 5;
@@ -61,9 +65,17 @@ async fn start((fake, url): &(FakeNode, String), config: Config) -> anyhow::Resu
     let before = ["eth_getLogs", "eth_call"].map(|method| fake.requests(method));
     let connected = Live::connect(config, NodeConfig::new(vec![url.parse()?])).await;
     let mut live = connected.map_err(|failure| anyhow::anyhow!("{failure}"))?;
-    live.load(|_, _| {}).await?;
+    let positions = Mutex::new(BTreeSet::new());
+    live.load(|done, of| {
+        assert!(of > 0 && done <= of, "{done} of {of}");
+        positions.lock().expect("no panic").insert(done);
+    })
+    .await?;
     let after = ["eth_getLogs", "eth_call"].map(|method| fake.requests(method));
-    Ok((after[0] - before[0], (after[1] - before[1]) / 6))
+    let asked = after[0] - before[0];
+    let positions = positions.into_inner().expect("no panic").len();
+    assert!(asked < REQUESTS || positions >= 100, "the bar moved {positions} times");
+    Ok((asked, (after[1] - before[1]) / 6))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,5 +107,20 @@ async fn a_search_of_history_is_kept_and_gone_on_with() -> anyhow::Result<()> {
     assert_eq!(asked, REQUESTS, "it was for another search");
     let other = chain(1).await?;
     assert_eq!(start(&other, config(2)?).await?, (REQUESTS, 10), "another chain, of the same number");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_lost_does_not_end_a_start() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = chain(0).await?;
+    for (method, requests) in [("eth_getLogs", 50), ("eth_call", 0), ("eth_getLogs", 30)] {
+        node.0.inject(method, Fault::Delay(Duration::ZERO), Times::Next(requests));
+        node.0.inject(method, Fault::DropConnection, Times::Next(1));
+    }
+    let (asked, pools) = start(&node, config(folder.path(), 1)?).await?;
+    assert_eq!(node.0.connections(), 4, "each failure takes a new one");
+    assert!(pools >= 10);
+    assert!(asked <= REQUESTS + 2 * (1 + AGAIN), "{asked} requests");
     Ok(())
 }

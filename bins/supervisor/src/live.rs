@@ -13,7 +13,9 @@ use headwater_market::ResolvedMarket;
 use headwater_node::{Node, NodeConfig, Redial};
 use headwater_oracle::resolve_feeds;
 use headwater_simulation::NodeSimulator;
-use headwater_state::{BulkLoad, FoundPool, LendingScan, LoadError, PoolSearch, bulk_load_with};
+use headwater_state::{
+    BulkLoad, FoundPool, LendingScan, LoadError, LoadReport, Patience, PoolSearch, load_market,
+};
 use tracing::{info, warn};
 
 use crate::archive::Archive;
@@ -25,7 +27,7 @@ use crate::hooks::Hooks;
 use crate::quarantine;
 use crate::resume::{self, Earlier};
 use crate::running::Running;
-use crate::searches::Searches;
+use crate::searches::{Progress, Searches};
 
 /// A live run before it follows the chain: connected, recorded and wired; then loaded. Observers are registered on
 /// `bot` before [`Live::load`], so that they see what was loaded.
@@ -35,7 +37,8 @@ pub struct Live {
     pub bot: Bot,
     config: Config,
     node_config: NodeConfig,
-    node: Node,
+    /// The connection over which the market is loaded.
+    patience: Patience,
     market: Arc<ResolvedMarket>,
     record: Record,
     /// Where the market is known; nothing before it is loaded.
@@ -146,19 +149,21 @@ impl Live {
         };
         let bot = Bot::wire(parts, simulator).await.map_err(Failure::runtime)?;
         let record = Record { directory, writer };
-        Ok(Self { bot, config, node_config, node, market, record, start })
+        let patience = Patience::new(&config.state, &node_config, node);
+        Ok(Self { bot, config, node_config, patience, market, record, start })
     }
 
-    /// Loads the market at the node's head and publishes it, unless an earlier run has; `progress` is told how much was
-    /// asked, and of how much.
+    /// Loads the market at the node's head and publishes it, unless an earlier run has; `progress` is told how many blocks of its
+    /// history were searched, then how much was asked, and of how much. A node that fails is borne for a while, and the load goes on
+    /// where it was.
     ///
     /// # Errors
     ///
-    /// When the node does not answer, or forgets every head before the load is through.
+    /// When the node fails for longer, or forgets every head before the load is through.
     pub async fn load(&mut self, progress: impl Fn(u64, u64) + Send + Sync) -> anyhow::Result<()> {
         if self.start.is_none() {
-            let (scans, found) = self.search().await?;
-            let loaded = load_market(&self.node, &self.market, &found, progress).await?;
+            let (scans, found) = self.search(&progress).await?;
+            let loaded = load_market(&mut self.patience, &self.market, &found, &progress).await?;
             let start = publish(&self.bot, loaded).await?;
             if let Start::After { number, hash } = &start {
                 self.resolve_feeds(*number, *hash).await?;
@@ -171,8 +176,11 @@ impl Live {
 
     /// Publishes what the feeds read at the block that the market was loaded at. Where the node fails, the oracle asks with the
     /// first block.
-    async fn resolve_feeds(&self, number: BlockNumber, hash: BlockHash) -> anyhow::Result<()> {
-        let resolved = resolve_feeds(&self.node, &self.market.feeds, number, hash).await;
+    async fn resolve_feeds(&mut self, number: BlockNumber, hash: BlockHash) -> anyhow::Result<()> {
+        let resolved = match self.patience.node().await {
+            Ok(node) => resolve_feeds(&node, &self.market.feeds, number, hash).await.map_err(LoadError::from),
+            Err(error) => Err(error),
+        };
         let resolved = resolved.unwrap_or_else(|error| {
             warn!(%error, "the feeds cannot be asked yet");
             Vec::new()
@@ -188,16 +196,20 @@ impl Live {
 
     /// Searches the chain's logs for the accounts of the lending pools, and for pools that nobody lists. It is what takes longest, and
     /// so comes before a block is chosen for everything else.
-    async fn search(&self) -> anyhow::Result<(Vec<LendingScan>, Vec<FoundPool>)> {
+    async fn search(
+        &mut self,
+        progress: &Progress<'_>,
+    ) -> anyhow::Result<(Vec<LendingScan>, Vec<FoundPool>)> {
         let journals = &self.config.journal.directory;
-        let searches = Searches { node: &self.node, chain_id: self.market.chain_id, journals };
+        let patience = &mut self.patience;
+        let mut searches = Searches { patience, chain_id: self.market.chain_id, journals };
         let mut scans = Vec::new();
         for lending in &self.market.lending {
-            scans.push(searches.search(LendingScan::new(lending.clone())).await?);
+            scans.push(searches.search(LendingScan::new(lending.clone()), progress).await?);
         }
         let mut found = Vec::new();
         for history in &self.market.history {
-            let search = searches.search(PoolSearch::new(&self.market, history)).await?;
+            let search = searches.search(PoolSearch::new(&self.market, history), progress).await?;
             let (pools, refused) = (search.pools().len(), search.refused());
             info!(factory = %history.factory, pools, refused, "its history is searched");
             found.extend_from_slice(search.pools());
@@ -207,9 +219,13 @@ impl Live {
 
     /// Loads the lending pools at the block that the market was loaded at. Where the node fails, the state asks with the first
     /// block; a pool that cannot be followed is an error.
-    async fn load_lending(&self, scans: Vec<LendingScan>, hash: BlockHash) -> anyhow::Result<()> {
+    async fn load_lending(&mut self, scans: Vec<LendingScan>, hash: BlockHash) -> anyhow::Result<()> {
         for mut scan in scans {
-            match scan.load(&self.node, hash).await {
+            let loaded = match self.patience.node().await {
+                Ok(node) => scan.load(&node, hash).await,
+                Err(error) => Err(error),
+            };
+            match loaded {
                 Ok(loaded) => {
                     info!(pool = %loaded.pool, accounts = loaded.accounts.len(), "a lending pool is loaded");
                     let event = BusEvent::LendingLoaded(Box::new(loaded));
@@ -278,36 +294,12 @@ impl Connected {
     }
 }
 
-/// Loads the market at the node's head; at a newer one if that is gone meanwhile.
-async fn load_market(
-    node: &Node,
-    market: &ResolvedMarket,
-    found: &[FoundPool],
-    progress: impl Fn(u64, u64) + Send + Sync,
-) -> anyhow::Result<BulkLoad> {
-    const TRIES: u32 = 5;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let head = node.request("eth_getBlockByNumber", ("latest", false)).await?;
-        let head = parse_link(&head.raw).context("eth_getBlockByNumber")?;
-        match bulk_load_with(node, market, found, head.hash, &progress).await {
-            Err(LoadError::BlockGone { .. }) if tries < TRIES => {
-                warn!(
-                    block = head.number,
-                    "the block is gone while the market was loading; loading at a newer one"
-                );
-            }
-            other => return Ok(other?),
-        }
-    }
-}
-
 /// Publishes what was loaded; says where to follow the chain from.
 async fn publish(bot: &Bot, loaded: BulkLoad) -> anyhow::Result<Start> {
     let mut start = Start::Head;
     let publisher = bot.bus.publisher();
-    info!(pools = loaded.report.pools, tokens = loaded.report.tokens, "the market is loaded");
+    let LoadReport { pools, concentrated_pools, tokens, failures, begun_anew, .. } = loaded.report;
+    info!(pools, concentrated_pools, tokens, failures, begun_anew, "the market is loaded");
     for event in loaded.events {
         if let BusEvent::MarketLoaded(MarketLoaded { number, hash, .. }) = &event {
             start = Start::After { number: *number, hash: *hash };

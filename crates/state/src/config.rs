@@ -17,7 +17,7 @@ pub struct StateConfig {
     /// Contracts that were looked up and are no pool of ours that are remembered, so that nobody is asked about them
     /// again; the oldest is forgotten first. Default: 65,536.
     pub remembered_refusals: NonZeroUsize,
-    /// Milliseconds until a failed look-up is tried again; doubles with every failure in a row. Default: 250.
+    /// Milliseconds until a failed look-up, or the initial load, is tried again; doubles with every failure in a row. Default: 250.
     pub first_retry_ms: NonZeroU64,
     /// Milliseconds between two tries at most, up to 5,000. Default: 4,000.
     pub greatest_retry_ms: NonZeroU64,

@@ -65,6 +65,20 @@ pub enum LoadError {
     /// The node fails.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// The node failed too often in a row, or does not serve what is needed.
+    #[error("{doing}: {error} ({endpoint}; failed {failures} in a row): {remedy}")]
+    GivenUp {
+        /// What was being done.
+        doing: String,
+        /// Of the last connection, redacted.
+        endpoint: String,
+        /// Failures in a row.
+        failures: u32,
+        /// What can be done about it.
+        remedy: &'static str,
+        /// The last of them.
+        error: Box<LoadError>,
+    },
     /// Tokens cannot be tried out on this node, so that no pool could be quoted.
     #[error("tokens cannot be tried out: {0}")]
     NoTrials(AskError),
@@ -138,7 +152,8 @@ impl LoadError {
         match self {
             Self::BlockGone { .. } => true,
             Self::Node(error) => error.is_retryable(),
-            Self::NoTrials(_)
+            Self::GivenUp { .. }
+            | Self::NoTrials(_)
             | Self::NoFactory { .. }
             | Self::Unproven { .. }
             | Self::NoPool { .. }

@@ -15,9 +15,9 @@ pub use config::{StateConfig, TripwireConfig};
 pub use error::{LoadError, RebuildError, WorldError};
 pub use headwater_node::{Answer, Question};
 pub use loader::{
-    BlockPlace, BulkLoad, FoundPool, HistorySearch, LendingChain, LendingLoader, LendingLoaderObserved,
-    LendingScan, LoadReport, Loader, LoaderObserved, PoolSearch, Resynchroniser, ResynchroniserObserved,
-    Searched, bulk_load, bulk_load_with,
+    BlockPlace, BulkLoad, BulkLoader, FoundPool, HistorySearch, LendingChain, LendingLoader,
+    LendingLoaderObserved, LendingScan, LoadReport, Loader, LoaderObserved, Patience, PoolSearch,
+    Resynchroniser, ResynchroniserObserved, Searched, bulk_load, load_market,
 };
 pub use tripwire::{SampleRequest, Tripwire, TripwireObserved};
 pub use world::{AppliedBlock, LendingRequest, LoadRequest, Subject, World, WorldCounts, WorldImage};

@@ -1,17 +1,20 @@
 mod bulk;
 mod concentrated;
 mod history;
+mod lasting;
 mod lazy;
 mod lending;
+mod patience;
 mod question;
 mod remembered;
 mod resync;
 mod token;
 
-pub use bulk::{BulkLoad, LoadReport, bulk_load, bulk_load_with};
+pub use bulk::{BulkLoad, BulkLoader, LoadReport, bulk_load};
 pub use history::{FoundPool, HistorySearch, PoolSearch, Searched};
 pub use lazy::{Loader, LoaderObserved};
 pub use lending::{BlockPlace, LendingChain, LendingLoader, LendingLoaderObserved, LendingScan};
+pub use patience::{Patience, load_market};
 pub use resync::{Resynchroniser, ResynchroniserObserved};
 
 use alloy_primitives::Address;

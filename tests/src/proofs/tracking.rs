@@ -1,6 +1,8 @@
 //! Pools followed by their logs alone, against the storage of the contracts that logged them: on a chain in memory, with every
-//! way to arrive late, and on a real node, with the parts of the bot that load and follow.
+//! way to arrive late, and on a real node, with the parts of the bot that load and follow; and the bot as it is started, which asks its
+//! node for no state behind the load.
 
+mod bot;
 mod chain;
 pub(super) mod exchange;
 mod managed;
@@ -28,7 +30,7 @@ use crate::replayed::runtime;
 /// Every block, every reorganisation, every restart.
 pub const TRACKING: Proof = Proof {
     name: "tracking",
-    about: "real pools of Uniswap V3 and V4 followed by their logs alone, 3,000 blocks in memory; V2, V3 and V4 on anvil, 300 blocks: equal to their storage",
+    about: "real pools of Uniswap V3 and V4 followed by their logs alone, 3,000 blocks in memory; V2, V3 and V4 on anvil, 300 blocks: equal to their storage; the bot, 100 blocks: no call that reads state",
     full_duration: "10 min",
     run,
 };
@@ -133,6 +135,8 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     ensure!(args.quick || deepest >= 60, "no reorganisation was deep: {deepest}");
     ensure!(args.quick || refused_loads > 0, "no reading was of an undone block");
     let on_node = follow_node(args, &mut random)?;
+    let turns = if args.quick { 20 } else { 100 };
+    let bot = bot::follow(turns, args.seed).with_context(|| format!("the bot, seed {}", args.seed))?;
     let mut lines = vec![
         format!(
             "{} blocks of real pools: {} created, {} swaps, {} mints, {} burns, {} logs of strangers",
@@ -162,6 +166,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         format!("  {restores} restarts from an image, equal in pools and undo records"),
     ];
     lines.extend(lines_of(&on_node));
+    lines.extend(bot::lines_of(&bot));
     let floor = rounds * blocks * 8 + on_node.blocks * 30;
     Ok(Report { checked: compared + on_node.compared, floor, skipped: 0, seed: args.seed, lines })
 }

@@ -355,6 +355,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "hostile",
     },
     Mutant {
+        name: "finished-readings-forgotten",
+        file: "crates/state/src/loader/bulk.rs",
+        original: "let goes_on = self.load.as_ref().is_some_and(|load| load.block == block);",
+        broken: "let goes_on = self.load.is_none();",
+        package: "headwater-state",
+        tests: "resumed",
+    },
+    Mutant {
         name: "half-of-the-reserves-compared",
         file: "crates/state/src/tripwire/probe.rs",
         original: "    if theirs == (held.reserve0, held.reserve1) {",

@@ -1,33 +1,35 @@
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+mod candidates;
+mod listing;
 
-use alloy_primitives::{Address, BlockHash, BlockNumber, U64, U256};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use alloy_primitives::{Address, BlockHash, BlockNumber, U64};
+use futures_util::{StreamExt, stream};
 use headwater_abi::calls;
-use headwater_events::{AsOf, BusEvent, MarketLoaded, PoolLoaded, TokenVerdict};
-use headwater_market::{Factory, LoadFilter, ResolvedMarket, V4Key};
+use headwater_events::{AsOf, BusEvent, MarketLoaded, PoolLoaded, PoolProof, TokenVerdict};
+use headwater_market::{ConcentratedKey, ResolvedMarket};
 use headwater_node::Node;
 use serde::{Deserialize, Serialize};
-use tracing::warn;
 
-use super::concentrated::{Progress, Reading, recognise, recognise_v4};
+use self::candidates::Candidates;
+use self::listing::Listing;
+use super::concentrated::{Progress, Reading};
 use super::history::FoundPool;
+use super::lasting::Lasting;
 use super::proof_of;
-use super::question::{Answer, Question, ask};
+use super::question::{Answer, Question};
 use super::token::{Held, judge};
 use crate::error::LoadError;
 
 /// Contracts that are asked together.
 pub(super) const PAGE: usize = 500;
 
-/// Pools without proof in a row after which a factory is taken for a liar and left.
-const MOST_REFUSED_IN_A_ROW: u64 = 1_000;
+/// Pools with concentrated liquidity that are read at the same time.
+const AT_A_TIME: usize = 8;
 
-/// Fees for which pools with concentrated liquidity are looked for: those that the factories of Uniswap and PancakeSwap know, in
-/// hundredths of a basis point. A pool with another one is found when it trades.
-const FEES: [u32; 5] = [100, 500, 2_500, 3_000, 10_000];
-
-/// The same for V4, where anybody chooses fee and tick spacing: the pairs that were V3's.
-const V4_FEES: [(u32, i32); 4] = [(100, 1), (500, 10), (3_000, 60), (10_000, 200)];
+/// Batches that the questions about one of them are sent in at the same time.
+const BATCHES_OF_ONE: usize = 4;
 
 /// What the initial load learnt, as source events in the order in which they are to be published.
 #[derive(Clone, Debug)]
@@ -63,213 +65,284 @@ pub struct LoadReport {
     pub tokens: u64,
     /// Tokens refused.
     pub tokens_refused: u64,
+    /// Blocks that were gone before the load was through, so that it began at another one.
+    pub begun_anew: u64,
+    /// Failures of the node that were borne.
+    pub failures: u64,
 }
 
-/// Loads the pools and tokens that the configuration asks for, all as of the canonical block `block`. `progress` is
-/// told how many contracts were asked, and of how many; the second number grows once the tokens are known.
+/// Loads the pools and tokens that the configuration asks for, all as of the canonical block `block`, in one attempt. `progress` is
+/// told how much was asked, and of how much; the second number changes as pools and tokens are found. It is never zero.
 ///
 /// # Errors
 ///
-/// [`LoadError::BlockGone`] when the node no longer answers for the block: load at a newer one.
-/// [`LoadError::NoFactory`] when a configured factory is none. Else what the node failed with.
+/// As [`BulkLoader::go_on`].
 pub async fn bulk_load(
     node: &Node,
     market: &ResolvedMarket,
     block: BlockHash,
     progress: impl Fn(u64, u64) + Send + Sync,
 ) -> Result<BulkLoad, LoadError> {
-    bulk_load_with(node, market, &[], block, progress).await
+    BulkLoader::new(market, &[]).go_on(node, block, progress).await
 }
 
-/// As [`bulk_load`], and of the pools that a [`PoolSearch`](crate::PoolSearch) has found those that have liquidity at the price where
-/// they stand, the oldest first: the others are found when they trade.
-///
-/// # Errors
-///
-/// As [`bulk_load`].
-pub async fn bulk_load_with(
-    node: &Node,
-    market: &ResolvedMarket,
-    found: &[FoundPool],
-    block: BlockHash,
-    progress: impl Fn(u64, u64) + Send + Sync,
-) -> Result<BulkLoad, LoadError> {
-    let number = number_of(node, block).await?;
-    let mut load = Load {
-        node,
-        filter: &market.load,
-        block,
-        number,
-        progress: &progress,
-        pools: Vec::new(),
-        concentrated: Vec::new(),
-        seen: HashSet::new(),
-        asked: 0,
-        report: LoadReport::default(),
-    };
-    load.all_pools(&market.factories).await?;
-    load.all_concentrated(market).await?;
-    load.all_v4(market).await?;
-    load.all_found(market, found).await?;
-    let mut events = load.all_tokens().await?;
-    ensure_canonical(node, block, number).await?;
-    let (pools, concentrated, report) = (load.pools, load.concentrated, load.report);
-    let loaded = MarketLoaded { number, hash: block, chain_id: market.chain_id, pools: report.pools };
-    events.splice(0..0, pools.into_iter().map(BusEvent::PoolLoaded));
-    events.extend(concentrated.into_iter().map(Reading::finish));
-    events.push(BusEvent::MarketLoaded(loaded));
-    Ok(BulkLoad { events, report })
+/// The initial load of a market, which goes on where a failure of the node has broken it off. [`load_market`](crate::load_market)
+/// does so with patience.
+#[derive(Debug)]
+pub struct BulkLoader<'a> {
+    market: &'a ResolvedMarket,
+    found: &'a [FoundPool],
+    /// What is known as of one block.
+    load: Option<Load<'a>>,
+    begun_anew: u64,
 }
 
+impl<'a> BulkLoader<'a> {
+    /// Nothing is known yet. Of the pools that a [`PoolSearch`](crate::PoolSearch) has `found` those are loaded that have liquidity at
+    /// the price where they stand, the oldest first: the others are found when they trade.
+    pub fn new(market: &'a ResolvedMarket, found: &'a [FoundPool]) -> Self {
+        Self { market, found, load: None, begun_anew: 0 }
+    }
+
+    /// Loads as of the canonical block `block`. If it failed before, as of the same block, it asks only for what is missing; as of
+    /// another one it begins anew, and does not ask again for what no block changes.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::BlockGone`] when the node no longer answers for the block: go on at a newer one.
+    /// [`LoadError::NoFactory`] when a configured factory is none. Else what the node failed with.
+    pub async fn go_on(
+        &mut self,
+        node: &Node,
+        block: BlockHash,
+        progress: impl Fn(u64, u64) + Send + Sync,
+    ) -> Result<BulkLoad, LoadError> {
+        let goes_on = self.load.as_ref().is_some_and(|load| load.block == block);
+        let mut load = match self.load.take_if(|_| goes_on) {
+            Some(load) => load,
+            None => self.begin(node, block).await?,
+        };
+        let loaded = load.go_on(node, &progress).await;
+        match loaded {
+            Ok(()) => Ok(load.finish(self.begun_anew)),
+            Err(error) => {
+                self.load = Some(load);
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(&mut self, node: &Node, block: BlockHash) -> Result<Load<'a>, LoadError> {
+        let number = number_of(node, block).await?;
+        self.begun_anew += u64::from(self.load.is_some());
+        let lasting = self.load.take().map(|load| load.lasting).unwrap_or_default();
+        Ok(Load {
+            market: self.market,
+            block,
+            number,
+            lasting,
+            listings: None,
+            candidates: Candidates::all(self.market, self.found),
+            reading: Vec::new(),
+            tokens: None,
+            pools: Vec::new(),
+            concentrated: Vec::new(),
+            judged: Vec::new(),
+            seen: HashSet::new(),
+            taken: HashSet::new(),
+            done: 0,
+            pages: 0,
+            report: LoadReport::default(),
+        })
+    }
+
+    /// Grows with whatever is learnt as of one block.
+    pub(super) fn learnt(&self) -> u64 {
+        self.load.as_ref().map_or(0, Load::learnt)
+    }
+
+    /// What is being loaded, in words.
+    pub(super) fn doing(&self) -> String {
+        match &self.load {
+            None => "loading the market".to_owned(),
+            Some(load) => format!("loading the market as of block {}, {}", load.number, load.doing()),
+        }
+    }
+}
+
+/// A load as of one block. Whatever an answer tells is taken in before the next question, so that a failure loses no more than what is
+/// on its way.
+#[derive(Debug)]
 struct Load<'a> {
-    node: &'a Node,
-    filter: &'a LoadFilter,
+    market: &'a ResolvedMarket,
     block: BlockHash,
     number: BlockNumber,
-    progress: &'a (dyn Fn(u64, u64) + Send + Sync),
+    lasting: Lasting,
+    /// The factories that have more to tell, the next first; nothing before they have said how much.
+    listings: Option<VecDeque<Listing<'a>>>,
+    /// Pools with concentrated liquidity that may be there, the next first.
+    candidates: VecDeque<Candidates>,
+    /// Those that are there and being read, in order.
+    reading: Vec<Slot>,
+    /// Once all pools are known.
+    tokens: Option<VecDeque<Held>>,
     pools: Vec<PoolLoaded>,
     /// Whole.
     concentrated: Vec<Reading>,
+    judged: Vec<BusEvent>,
     /// Every contract that was listed, so that none is taken twice.
     seen: HashSet<Address>,
-    /// Places of listings, and tokens, that were asked about.
-    asked: u64,
+    /// The keys of `concentrated`.
+    taken: HashSet<ConcentratedKey>,
+    /// Places of listings, candidates, pools with concentrated liquidity and tokens that were asked about.
+    done: u64,
+    /// Of the pools with concentrated liquidity that were read.
+    pages: u64,
     report: LoadReport,
 }
 
-/// What a factory is asked for, and how far.
-struct Listing<'a> {
-    factory: &'a Factory,
-    places: Places,
-    next: u64,
-    refused_in_a_row: u64,
+/// Is told how much was asked, and of how much.
+type Tell<'a> = dyn Fn(u64, u64) + Send + Sync + 'a;
+
+/// A pool with concentrated liquidity that is read beside others.
+#[derive(Debug)]
+struct Slot {
+    reading: Reading,
+    progress: Progress,
+    pages: u64,
 }
 
-/// Where a factory's pools are looked for.
-enum Places {
-    /// Everywhere, oldest first.
-    All { length: u64 },
-    /// The pools of two listed tokens.
-    Of(Vec<(Address, Address)>),
-}
-
-impl Listing<'_> {
-    fn left(&self) -> u64 {
-        let length = match &self.places {
-            Places::All { length } => *length,
-            Places::Of(pairs) => pairs.len() as u64,
-        };
-        length - self.next
+impl Slot {
+    fn new(reading: Reading) -> Self {
+        Self { reading, progress: Progress::Open, pages: 0 }
     }
 
-    /// The next questions for pools.
-    fn turn_page(&mut self, most: usize) -> Vec<Question> {
-        let first = self.next;
-        let count = self.left().min(most as u64);
-        self.next += count;
-        let to = self.factory.address;
-        let ask = |place: u64| match &self.places {
-            Places::All { .. } => calls::all_pairs(U256::from(place)),
-            Places::Of(pairs) => {
-                let (token0, token1) = pairs[usize::try_from(place).expect("an index")];
-                calls::get_pair(token0, token1)
-            }
-        };
-        (first..self.next).map(|place| Question { to, data: ask(place) }).collect()
+    fn is_open(&self) -> bool {
+        self.progress == Progress::Open
     }
-}
 
-impl<'a> Load<'a> {
-    /// The factories take turns, so that the limit is shared among them.
-    async fn all_pools(&mut self, factories: &'a [Factory]) -> Result<(), LoadError> {
-        let mut listings = self.listings(factories).await?;
-        let total: u64 = listings.iter().map(Listing::left).sum();
-        let total = total.min(self.room() as u64);
-        while self.room() > 0 && !listings.is_empty() {
-            for listing in &mut listings {
-                self.page(listing).await?;
-                (self.progress)(self.asked, total.max(self.asked));
-            }
-            listings.retain(|listing| listing.left() > 0);
+    async fn read(&mut self, node: &Node) -> Result<(), LoadError> {
+        while self.is_open() {
+            self.progress = self.reading.go_on(node).await?;
+            self.pages += 1;
         }
         Ok(())
+    }
+}
+
+/// As many pools as the node's requests on their way allow.
+fn at_a_time(node: &Node) -> usize {
+    (node.limits().max_in_flight / BATCHES_OF_ONE).clamp(1, AT_A_TIME)
+}
+
+impl Load<'_> {
+    async fn go_on(&mut self, node: &Node, progress: &Tell<'_>) -> Result<(), LoadError> {
+        progress(self.done, self.total());
+        self.all_pools(node, progress).await?;
+        self.all_concentrated(node, progress).await?;
+        self.all_tokens(node, progress).await?;
+        ensure_canonical(node, self.block, self.number).await?;
+        self.done += 1;
+        progress(self.done, self.done);
+        Ok(())
+    }
+
+    /// What was asked and what is known to be left, the last question with it, which is whether the block is still there.
+    fn total(&self) -> u64 {
+        let left = self.listings.iter().flatten().map(Listing::left).fold(0, u64::saturating_add);
+        let room = self.room() as u64;
+        let candidates: usize = self.candidates.iter().map(Candidates::len).sum();
+        let reading = self.reading.iter().filter(|slot| slot.is_open()).count();
+        let tokens = self.tokens.as_ref().map_or(0, VecDeque::len);
+        self.done + left.min(room) + (candidates + reading + tokens) as u64 + 1
+    }
+
+    fn learnt(&self) -> u64 {
+        self.done + self.pages + self.reading.iter().map(|slot| slot.pages).sum::<u64>()
+    }
+
+    fn doing(&self) -> String {
+        let listing = self.listings.as_ref().map(VecDeque::front);
+        match listing {
+            None => "asking the factories how many pools they have".to_owned(),
+            Some(Some(listing)) => format!("asking {} for its pools", listing.factory.name),
+            Some(None) if !self.candidates.is_empty() || !self.reading.is_empty() => {
+                "reading pools of Uniswap V3 and V4".to_owned()
+            }
+            Some(None) => "trying out the tokens".to_owned(),
+        }
     }
 
     /// Pools that may still be taken.
     fn room(&self) -> usize {
-        self.filter.max_pools - self.pools.len() - self.concentrated.len()
+        self.market.load.max_pools - self.pools.len() - self.concentrated.len()
     }
 
-    async fn listings(&self, factories: &'a [Factory]) -> Result<Vec<Listing<'a>>, LoadError> {
-        let questions: Vec<_> = factories
-            .iter()
-            .map(|factory| Question { to: factory.address, data: calls::all_pairs_length() })
-            .collect();
-        let answers = ask(self.node, self.block, &questions).await?;
-        let lengths = factories.iter().zip(&answers);
-        lengths.map(|(factory, answer)| self.listing(factory, answer)).collect()
-    }
-
-    fn listing(&self, factory: &'a Factory, length: &Answer) -> Result<Listing<'a>, LoadError> {
-        let length = length
-            .read(calls::decode_uint256)
-            .map_err(|reason| LoadError::NoFactory { factory: factory.name.clone(), reason })?;
-        let length = u64::try_from(length).unwrap_or(u64::MAX);
-        let tokens = &self.filter.tokens;
-        let pairs = tokens.len() as u64 * (tokens.len() as u64).saturating_sub(1) / 2;
-        let places = if tokens.is_empty() || pairs > length {
-            Places::All { length }
-        } else {
-            let rest = |index: usize| tokens[index + 1..].iter();
-            Places::Of(
-                tokens
-                    .iter()
-                    .enumerate()
-                    .flat_map(|(at, one)| rest(at).map(|other| (*one, *other)))
-                    .collect(),
-            )
-        };
-        Ok(Listing { factory, places, next: 0, refused_in_a_row: 0 })
-    }
-
-    async fn page(&mut self, listing: &mut Listing<'a>) -> Result<(), LoadError> {
-        let questions = listing.turn_page(PAGE.min(self.room()));
-        let answers = ask(self.node, self.block, &questions).await?;
-        self.asked += questions.len() as u64;
-        let mut listed = Vec::with_capacity(answers.len());
-        for answer in &answers {
-            match answer.read(calls::decode_address) {
-                // No pool of these two tokens.
-                Ok(Address::ZERO) => {}
-                Ok(pool) if self.seen.insert(pool) => listed.push(pool),
-                _ => self.refuse(listing),
-            }
+    /// The factories take turns, so that the limit is shared among them.
+    async fn all_pools(&mut self, node: &Node, progress: &Tell<'_>) -> Result<(), LoadError> {
+        if self.listings.is_none() {
+            let factories = &self.market.factories;
+            let listings = Listing::all(node, self.block, factories, &self.market.load).await?;
+            self.listings = Some(listings.into());
+            progress(self.done, self.total());
         }
-        for (pool, answers) in listed.iter().zip(self.ask_pools(&listed).await?) {
-            self.judge_pool(listing, *pool, &answers);
+        while self.room() > 0 && self.page(node).await? {
+            progress(self.done, self.total());
         }
+        self.listings = Some(VecDeque::new());
         Ok(())
     }
 
-    async fn ask_pools(&self, pools: &[Address]) -> Result<Vec<[Answer; 3]>, LoadError> {
-        let about = || [calls::token0(), calls::token1(), calls::get_reserves()];
-        let questions: Vec<_> =
-            pools.iter().flat_map(|pool| about().map(|data| Question { to: *pool, data })).collect();
-        let answers = ask(self.node, self.block, &questions).await?;
-        Ok(answers.as_chunks().0.to_vec())
+    /// One page of the next factory; `false` where there is none.
+    async fn page(&mut self, node: &Node) -> Result<bool, LoadError> {
+        let (block, most) = (self.block, PAGE.min(self.room()));
+        let Some(listing) = self.listings.as_mut().and_then(VecDeque::front_mut) else { return Ok(false) };
+        let (asked, refused) =
+            listing.turn_page(node, block, most, &mut self.seen, &mut self.lasting).await?;
+        self.done += asked;
+        self.report.refused += refused;
+        (0..refused).for_each(|_| listing.refuse());
+        let listed = listing.listed.as_deref().unwrap_or_default();
+        let told = ask_pools(node, block, listed, &self.lasting).await?;
+        self.take_page(&told);
+        Ok(true)
     }
 
-    fn judge_pool(&mut self, listing: &mut Listing<'_>, pool: Address, [token0, token1, held]: &[Answer; 3]) {
+    /// Judges the pools of a page, whose factory goes to the end of the line if it has more.
+    fn take_page(&mut self, told: &[[Answer; 3]]) {
+        let Some(mut listing) = self.listings.as_mut().and_then(VecDeque::pop_front) else { return };
+        let listed = listing.listed.take().unwrap_or_default();
+        for (pool, answers) in listed.into_iter().zip(told) {
+            self.judge_pool(&mut listing, pool, answers);
+        }
+        if let Some(listings) = self.listings.as_mut().filter(|_| listing.left() > 0) {
+            listings.push_back(listing);
+        }
+    }
+
+    fn judge_pool(&mut self, listing: &mut Listing<'_>, pool: Address, answers: &[Answer; 3]) {
         let factory = listing.factory;
-        let tokens = token0.read(calls::decode_address).and_then(|token0| {
-            let token1 = token1.read(calls::decode_address)?;
+        let [zero, one, held] = answers;
+        let tokens = zero.read(calls::decode_address).and_then(|token0| {
+            let token1 = one.read(calls::decode_address)?;
             Ok((token0, token1, held.read(calls::decode_get_reserves)?))
         });
-        let Ok((token0, token1, reserves)) = tokens else { return self.refuse(listing) };
-        let Some(proof) = proof_of(factory, pool, token0, token1) else { return self.refuse(listing) };
+        let proven = tokens.ok().and_then(|(token0, token1, reserves)| {
+            Some((token0, token1, reserves, proof_of(factory, pool, token0, token1)?))
+        });
+        let Some((token0, token1, reserves, proof)) = proven else {
+            self.report.refused += 1;
+            return listing.refuse();
+        };
         listing.refused_in_a_row = 0;
-        let wanted = self.filter.wants_tokens(&token0, &token1)
-            && self.filter.wants_reserves((&token0, reserves.0), (&token1, reserves.1));
+        if let PoolProof::Create2 { .. } = proof {
+            let [token0, token1, _] = about_pool(pool);
+            self.lasting.keep(&token0, zero);
+            self.lasting.keep(&token1, one);
+        }
+        let filter = &self.market.load;
+        let wanted = filter.wants_tokens(&token0, &token1)
+            && filter.wants_reserves((&token0, reserves.0), (&token1, reserves.1));
         if !wanted {
             self.report.filtered += 1;
             return;
@@ -289,114 +362,66 @@ impl<'a> Load<'a> {
         });
     }
 
-    fn refuse(&mut self, listing: &mut Listing<'_>) {
-        self.report.refused += 1;
-        listing.refused_in_a_row += 1;
-        if listing.refused_in_a_row == MOST_REFUSED_IN_A_ROW {
-            let factory = &listing.factory.name;
-            warn!(
-                factory,
-                refused = MOST_REFUSED_IN_A_ROW,
-                "lists what is not its own; the rest is not asked for"
-            );
-            listing.places = Places::All { length: listing.next };
-        }
-    }
-
-    /// Nobody lists pools with concentrated liquidity: those of two listed (else base) tokens are where their addresses derive, or
-    /// not there. They have no reserves, so that none is left out for what it holds.
-    async fn all_concentrated(&mut self, market: &ResolvedMarket) -> Result<(), LoadError> {
-        let tokens = if self.filter.tokens.is_empty() { &market.base_tokens } else { &self.filter.tokens };
-        let pairs = tokens
-            .iter()
-            .enumerate()
-            .flat_map(|(at, one)| tokens[at + 1..].iter().map(move |other| (*one, *other)));
-        let factories = &market.concentrated_factories;
-        let places: Vec<_> = pairs
-            .flat_map(|(one, other)| FEES.map(|fee| (one, other, fee)))
-            .flat_map(|(one, other, fee)| {
-                factories.iter().map(move |factory| factory.derive(one, other, fee))
-            })
-            .collect();
+    async fn all_concentrated(&mut self, node: &Node, progress: &Tell<'_>) -> Result<(), LoadError> {
         let as_of = AsOf { seq: 0, number: self.number, hash: self.block };
-        for page in places.chunks(PAGE) {
-            if self.room() == 0 {
-                return Ok(());
-            }
-            let readings = recognise(self.node, market, page, as_of).await?;
-            self.read_through(readings).await?;
+        loop {
+            self.read_through(node, progress).await?;
+            let room = self.room();
+            let Some(candidates) = self.candidates.front().filter(|_| room > 0) else { break };
+            let (taken, lasting) = (&self.taken, &mut self.lasting);
+            let readings = candidates.recognise(node, self.market, as_of, taken, lasting).await?;
+            self.done += candidates.len() as u64;
+            self.candidates.pop_front();
+            self.reading = readings.into_iter().take(room).map(Slot::new).collect();
+            progress(self.done, self.total());
         }
+        self.candidates.clear();
         Ok(())
     }
 
-    /// Nor does anybody list V4's pools: those of two listed (else base) tokens, or of one and the native currency, without hooks and
-    /// with a usual fee, have an id under which the manager's storage has a price, or are not there.
-    async fn all_v4(&mut self, market: &ResolvedMarket) -> Result<(), LoadError> {
-        let tokens = if self.filter.tokens.is_empty() { &market.base_tokens } else { &self.filter.tokens };
-        let currencies: Vec<_> = [Address::ZERO].into_iter().chain(tokens.iter().copied()).collect();
-        let pairs = currencies
-            .iter()
-            .enumerate()
-            .flat_map(|(at, one)| currencies[at + 1..].iter().map(move |other| (*one, *other)));
-        let keys: Vec<_> = pairs
-            .flat_map(|(one, other)| {
-                V4_FEES.map(|(fee, tick_spacing)| V4Key {
-                    currency0: one.min(other),
-                    currency1: one.max(other),
-                    fee,
-                    tick_spacing,
-                    hooks: Address::ZERO,
-                })
-            })
-            .collect();
-        let as_of = AsOf { seq: 0, number: self.number, hash: self.block };
-        for manager in &market.concentrated_managers {
-            for page in keys.chunks(PAGE) {
-                if self.room() == 0 {
-                    return Ok(());
-                }
-                let readings = recognise_v4(self.node, manager.address, page, as_of).await?;
-                self.read_through(readings).await?;
-            }
+    /// Several are read at a time, and taken in their order.
+    async fn read_through(&mut self, node: &Node, progress: &Tell<'_>) -> Result<(), LoadError> {
+        let mut left = self.total() - self.done;
+        let open: Vec<_> =
+            self.reading.iter_mut().filter(|slot| slot.is_open()).map(|slot| slot.read(node)).collect();
+        let mut readings = stream::iter(open).buffer_unordered(at_a_time(node));
+        while let Some(read) = readings.next().await {
+            read?;
+            self.done += 1;
+            left -= 1;
+            progress(self.done, self.done + left);
         }
-        Ok(())
-    }
-
-    async fn all_found(&mut self, market: &ResolvedMarket, found: &[FoundPool]) -> Result<(), LoadError> {
-        let mut known: HashSet<_> = self.concentrated.iter().map(Reading::key).collect();
-        let found: Vec<_> = found.iter().filter(|pool| known.insert(pool.key())).collect();
-        let as_of = AsOf { seq: 0, number: self.number, hash: self.block };
-        let total = self.asked + found.len() as u64;
-        for page in found.chunks(PAGE) {
-            if self.room() == 0 {
-                break;
-            }
-            let pools: Vec<_> = page.iter().filter_map(|pool| pool.v3()).collect();
-            let mut readings = recognise(self.node, market, &pools, as_of).await?;
-            for manager in &market.concentrated_managers {
-                let keys: Vec<_> = page.iter().filter_map(|pool| pool.v4(manager.address)).collect();
-                readings.extend(recognise_v4(self.node, manager.address, &keys, as_of).await?);
-            }
-            readings.retain(|reading| reading.as_ref().is_some_and(Reading::has_liquidity));
-            self.read_through(readings).await?;
-            self.asked += page.len() as u64;
-            (self.progress)(self.asked, total);
-        }
-        Ok(())
-    }
-
-    async fn read_through(&mut self, readings: Vec<Option<Reading>>) -> Result<(), LoadError> {
-        for mut reading in readings.into_iter().flatten().take(self.room()) {
-            let mut progress = Progress::Open;
-            while progress == Progress::Open {
-                progress = reading.go_on(self.node).await?;
-            }
+        drop(readings);
+        for Slot { reading, progress, pages } in self.reading.drain(..) {
+            self.pages += pages;
             if progress == Progress::Refused {
                 self.report.refused += 1;
                 continue;
             }
             self.report.concentrated_pools += 1;
+            self.taken.insert(reading.key());
             self.concentrated.push(reading);
+        }
+        Ok(())
+    }
+
+    /// Judges every token of the pools, in the order in which they occur.
+    async fn all_tokens(&mut self, node: &Node, progress: &Tell<'_>) -> Result<(), LoadError> {
+        if self.tokens.is_none() {
+            self.tokens = Some(self.held_tokens().into());
+            progress(self.done, self.total());
+        }
+        while let Some(tokens) = self.tokens.as_mut().filter(|tokens| !tokens.is_empty()) {
+            let page: Vec<_> = tokens.iter().take(PAGE).copied().collect();
+            let judged = judge(node, self.block, &page, self.market.load.max_transfer_gas).await?;
+            tokens.drain(..page.len());
+            for judged in judged {
+                self.report.tokens += 1;
+                self.report.tokens_refused += u64::from(matches!(judged.verdict, TokenVerdict::Refused(_)));
+                self.judged.push(BusEvent::TokenJudged(judged));
+            }
+            self.done += page.len() as u64;
+            progress(self.done, self.total());
         }
         Ok(())
     }
@@ -434,9 +459,9 @@ impl<'a> Load<'a> {
 
     /// Pools of a token that could not be tried out, because its pools hold nothing of it, are left out: they are found when they
     /// trade.
-    fn leave_unjudged(&mut self, events: &[BusEvent]) {
-        let judged: HashSet<_> = events
-            .iter()
+    fn leave_unjudged(&mut self) {
+        let judged = self.judged.iter();
+        let judged: HashSet<_> = judged
             .filter_map(|event| match event {
                 BusEvent::TokenJudged(judged) => Some(judged.token),
                 _ => None,
@@ -450,23 +475,31 @@ impl<'a> Load<'a> {
         self.report.filtered += (before - self.pools.len() - self.concentrated.len()) as u64;
     }
 
-    /// Judges every token of the pools, in the order in which they occur.
-    async fn all_tokens(&mut self) -> Result<Vec<BusEvent>, LoadError> {
-        let tokens = self.held_tokens();
-        let total = self.asked + tokens.len() as u64;
-        let mut events = Vec::with_capacity(self.pools.len() + tokens.len() + 1);
-        for page in tokens.chunks(PAGE) {
-            for judged in judge(self.node, self.block, page, self.filter.max_transfer_gas).await? {
-                self.report.tokens += 1;
-                self.report.tokens_refused += u64::from(matches!(judged.verdict, TokenVerdict::Refused(_)));
-                events.push(BusEvent::TokenJudged(judged));
-            }
-            self.asked += page.len() as u64;
-            (self.progress)(self.asked, total);
-        }
-        self.leave_unjudged(&events);
-        Ok(events)
+    fn finish(mut self, begun_anew: u64) -> BulkLoad {
+        self.leave_unjudged();
+        let (number, hash) = (self.number, self.block);
+        let report = LoadReport { begun_anew, ..self.report };
+        let loaded = MarketLoaded { number, hash, chain_id: self.market.chain_id, pools: report.pools };
+        let pools = self.pools.into_iter().map(BusEvent::PoolLoaded);
+        let concentrated = self.concentrated.into_iter().map(Reading::finish);
+        let events = pools.chain(self.judged).chain(concentrated);
+        BulkLoad { events: events.chain([BusEvent::MarketLoaded(loaded)]).collect(), report }
     }
+}
+
+fn about_pool(pool: Address) -> [Question; 3] {
+    [calls::token0(), calls::token1(), calls::get_reserves()].map(|data| Question { to: pool, data })
+}
+
+async fn ask_pools(
+    node: &Node,
+    block: BlockHash,
+    pools: &[Address],
+    lasting: &Lasting,
+) -> Result<Vec<[Answer; 3]>, LoadError> {
+    let questions: Vec<_> = pools.iter().flat_map(|pool| about_pool(*pool)).collect();
+    let answers = lasting.ask(node, block, &questions).await?;
+    Ok(answers.as_chunks().0.to_vec())
 }
 
 #[derive(Deserialize)]

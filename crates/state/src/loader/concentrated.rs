@@ -13,11 +13,15 @@ use headwater_node::{Node, NodeError};
 use serde::{Deserialize, Serialize};
 
 use super::bulk::{PAGE, ensure_canonical};
+use super::lasting::Lasting;
 use super::question::{Answer, Question, ask};
 use crate::error::LoadError;
 
 /// Questions by which a pool is recognised.
 const INTRODUCTION: usize = 6;
+
+/// Of them, the first whose answers never change.
+const UNCHANGING: usize = 4;
 
 /// Ticks of a word of the contract's bitmap.
 const WORD: i32 = 256;
@@ -69,12 +73,13 @@ pub(super) enum Progress {
 }
 
 /// Recognises pools of the configured factories by what they say of themselves and by their addresses, which only the
-/// factory's own code can have; `None` for whatever else is there.
+/// factory's own code can have; `None` for whatever else is there. What never changes of those is kept in `lasting`.
 pub(super) async fn recognise(
     node: &Node,
     market: &ResolvedMarket,
     pools: &[Address],
     as_of: AsOf,
+    lasting: &mut Lasting,
 ) -> Result<Vec<Option<Reading>>, LoadError> {
     let mut readings = Vec::with_capacity(pools.len());
     for page in pools.chunks(PAGE / INTRODUCTION) {
@@ -84,9 +89,19 @@ pub(super) async fn recognise(
         };
         let questions: Vec<_> =
             page.iter().flat_map(|pool| about().map(|data| Question { to: *pool, data })).collect();
-        let answers = ask(node, as_of.hash, &questions).await?;
+        let answers = lasting.ask(node, as_of.hash, &questions).await?;
         let answers = answers.as_chunks::<INTRODUCTION>().0;
-        readings.extend(page.iter().zip(answers).map(|(pool, answers)| begin(market, *pool, as_of, answers)));
+        for ((pool, answers), questions) in page.iter().zip(answers).zip(questions.chunks(INTRODUCTION)) {
+            let reading = begin(market, *pool, as_of, answers);
+            if reading.is_some() {
+                questions
+                    .iter()
+                    .zip(answers)
+                    .take(UNCHANGING)
+                    .for_each(|(it, answer)| lasting.keep(it, answer));
+            }
+            readings.push(reading);
+        }
     }
     Ok(readings)
 }

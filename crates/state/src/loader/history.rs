@@ -32,7 +32,7 @@ pub trait HistorySearch {
     fn about(&self) -> String;
 
     /// Searches up to a canonical block, but so many ranges of blocks at most; says whether that is all. What was searched stays
-    /// searched, whatever happens.
+    /// searched, whatever happens. `told` hears of the first block that was not searched yet, behind each range.
     ///
     /// # Errors
     ///
@@ -42,6 +42,7 @@ pub trait HistorySearch {
         node: &Node,
         block: BlockHash,
         ranges: u32,
+        told: &(impl Fn(BlockNumber) + Sync),
     ) -> impl Future<Output = Result<bool, LoadError>> + Send;
 
     /// What it has so far.
@@ -109,9 +110,11 @@ impl Stretch<'_> {
         (self.ranges > 0 && !self.is_through()).then_some((self.from, to))
     }
 
-    pub(super) fn searched(&mut self, to: BlockNumber) {
+    /// Gives the first block that was not searched yet.
+    pub(super) fn searched(&mut self, to: BlockNumber) -> BlockNumber {
         (self.from, self.walk.next) = (to + 1, to + 1);
         self.ranges -= 1;
+        self.from
     }
 
     /// Too many blocks or too many logs, perhaps; the node's words for it are its own.
@@ -322,16 +325,22 @@ impl HistorySearch for PoolSearch {
         format!("pools of {factory} from block {from_block} on, of the tokens {:?}", self.maker.tokens)
     }
 
-    async fn search(&mut self, node: &Node, block: BlockHash, ranges: u32) -> Result<bool, LoadError> {
+    async fn search(
+        &mut self,
+        node: &Node,
+        block: BlockHash,
+        ranges: u32,
+        told: &(impl Fn(BlockNumber) + Sync),
+    ) -> Result<bool, LoadError> {
         let until = number_of(node, block).await?;
         let mut stretch = self.walk.stretch(until, ranges);
         while let Some((from, to)) = stretch.due() {
             let filter = self.maker.filter(from, to);
-            let told: Result<Vec<ToldLog>, _> = node.call("eth_getLogs", (filter,)).await;
-            match told {
-                Ok(told) => {
-                    told.into_iter().for_each(|told| self.gathered.take(self.maker.read(told)));
-                    stretch.searched(to);
+            let logs: Result<Vec<ToldLog>, _> = node.call("eth_getLogs", (filter,)).await;
+            match logs {
+                Ok(logs) => {
+                    logs.into_iter().for_each(|log| self.gathered.take(self.maker.read(log)));
+                    told(stretch.searched(to));
                 }
                 Err(error) => stretch.refused(error.into())?,
             }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tracing::{debug, warn};
 
 use super::concentrated::{Made, Progress, Reading, made_of, recognise, recognise_v4};
+use super::lasting::Lasting;
 use super::proof_of;
 use super::question::{Question, ask};
 use super::remembered::Remembered;
@@ -218,7 +219,8 @@ impl Loader {
     ) -> Result<Option<Reading>, LoadError> {
         let (manager, id) = match key {
             ConcentratedKey::V3(pool) => {
-                return Ok(recognise(node, &self.market, &[pool], as_of).await?.pop().flatten());
+                let lasting = &mut Lasting::default();
+                return Ok(recognise(node, &self.market, &[pool], as_of, lasting).await?.pop().flatten());
             }
             ConcentratedKey::V4 { manager, id } => (manager, id),
         };

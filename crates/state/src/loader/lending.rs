@@ -5,7 +5,7 @@ mod chain;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::{Address, BlockHash, Bytes, U256};
+use alloy_primitives::{Address, BlockHash, BlockNumber, Bytes, U256};
 use headwater_abi::aave::{self, ReserveData};
 use headwater_abi::{calls, chainlink};
 use headwater_events::{
@@ -50,11 +50,21 @@ impl LendingScan {
         block: BlockHash,
         ranges: u32,
     ) -> Result<bool, LoadError> {
+        self.search_telling(chain, block, ranges, &|_| {}).await
+    }
+
+    async fn search_telling(
+        &mut self,
+        chain: &impl LendingChain,
+        block: BlockHash,
+        ranges: u32,
+        told: &(impl Fn(BlockNumber) + Sync),
+    ) -> Result<bool, LoadError> {
         let BlockPlace { number, .. } = chain.place(block).await?;
         let asked = self.ask(chain, block);
         let revision = asked.revision(self.lending.pool).await?;
         let reserves = asked.reserves(self.lending.pool, revision).await?;
-        self.search_tokens(chain, &reserves, number, ranges).await
+        self.search_tokens(chain, &reserves, number, ranges, told).await
     }
 
     /// Loads the pool as of a canonical block, and compares every account with what the contract says of it.
@@ -73,7 +83,7 @@ impl LendingScan {
         let BlockPlace { number, timestamp } = chain.place(block).await?;
         let asked = self.ask(chain, block);
         let mut loaded = asked.pool(self.lending.pool, number).await?;
-        self.search_tokens(chain, &loaded.reserves, number, u32::MAX).await?;
+        self.search_tokens(chain, &loaded.reserves, number, u32::MAX, &|_| {}).await?;
         loaded.accounts = asked.accounts(&loaded, &self.holders).await?;
         if let Err(error) = asked.ensure_all_found(&loaded).await {
             // Whoever was left out is looked for again.
@@ -96,6 +106,7 @@ impl LendingScan {
         reserves: &[LendingReserve],
         until: u64,
         ranges: u32,
+        told: &(impl Fn(BlockNumber) + Sync),
     ) -> Result<bool, LoadError> {
         let tokens: BTreeSet<Address> = reserves.iter().flat_map(tokens_of).collect();
         if !tokens.iter().eq(self.holders.keys()) {
@@ -110,7 +121,7 @@ impl LendingScan {
                     for (token, account) in found {
                         self.holders.entry(token).or_default().insert(account);
                     }
-                    stretch.searched(to);
+                    told(stretch.searched(to));
                 }
                 Err(error) => stretch.refused(error)?,
             }
@@ -131,8 +142,14 @@ impl HistorySearch for LendingScan {
         format!("accounts of the lending pool {pool} from block {from_block} on")
     }
 
-    async fn search(&mut self, node: &Node, block: BlockHash, ranges: u32) -> Result<bool, LoadError> {
-        Self::search(self, node, block, ranges).await
+    async fn search(
+        &mut self,
+        node: &Node,
+        block: BlockHash,
+        ranges: u32,
+        told: &(impl Fn(BlockNumber) + Sync),
+    ) -> Result<bool, LoadError> {
+        self.search_telling(node, block, ranges, told).await
     }
 
     fn searched(&self) -> Searched<&Self::Found> {

@@ -1,5 +1,6 @@
 mod concentrated;
 mod history;
+mod resumed;
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -342,6 +342,15 @@ async fn a_search_goes_on_where_it_was_left() {
     assert_eq!(searched, [(1, 400), (401, 800), (737, 1_000), (937, 1_000)]);
 }
 
+#[tokio::test]
+async fn a_search_tells_how_far_it_has_come_behind_each_range() {
+    let scripted = Scripted::new(10);
+    let told = Mutex::new(Vec::new());
+    let tell = |next| told.lock().expect("whole").push(next);
+    assert_eq!(scan(400).search_telling(&scripted, BLOCK, 9, &tell).await, Ok(true));
+    assert_eq!(told.into_inner().expect("whole"), [401, 801, 1_001]);
+}
+
 /// As `Mint` of a token of the pool.
 fn minted(token: Address, account: Address) -> FakeLog {
     let topics = vec![aave::HOLDERS[0], account.into_word(), account.into_word()];

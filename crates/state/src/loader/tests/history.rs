@@ -6,7 +6,7 @@ use headwater_reference::fake_node::{address_word, word};
 
 use super::concentrated::{Place, answer, market_v3};
 use super::*;
-use crate::loader::{FoundPool, HistorySearch, PoolSearch, bulk_load_with};
+use crate::loader::{BulkLoader, FoundPool, HistorySearch, PoolSearch};
 
 const MANAGER: Address = Address::repeat_byte(0x44);
 /// The first block of the chain, and how many there are.
@@ -79,11 +79,11 @@ async fn a_search_that_is_broken_off_finds_what_one_in_one_piece_finds() {
     let factory = market.concentrated_factories[0].address;
 
     let mut whole = PoolSearch::new(&market, &history(factory, 1_000));
-    assert_eq!(whole.search(&node, block, 1).await, Ok(true));
+    assert_eq!(whole.search(&node, block, 1, &|_| {}).await, Ok(true));
     assert_eq!(whole.pools(), expected);
     let mut pieces = PoolSearch::new(&market, &history(factory, 90));
     let mut found = Vec::new();
-    while !pieces.search(&node, block, 1).await.expect("an honest node") {
+    while !pieces.search(&node, block, 1, &|_| {}).await.expect("an honest node") {
         found.push(pieces.pools().len());
         let kept = serde_json::to_string(&pieces.searched()).expect("it can be written");
         pieces = PoolSearch::new(&market, &history(factory, 90));
@@ -101,10 +101,10 @@ async fn blocks_that_became_others_are_searched_again() {
     let factory = market.concentrated_factories[0].address;
     let mut search = PoolSearch::new(&market, &history(factory, 1_000));
     let before = chain(&[], 0).await;
-    assert_eq!(search.search(&before.node().await, before.block.hash(), 1).await, Ok(true));
+    assert_eq!(search.search(&before.node().await, before.block.hash(), 1, &|_| {}).await, Ok(true));
     assert!(search.pools().is_empty());
     let after = chain(&[(BLOCKS - 63, created(&market, &place))], 1).await;
-    assert_eq!(search.search(&after.node().await, after.block.hash(), 1).await, Ok(true));
+    assert_eq!(search.search(&after.node().await, after.block.hash(), 1, &|_| {}).await, Ok(true));
     assert_eq!(search.pools(), [FoundPool::V3(place.address)]);
 }
 
@@ -118,11 +118,11 @@ async fn a_refused_range_is_halved_and_what_was_found_stays() {
     let mut search = PoolSearch::new(&market, &history(factory, 400));
     let refusal = RpcErr::new(-32602, "query returned more than 10000 results");
     bench.fake.answer_with_error("eth_getLogs", refusal.clone(), 2);
-    assert_eq!(search.search(&node, block, 1).await, Ok(false));
+    assert_eq!(search.search(&node, block, 1, &|_| {}).await, Ok(false));
     assert_eq!(bench.fake.requests("eth_getLogs"), 3, "400, 200, 100");
     assert_eq!(search.searched().next, FIRST + 100);
     bench.fake.answer_with_error("eth_getLogs", refusal, 100);
-    let error = search.search(&node, block, 9).await.expect_err("it refuses a single block");
+    let error = search.search(&node, block, 9, &|_| {}).await.expect_err("it refuses a single block");
     assert!(matches!(error, LoadError::Node(_)), "{error}");
     assert_eq!((search.searched().next, search.pools().len()), (FIRST + 100, 1));
 }
@@ -158,12 +158,12 @@ async fn what_cannot_be_a_pool_and_what_has_a_hook_is_refused() {
     let bench = chain(&logs, 0).await;
     let (node, block) = (bench.node().await, bench.block.hash());
     let mut of_v4 = PoolSearch::new(&market, &history(MANAGER, 1_000));
-    assert_eq!(of_v4.search(&node, block, 1).await, Ok(true));
+    assert_eq!(of_v4.search(&node, block, 1, &|_| {}).await, Ok(true));
     let expected = ConcentratedKey::V4 { manager: MANAGER, id: honest.id() };
     assert_eq!(of_v4.pools().iter().map(FoundPool::key).collect::<Vec<_>>(), [expected]);
     assert_eq!(of_v4.refused(), 3);
     let mut of_v3 = PoolSearch::new(&market, &history(market.concentrated_factories[0].address, 1_000));
-    assert_eq!(of_v3.search(&node, block, 1).await, Ok(true));
+    assert_eq!(of_v3.search(&node, block, 1, &|_| {}).await, Ok(true));
     assert_eq!((of_v3.pools(), of_v3.refused()), (&[] as &[_], 1));
 }
 
@@ -179,7 +179,7 @@ async fn only_pools_of_listed_tokens_are_asked_for() {
     let bench = chain(&[(3, created(&market, &wanted)), (4, created(&market, &other))], 0).await;
     let factory = market.concentrated_factories[0].address;
     let mut search = PoolSearch::new(&market, &history(factory, 1_000));
-    assert_eq!(search.search(&bench.node().await, bench.block.hash(), 1).await, Ok(true));
+    assert_eq!(search.search(&bench.node().await, bench.block.hash(), 1, &|_| {}).await, Ok(true));
     assert_eq!((search.pools(), search.refused()), (&[FoundPool::V3(wanted.address)] as &[_], 0));
 }
 
@@ -194,7 +194,8 @@ async fn of_the_pools_found_those_with_liquidity_are_loaded_once_each() {
     let bench = Bench::new(V2World::default()).await;
     answer(&bench.fake, &market, &places);
     let found: Vec<_> = places.iter().map(|place| FoundPool::V3(place.address)).collect();
-    let load = bulk_load_with(&bench.node().await, &market, &found, bench.block.hash(), |_, _| {}).await;
+    let mut loader = BulkLoader::new(&market, &found);
+    let load = loader.go_on(&bench.node().await, bench.block.hash(), |_, _| {}).await;
     let load = load.expect("an honest node");
     let mut loaded: Vec<_> = load
         .events

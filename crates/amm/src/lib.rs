@@ -14,4 +14,4 @@ pub use concentrated::{
 pub use constant_product::{Fee, Hop, MAX_RESERVE};
 pub use cycle::{CycleSizing, LOG_MARGIN, MAX_HOPS, is_profitable, may_profit, quote_cycle, size_cycle};
 pub use error::{AmmError, ConcentratedError};
-pub use mixed::{Effort, MixedHop, quote_mixed_cycle, size_mixed_cycle};
+pub use mixed::{Bounded, Effort, MixedHop, quote_mixed_cycle, size_mixed_cycle};

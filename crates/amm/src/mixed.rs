@@ -1,6 +1,6 @@
 //! Sizing a cycle of pools of any kind.
 
-use alloy_primitives::U256;
+use alloy_primitives::{U256, U512};
 use arrayvec::ArrayVec;
 
 use crate::concentrated::Path;
@@ -67,6 +67,25 @@ pub enum MixedHop<'a> {
     Concentrated(&'a ConcentratedPool, Direction),
 }
 
+/// What becomes of a swap whose rounds are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounded {
+    /// It goes through.
+    Through {
+        /// Smallest units.
+        amount_out: u128,
+        /// Initialised ticks that it goes over.
+        crossings: u32,
+    },
+    /// The pool does not take all of it, or reverts.
+    Refused,
+    /// It would take more rounds, and was not looked at to its end.
+    TooLong,
+}
+
+/// Parts per million.
+const WHOLE: u32 = 1_000_000;
+
 impl MixedHop<'_> {
     /// What comes out for an input, both in smallest units, as the contract rounds; zero for zero. `None` where the pool does not
     /// take all of it, or reverts.
@@ -91,6 +110,72 @@ impl MixedHop<'_> {
             Self::ConstantProduct(_) => 0,
             Self::Concentrated(pool, direction) => {
                 pool.exact_in(*direction, U256::from(amount_in), None).map_or(0, |quote| quote.crossings)
+            }
+        }
+    }
+
+    /// As [`MixedHop::quote`] with [`MixedHop::crossings`], if the swap takes no more than so many rounds of the contract's loop. A
+    /// round is a tick, or a word of the bitmap: whoever makes a pool chooses how many a swap takes.
+    pub fn quote_within(&self, amount_in: u128, most_rounds: u32) -> Bounded {
+        let through = |amount_out, crossings| Bounded::Through { amount_out, crossings };
+        match self {
+            Self::Concentrated(pool, direction) if amount_in > 0 => {
+                let asked = U256::from(amount_in);
+                match pool.exact_in_within(*direction, asked, most_rounds) {
+                    Ok(None) => Bounded::TooLong,
+                    Ok(Some(quote)) if quote.amount_in == asked => quote
+                        .amount_out
+                        .try_into()
+                        .map_or(Bounded::Refused, |amount_out| through(amount_out, quote.crossings)),
+                    Ok(Some(_)) | Err(_) => Bounded::Refused,
+                }
+            }
+            _ => self.quote(amount_in).map_or(Bounded::Refused, |amount_out| through(amount_out, 0)),
+        }
+    }
+
+    /// By how much less a swap yields than if all of it went at the pool's price, the fee taken either way: in parts per million,
+    /// rounded up. `None` of what is no swap: nothing goes in, or the fee takes it all.
+    pub fn price_impact_ppm(&self, amount_in: u128, amount_out: u128) -> Option<u32> {
+        let [out, into] = self.rate()?;
+        // At most 128 + 340 + 20 bits.
+        let yielded = U512::from(amount_out) * into * U512::from(WHOLE);
+        let kept = yielded.checked_div(U512::from(amount_in) * out)?;
+        Some(WHOLE - kept.min(U512::from(WHOLE)).to::<u32>())
+    }
+
+    /// The reserve of the token that goes in: of concentrated liquidity the virtual one of the range that the price is in. It ranks, and
+    /// is never an amount. `None` of a pool that is not initialised.
+    pub fn virtual_reserve_in(&self) -> Option<f64> {
+        match self {
+            Self::ConstantProduct(hop) => Some(hop.reserve_in() as f64),
+            Self::Concentrated(pool, direction) => {
+                let sqrt_price = f64::from(pool.price()?.sqrt_price) / 2f64.powi(96);
+                let liquidity = pool.liquidity() as f64;
+                Some(match direction {
+                    Direction::ZeroForOne => liquidity / sqrt_price,
+                    Direction::OneForZero => liquidity * sqrt_price,
+                })
+            }
+        }
+    }
+
+    /// Output per input of an infinitely small swap, the fee taken, as a fraction of at most 340 bits.
+    fn rate(&self) -> Option<[U512; 2]> {
+        match self {
+            Self::ConstantProduct(hop) => {
+                let of = |reserve, part: u32| U512::from(reserve) * U512::from(part);
+                Some([of(hop.reserve_out(), hop.fee().keep()), of(hop.reserve_in(), hop.fee().scale())])
+            }
+            Self::Concentrated(pool, direction) => {
+                let sqrt_price = pool.price()?.sqrt_price;
+                let price: [U512; 2] = [sqrt_price.widening_mul(sqrt_price), U512::ONE << 192usize];
+                let [out, into] = match direction {
+                    Direction::ZeroForOne => price,
+                    Direction::OneForZero => [price[1], price[0]],
+                };
+                let fee = pool.fee().pips(*direction);
+                Some([out * U512::from(WHOLE.saturating_sub(fee)), into * U512::from(WHOLE)])
             }
         }
     }

@@ -55,12 +55,28 @@ impl Default for ArbitrageConfig {
 impl ArbitrageConfig {
     /// Gas that a cycle through such pools and over so many initialised ticks is expected to use.
     pub fn gas(&self, hops: impl IntoIterator<Item = Protocol>, crossings: u32) -> u64 {
+        let Self { gas_base, gas_per_hop, gas_per_v3_hop, gas_per_crossing, .. } = *self;
+        Gas { base: gas_base, hop: gas_per_hop, v3_hop: gas_per_v3_hop, crossing: gas_per_crossing }
+            .of(hops, crossings)
+    }
+}
+
+/// What the parts of a transaction are expected to use.
+struct Gas {
+    base: u64,
+    hop: u64,
+    v3_hop: u64,
+    crossing: u64,
+}
+
+impl Gas {
+    fn of(&self, hops: impl IntoIterator<Item = Protocol>, crossings: u32) -> u64 {
         let of_hop = |protocol| match protocol {
-            Protocol::UniswapV2 => self.gas_per_hop,
-            Protocol::UniswapV3 | Protocol::UniswapV4 => self.gas_per_v3_hop,
+            Protocol::UniswapV2 => self.hop,
+            Protocol::UniswapV3 | Protocol::UniswapV4 => self.v3_hop,
         };
-        let ticks = self.gas_per_crossing.saturating_mul(crossings.into());
-        hops.into_iter().map(of_hop).fold(self.gas_base.saturating_add(ticks), u64::saturating_add)
+        let ticks = self.crossing.saturating_mul(crossings.into());
+        hops.into_iter().map(of_hop).fold(self.base.saturating_add(ticks), u64::saturating_add)
     }
 }
 
@@ -78,6 +94,10 @@ pub struct LiquidationConfig {
     pub gas_base: u64,
     /// Gas of one swap through a constant-product pool with its two token transfers. Default 70,000.
     pub gas_per_hop: u64,
+    /// Gas of one swap through a pool of Uniswap V3 or V4 with its callback, without the ticks that it crosses. Default 120,000.
+    pub gas_per_v3_hop: u64,
+    /// Gas of an initialised tick that it crosses. Default 22,000.
+    pub gas_per_crossing: u64,
 }
 
 impl Default for LiquidationConfig {
@@ -87,14 +107,18 @@ impl Default for LiquidationConfig {
             profit_after_gas: true,
             gas_base: 450_000,
             gas_per_hop: 70_000,
+            gas_per_v3_hop: 120_000,
+            gas_per_crossing: 22_000,
         }
     }
 }
 
 impl LiquidationConfig {
-    /// Gas that a liquidation is expected to use whose sale passes so many pools.
-    pub fn gas(&self, hops: usize) -> u64 {
-        self.gas_per_hop.saturating_mul(hops as u64).saturating_add(self.gas_base)
+    /// Gas that a liquidation is expected to use whose sale goes through such pools and over so many initialised ticks.
+    pub fn gas(&self, hops: impl IntoIterator<Item = Protocol>, crossings: u32) -> u64 {
+        let Self { gas_base, gas_per_hop, gas_per_v3_hop, gas_per_crossing, .. } = *self;
+        Gas { base: gas_base, hop: gas_per_hop, v3_hop: gas_per_v3_hop, crossing: gas_per_crossing }
+            .of(hops, crossings)
     }
 }
 
@@ -157,6 +181,13 @@ mod tests {
         assert!(!config.profit_after_gas);
         assert_eq!(config.gas([Protocol::UniswapV2; 3], 0), 7);
         assert_eq!(config.gas([Protocol::UniswapV2, Protocol::UniswapV3], 2), 833);
+        let config = parse(
+            "[liquidation]\nmin_net_profit_wei = \"7\"\nprofit_after_gas = false\ngas_base = 1\ngas_per_hop = 2\n\
+             gas_per_v3_hop = 30\ngas_per_crossing = 400",
+        );
+        let config = config.expect("all keys are known").liquidation;
+        assert_eq!((config.min_net_profit_wei, config.profit_after_gas), (U256::from(7), false));
+        assert_eq!(config.gas([Protocol::UniswapV4, Protocol::UniswapV2], 1), 433);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use headwater_lending::{
     Revision, Touch,
 };
 use headwater_market::{LendingMarket, WholeView};
+use tracing::warn;
 
 use crate::{Detector, LiquidationConfig};
 
@@ -34,6 +35,7 @@ pub struct Liquidations {
     followed: Vec<Followed>,
     routes: Routes,
     looked_at: u64,
+    unsearched: u64,
 }
 
 /// A lending pool as of the view that was evaluated last.
@@ -52,7 +54,7 @@ struct Way<'a> {
     pair: Pair,
     debt_to_cover: U256,
     liquidation: Liquidation,
-    sale: Option<Sale>,
+    sale: Sale,
     /// Wei; absent where there is no sale or the debt has no price.
     net_profit: Option<I256>,
     /// What is seized is worth so much more than what is repaid, by the pool's own prices.
@@ -62,12 +64,18 @@ struct Way<'a> {
 impl Liquidations {
     /// Nothing is known yet: the first evaluation looks at every account.
     pub fn new(config: LiquidationConfig) -> Self {
-        Self { config, followed: Vec::new(), routes: Routes::default(), looked_at: 0 }
+        Self { config, followed: Vec::new(), routes: Routes::default(), looked_at: 0, unsearched: 0 }
     }
 
     /// How many accounts were looked at in the last evaluation.
     pub fn looked_at(&self) -> u64 {
         self.looked_at
+    }
+
+    /// How many swaps were left out of the sales of the last evaluation, because there were too many or they were too long: zero says
+    /// that there are no better ones.
+    pub fn unsearched(&self) -> u64 {
+        self.unsearched
     }
 
     /// Brings the indices up to date with the view's markets.
@@ -94,8 +102,13 @@ impl Liquidations {
     ) -> Option<Way<'a>> {
         let ways = market.pairs(crossing.account).into_iter();
         let ways = ways.filter_map(|pair| self.way(view, pool, market, crossing, pair));
+        let mut unsearched = 0u32;
+        let ways = ways.inspect(|way| unsearched = unsearched.saturating_add(way.sale.unsearched));
         // Of equals the first: pairs come in the order of the reserves.
-        ways.min_by_key(|way| (Reverse(way.net_profit), Reverse(way.surplus)))
+        let mut best = ways.min_by_key(|way| (Reverse(way.net_profit), Reverse(way.surplus)))?;
+        // What was left out of another pair's sale might have made it the best.
+        best.sale.unsearched = unsearched;
+        Some(best)
     }
 
     fn way<'a>(
@@ -118,7 +131,7 @@ impl Liquidations {
         let [collateral, debt] = [pair.collateral, pair.debt].map(|id| asset(market, id));
         let (collateral, debt) = (collateral?, debt?);
         let seized = liquidation.collateral_to_liquidator;
-        let sale = self.routes.sell(&view.market().pools, collateral, debt, seized);
+        let sale = self.routes.sell(view.market(), collateral, debt, seized);
         let surplus = worth(market, pair.collateral, seized)?.saturating_sub(worth(
             market,
             pair.debt,
@@ -132,7 +145,10 @@ impl Liquidations {
 
     /// Wei after gas at the next block's base fee.
     fn net_profit(&self, view: &WholeView, way: &Way<'_>, debt: Address) -> Option<I256> {
-        let (sale, repaid) = (way.sale.as_ref()?, way.liquidation.debt_repaid);
+        let (sale, repaid) = (&way.sale, way.liquidation.debt_repaid);
+        if !sale.is_sold {
+            return None;
+        }
         let price = view.prices().price(&debt)?;
         let value = |amount: U256| I256::try_from(price.value(amount)?).ok();
         let gross = match sale.amount_out.checked_sub(repaid) {
@@ -140,8 +156,12 @@ impl Liquidations {
             None => value(repaid - sale.amount_out)?.checked_neg()?,
         };
         let base_fee = view.market().head.next_base_fee_per_gas().unwrap_or(0);
-        let cost = U256::from(self.config.gas(sale.steps.len())) * U256::from(base_fee);
+        let cost = U256::from(self.gas(sale)) * U256::from(base_fee);
         gross.checked_sub(I256::try_from(cost).ok()?)
+    }
+
+    fn gas(&self, sale: &Sale) -> u64 {
+        self.config.gas(sale.protocols(), sale.crossings)
     }
 
     fn is_worth_it(&self, way: &Way<'_>) -> bool {
@@ -153,9 +173,10 @@ impl Liquidations {
         let collateral = asset(way.market, way.pair.collateral)?;
         let debt = asset(way.market, way.pair.debt)?;
         let Liquidation { debt_repaid: repay, collateral_to_liquidator: seize, .. } = way.liquidation;
-        let Sale { steps, amount_out, is_sold } = way.sale.unwrap_or_else(|| Sale::none(seize));
-        let pools = steps.iter().map(|step| step.pool);
-        let tokens = steps.iter().map(|step| step.token_out);
+        let gas = self.gas(&way.sale);
+        let Sale { steps, amount_out, is_sold, unsearched, .. } = way.sale;
+        let swaps = || steps.iter().map(|step| &step.step.swap);
+        let (pools, tokens) = (swaps().map(|swap| swap.pool), swaps().map(|swap| swap.token_out));
         Some(Opportunity {
             kind: Kind::Liquidation,
             as_of: view.as_of(),
@@ -164,7 +185,7 @@ impl Liquidations {
             amount_in: repay,
             amount_out,
             profit: if is_sold { amount_out.saturating_sub(repay) } else { U256::ZERO },
-            gas: self.config.gas(steps.len()),
+            gas,
             net_profit_wei: way.net_profit,
             valid_until: view.as_of().number + 1,
             plan: Plan::Liquidate(Box::new(LiquidationPlan {
@@ -178,6 +199,7 @@ impl Liquidations {
                 seize,
                 health_factor: way.crossing.data.health_factor,
                 sale: steps,
+                unsearched,
             })),
         })
     }
@@ -190,8 +212,8 @@ impl Detector for Liquidations {
 
     fn evaluate(&mut self, view: &WholeView) -> Vec<Opportunity> {
         self.catch_up(view);
-        self.routes.learn(&view.market().pools);
-        self.looked_at = 0;
+        self.routes.learn(view.market());
+        (self.looked_at, self.unsearched) = (0, 0);
         let timestamp = view.market().head.timestamp;
         let mut found = Vec::new();
         let mut all = std::mem::take(&mut self.followed);
@@ -199,11 +221,17 @@ impl Detector for Liquidations {
             let examined = index.examine(market, timestamp);
             self.looked_at += examined.looked_at as u64;
             for crossing in &examined.below {
-                let best = self.best(view, *pool, market, crossing).filter(|way| self.is_worth_it(way));
+                let best = self.best(view, *pool, market, crossing);
+                self.unsearched += best.as_ref().map_or(0, |way| u64::from(way.sale.unsearched));
+                let best = best.filter(|way| self.is_worth_it(way));
                 found.extend(best.and_then(|way| self.opportunity(view, way)));
             }
         }
         self.followed = all;
+        if self.unsearched > 0 {
+            let (block, swaps) = (view.as_of().number, self.unsearched);
+            warn!(block, swaps, "sales of collateral were not searched to the end");
+        }
         // Within a pool they are by borrower, which a stable sort keeps.
         found.sort_by_key(|found| Reverse(found.net_profit_wei));
         found

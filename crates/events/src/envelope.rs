@@ -255,7 +255,7 @@ mod tests {
     use crate::{
         BlockEvent, ConcentratedState, Grade, Header, Kind, LendingAccount, LendingContracts, LendingHolding,
         LendingPrice, LendingReserve, LiquidationPlan, LoadedTick, Log, OpportunityId, Plan, PoolProof,
-        Protocol, Refusal, SwapStep, Transaction, Verdict,
+        Protocol, Refusal, SaleStep, SwapStep, Transaction, Verdict,
     };
 
     fn check(event: BusEvent, on_heap: usize) {
@@ -306,7 +306,9 @@ mod tests {
 
     #[test]
     fn a_liquidation_weighs_its_plan_and_a_loaded_pool_all_that_it_is() {
-        let Plan::Swaps(sale) = finding(2).plan else { panic!("swaps") };
+        let Plan::Swaps(swaps) = finding(2).plan else { panic!("swaps") };
+        let sold = |swap: SwapStep| SaleStep { step: swap.into(), price_impact_ppm: 0 };
+        let sale = swaps.into_iter().map(sold).collect();
         let plan = LiquidationPlan {
             protocol: word(5),
             pool: Address::ZERO,
@@ -318,9 +320,10 @@ mod tests {
             seize: U256::ZERO,
             health_factor: U256::ZERO,
             sale,
+            unsearched: 0,
         };
         let found = Opportunity { plan: Plan::Liquidate(Box::new(plan)), ..finding(0) };
-        let on_heap = size_of::<LiquidationPlan>() + 5 + 2 * size_of::<SwapStep>();
+        let on_heap = size_of::<LiquidationPlan>() + 5 + 2 * size_of::<SaleStep>();
         check(BusEvent::OpportunityFound(found), 20 + 7 + on_heap);
 
         let contracts =

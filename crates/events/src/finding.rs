@@ -126,8 +126,22 @@ pub struct LiquidationPlan {
     pub seize: U256,
     /// Of the borrower before the call, in wads; below one.
     pub health_factor: U256,
-    /// How the collateral is sold for the debt; none where both are the same, or where no pool leads from one to the other.
-    pub sale: Vec<SwapStep>,
+    /// How the collateral is sold for the debt, each output the next input; none where both are the same, or where no pool leads
+    /// from one to the other.
+    pub sale: Vec<SaleStep>,
+    /// Swaps that were left out when collateral, debt and sale were chosen, and might have made them better: beyond the bound of
+    /// what is looked at. Zero says that there is no better sale.
+    pub unsearched: u32,
+}
+
+/// One swap of a sale.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaleStep {
+    /// Through which pool, and how much.
+    pub step: MixedStep,
+    /// By how much less comes out than if all of it went at the pool's price, the fee taken either way: in parts per million,
+    /// rounded up.
+    pub price_impact_ppm: u32,
 }
 
 impl LiquidationPlan {

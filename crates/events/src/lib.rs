@@ -31,7 +31,7 @@ pub use chain::{
 pub use envelope::{AsOf, BusEvent, Envelope, Origin, RunId, Snapshot};
 pub use finding::{
     BackrunSet, Behind, Kind, Leg, LiquidateBehind, LiquidationPlan, MixedStep, Opportunity, OpportunityId,
-    OpportunitySet, Outcome, Plan, Refusal, Simulated, SwapStep, Verdict,
+    OpportunitySet, Outcome, Plan, Refusal, SaleStep, Simulated, SwapStep, Verdict,
 };
 pub use learnt::{
     ConcentratedEffect, ConcentratedLoaded, ConcentratedState, Difference, FeedRequest, FeedResolved,

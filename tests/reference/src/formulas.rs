@@ -41,6 +41,14 @@ impl Way<'_> {
         }
     }
 
+    /// Initialised ticks that a swap of this input goes over; `None` where it is refused.
+    pub fn crossings(&self, amount_in: u128) -> Option<u32> {
+        match self.formula {
+            Formula::Pair(_) => Some(0),
+            Formula::Ranged(ranged) => ranged.crossings(self.zero_for_one, amount_in),
+        }
+    }
+
     /// The least input that yields so much or more; `None` where none does.
     pub fn least_input(&self, amount_out: u128) -> Option<u128> {
         let near = match self.formula {

@@ -5,17 +5,23 @@ mod judge;
 mod loaded;
 mod logs;
 pub(super) mod play;
+pub(super) mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, U256};
 use anyhow::{Context, ensure};
-use headwater_lending::{LendingError, Liquidation, LiquidationCall, Market, Pair, Refusal, ReserveId};
+use headwater_lending::{
+    LendingError, LendingEvent, Liquidation, LiquidationCall, LiquidationIndex, Market, Pair, Refusal,
+    ReserveId,
+};
 use headwater_reference::aave::{Contracts, Release, World};
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use self::follower::Follower;
 use self::play::Play;
+use self::reach::{Move, Reach};
 use crate::devnet::{self, Artifacts};
 use crate::proof::{Proof, ProofArgs, Report};
 
@@ -40,6 +46,8 @@ struct Size {
     floor: u64,
     /// Each category, per release.
     category_floor: u64,
+    /// Single prices whose accounts looked at are bounded, where most borrowers are out of their reach, per release.
+    reach_floor: u64,
 }
 
 const FULL: Size = Size {
@@ -50,9 +58,18 @@ const FULL: Size = Size {
     liquidated: 4,
     floor: 5_000,
     category_floor: 25,
+    reach_floor: 30,
 };
-const QUICK: Size =
-    Size { worlds: 1, most_worlds: 60, users: 60, turns: 140, liquidated: 2, floor: 300, category_floor: 1 };
+const QUICK: Size = Size {
+    worlds: 1,
+    most_worlds: 60,
+    users: 60,
+    turns: 140,
+    liquidated: 2,
+    floor: 300,
+    category_floor: 1,
+    reach_floor: 3,
+};
 
 /// What happened often enough has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +115,7 @@ struct Tally {
     watched: u64,
     below: u64,
     seen: BTreeMap<Seen, u64>,
+    reach: Reach,
 }
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
@@ -140,6 +158,7 @@ fn run_world(
     let accounts = play.accounts(&world);
     let market = loaded::load(&mut world, &accounts)?;
     let mut follower = Follower::new(market, world.evm.block().timestamp);
+    let mut prices = ChaCha8Rng::seed_from_u64(seed ^ 0x9e_ac);
     let mut healthy = compare_accounts(&mut world, &follower.market, &accounts, tally)?;
     for turn in 0..size.turns {
         let before = follower.market.clone();
@@ -160,6 +179,10 @@ fn run_world(
             .with_context(|| format!("turn {turn}"))?;
         compare_liquidations(&mut world, &mut play, &follower.market, &accounts, &healthy, size, tally)
             .with_context(|| format!("turn {turn}"))?;
+        if prices.random_range(0..8) == 0 {
+            bound_looked_at(&mut world, &follower, &accounts, &mut prices, tally)
+                .with_context(|| format!("turn {turn}"))?;
+        }
         tally.turns += 1;
     }
     let again = loaded::load(&mut world, &accounts)?;
@@ -229,6 +252,24 @@ fn compare_index(
     let (watched, close) = follower.index.len();
     tally.watched += (watched + close) as u64;
     Ok(())
+}
+
+/// What an index that has just been made looks at when one price changes, and all else stays as it is.
+fn bound_looked_at(
+    world: &mut World,
+    follower: &Follower,
+    accounts: &[Address],
+    random: &mut ChaCha8Rng,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    let (timestamp, changed) = (world.evm.block().timestamp, Move::random(world, random)?);
+    let mut index = LiquidationIndex::new(&follower.market, timestamp);
+    let mut market = follower.market.clone();
+    let source = world.reserves[changed.place].asset;
+    let undo = market.apply(&LendingEvent::PriceChanged { source, price: changed.after }, timestamp)?;
+    index.follow(undo.touches(), &market, timestamp);
+    let looked_at = index.examine(&market, timestamp).looked_at;
+    tally.reach.bound(world, accounts, &changed, looked_at as u64)
 }
 
 /// Some accounts below the threshold with all their pairs, and some calls that should be refused.
@@ -335,6 +376,7 @@ impl Tally {
             self.liquidations,
             size.floor
         );
+        self.reach.verdict(size.reach_floor).with_context(|| format!("{release:?}"))?;
         for what in wanted(release) {
             let times = self.seen.get(what).copied().unwrap_or(0);
             let floor = size.category_floor;
@@ -362,6 +404,7 @@ impl Tally {
             format!(
                 "  the index looked at {looked_at} of {watched} accounts to find {below} below the threshold"
             ),
+            self.reach.line(),
             format!("  {}", seen.join(", ")),
         ]
     }

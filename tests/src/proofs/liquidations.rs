@@ -5,6 +5,7 @@ mod bot;
 mod chain;
 mod judge;
 mod pending;
+mod venues;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +22,7 @@ use self::pending::Reporter;
 use crate::devnet::{self, Artifacts};
 use crate::proof::{Proof, ProofArgs, Report};
 use crate::proofs::lending::play::Play;
+use crate::proofs::lending::reach::Reach;
 
 /// The detector of liquidations against the contracts.
 pub const LIQUIDATIONS: Proof = Proof {
@@ -43,12 +45,32 @@ struct Size {
     category_floor: u64,
     /// Positions that a pending report would make liquidatable, found before it landed, per release.
     crossing_floor: u64,
+    /// Single prices whose accounts looked at are bounded, where most borrowers are out of their reach, per release.
+    reach_floor: u64,
+    /// Sales through a pool of V3 or V4, per release; and they are a third of all.
+    ranged_floor: u64,
 }
 
-const FULL: Size =
-    Size { users: 200, blocks: 300, most_worlds: 20, floor: 50, category_floor: 5, crossing_floor: 50 };
-const QUICK: Size =
-    Size { users: 50, blocks: 60, most_worlds: 60, floor: 15, category_floor: 1, crossing_floor: 5 };
+const FULL: Size = Size {
+    users: 200,
+    blocks: 300,
+    most_worlds: 20,
+    floor: 50,
+    category_floor: 5,
+    crossing_floor: 50,
+    reach_floor: 30,
+    ranged_floor: 500,
+};
+const QUICK: Size = Size {
+    users: 50,
+    blocks: 60,
+    most_worlds: 60,
+    floor: 15,
+    category_floor: 1,
+    crossing_floor: 5,
+    reach_floor: 3,
+    ranged_floor: 30,
+};
 
 /// What happened often enough has been seen. Of findings, but for those that say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +96,13 @@ enum Seen {
     Sentinel,
     SoldInOnePool,
     SoldInTwoPools,
+    SoldThroughV3,
+    SoldThroughV4,
+    /// One pool after another that computes something else.
+    SoldThroughTwoMakes,
+    SoldOverTicks,
+    /// Through two pools of V4, and the native currency between.
+    SoldByWayOfNative,
     Unsold,
     Profitable,
     /// A block that was undone, and whose findings went with it.
@@ -94,8 +123,12 @@ struct Tally {
     looked_at: u64,
     borrowers: u64,
     logs: u64,
+    /// Sales through pools, and those of them that go through one of V3 or V4.
+    sales: u64,
+    ranged_sales: u64,
     seen: BTreeMap<Seen, u64>,
     pending: pending::Counts,
+    reach: Reach,
 }
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
@@ -230,7 +263,14 @@ impl Tally {
     fn verdict(&self, release: Release, size: &Size) -> anyhow::Result<()> {
         let floor = size.floor;
         ensure!(self.became >= floor, "{release:?}: only {} positions, below {floor}", self.became);
-        let Size { crossing_floor, category_floor, .. } = *size;
+        let Size { crossing_floor, category_floor, reach_floor, ranged_floor, .. } = *size;
+        let Self { sales, ranged_sales, reach, .. } = self;
+        ensure!(*ranged_sales >= ranged_floor, "{release:?}: only {ranged_sales} sales through V3 or V4");
+        ensure!(
+            ranged_sales * 3 >= *sales,
+            "{release:?}: only {ranged_sales} of {sales} sales through V3 or V4"
+        );
+        reach.verdict(reach_floor).with_context(|| format!("{release:?}"))?;
         let found = self.pending.found;
         ensure!(found >= crossing_floor, "{release:?}: only {found} crossings, below {crossing_floor}");
         let least = self.pending.fates().into_iter().min().unwrap_or(0);
@@ -254,6 +294,9 @@ impl Tally {
             looked_at,
             borrowers,
             logs,
+            sales,
+            ranged_sales,
+            reach,
             seen,
             ..
         } = self;
@@ -269,6 +312,10 @@ impl Tally {
             ),
             format!(
                 "  looked at {looked_at} of {borrowers} accounts; after the last block everything loaded again"
+            ),
+            reach.line(),
+            format!(
+                "  {sales} of them sold through pools, {ranged_sales} through one of V3 or V4: each sale the best of all ways"
             ),
             self.pending.line(),
             format!("  {}", seen.join(", ")),
@@ -286,6 +333,11 @@ fn wanted(release: Release) -> impl Iterator<Item = Seen> {
         Seen::Paused,
         Seen::SoldInOnePool,
         Seen::SoldInTwoPools,
+        Seen::SoldThroughV3,
+        Seen::SoldThroughV4,
+        Seen::SoldThroughTwoMakes,
+        Seen::SoldOverTicks,
+        Seen::SoldByWayOfNative,
         Seen::Unsold,
         Seen::Profitable,
         Seen::TakenBack,

@@ -110,6 +110,25 @@ impl ConcentratedPool {
         Swap::new(self, direction, true, amount_in, sqrt_price_limit)?.run()
     }
 
+    /// As [`Self::exact_in`] without a limit, if it takes no more than so many rounds of the contract's loop: ticks, and words of the
+    /// bitmap. `None` where it takes more.
+    pub(crate) fn exact_in_within(
+        &self,
+        direction: Direction,
+        amount_in: U256,
+        most_rounds: u32,
+    ) -> Result<Option<Quote>, ConcentratedError> {
+        let mut swap = Swap::new(self, direction, true, amount_in, None)?;
+        for _ in 0..most_rounds {
+            swap.round()?;
+            if swap.is_through() {
+                let quote = swap.quote(amount_in);
+                return check_width(swap.terms.version, &quote).map(|()| Some(quote));
+            }
+        }
+        Ok(None)
+    }
+
     /// What goes in for `amount_out`. Where the pool does not hold that much, what it does give is quoted, as the contract does:
     /// the caller compares.
     ///

@@ -206,6 +206,47 @@ proptest! {
 }
 
 #[test]
+fn a_bounded_quote_is_the_quote_or_says_that_it_is_too_long() {
+    let at = |tick| PoolPrice { sqrt_price: sqrt_price_at_tick(tick).expect("a tick"), tick };
+    let mut pool = ConcentratedPool::new(Version::V3, SwapFee::of_lp(500), 10).expect("a pool");
+    pool.apply(&PoolEvent::Initialized(at(5))).expect("the first event");
+    for step in 0..20 {
+        let delta = 1_000_000_000;
+        pool.apply(&PoolEvent::LiquidityChanged { lower: -10 * step - 10, upper: 10, delta })
+            .expect("a range");
+    }
+    let hop = MixedHop::Concentrated(&pool, Direction::ZeroForOne);
+    for amount in [1, 1_000, 7_000_000, 60_000_000] {
+        let amount_out = hop.quote(amount).expect("the ranges hold it");
+        let crossings = hop.crossings(amount);
+        assert_eq!(hop.quote_within(amount, crossings + 1), Bounded::Through { amount_out, crossings });
+        assert_eq!(hop.quote_within(amount, crossings), Bounded::TooLong, "{amount}");
+    }
+    assert_eq!(hop.quote(u128::MAX >> 64), None);
+    assert_eq!(hop.quote_within(u128::MAX >> 64, 100), Bounded::Refused);
+}
+
+#[test]
+fn the_price_impact_is_what_a_swap_loses_against_the_price() {
+    let fee = Fee::from_ppm(0).expect("no fee");
+    let hop = MixedHop::ConstantProduct(Hop::new(1_000_000, 2_000_000, fee).expect("reserves"));
+    // A million at two each, and half of that is had.
+    assert_eq!(hop.quote(1_000_000), Some(1_000_000));
+    assert_eq!(hop.price_impact_ppm(1_000_000, 1_000_000), Some(500_000));
+    assert_eq!(hop.price_impact_ppm(1_000_000, 1_999_999), Some(1), "rounded up");
+    assert_eq!((hop.price_impact_ppm(1, 2), hop.price_impact_ppm(0, 0)), (Some(0), None));
+    let mut pool = ConcentratedPool::new(Version::V4, SwapFee::of_lp(3_000), 60).expect("a pool");
+    let price = PoolPrice { sqrt_price: U256::ONE << 97usize, tick: 13_863 };
+    pool.apply(&PoolEvent::Initialized(price)).expect("the first event");
+    // Four for one, and a fee of 0.3 %.
+    let down = MixedHop::Concentrated(&pool, Direction::ZeroForOne);
+    assert_eq!(down.price_impact_ppm(1_000_000, 3_988_000), Some(0));
+    assert_eq!(down.price_impact_ppm(1_000_000, 1_994_000), Some(500_000));
+    let up = MixedHop::Concentrated(&pool, Direction::OneForZero);
+    assert_eq!(up.price_impact_ppm(4_000_000, 498_500), Some(500_000));
+}
+
+#[test]
 fn a_cycle_of_constant_products_is_sized_as_before() {
     let hop = |x, y| Hop::new(x, y, Fee::UNISWAP_V2).expect("reserves");
     let plain = [hop(1_000_000, 2_000_000), hop(1_900_000, 1_000_000)];

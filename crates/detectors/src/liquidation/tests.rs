@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use headwater_events::{AsOf, DecodedBlock, Price, Protocol, SwapStep};
+use headwater_events::{AsOf, DecodedBlock, Price, Protocol, SaleStep, SwapStep};
 use headwater_lending::{Holding, LendingEvent, Position, Reserve, Revision};
 use headwater_market::{
     Head, LendingTable, MarketSnapshot, PoolMeta, PoolTable, PriceSnapshot, Reserves, TokenPrice, Touched,
@@ -165,7 +165,11 @@ fn a_position_below_one_is_found_with_its_call_its_sale_and_what_is_left() {
         (&found.path[..], &found.tokens[..]),
         (&[POOL, token(101)][..], &[token(2), token(1), token(2)][..])
     );
-    let [SwapStep { amount_in, amount_out, .. }] = plan.sale[..] else { panic!("one pool") };
+    let [SaleStep { step, price_impact_ppm }] = &plan.sale[..] else { panic!("one pool") };
+    let SwapStep { amount_in, amount_out, .. } = step.swap;
+    assert_eq!((step.protocol, step.pool_id, step.zero_for_one), (Protocol::UniswapV2, None, true));
+    // 98 of a million.
+    assert_eq!((*price_impact_ppm, plan.unsearched), (98, 0));
     assert_eq!((amount_in, found.amount_in, found.amount_out), (plan.seize, plan.repay, amount_out));
     assert_eq!(found.profit, amount_out - plan.repay);
     let worth = found.profit * U256::from(100_000_000u64) - U256::from(520_000 * GWEI);
@@ -289,16 +293,126 @@ fn one_price_touches_only_whom_it_can_cross() {
 }
 
 mod sale {
-    use super::*;
-    use crate::liquidation::sale::Routes;
+    use alloy_primitives::B256;
+    use headwater_amm::PoolKey;
+    use headwater_events::{TokenJudged, TokenVerdict};
+    use headwater_market::{
+        BlockRef, ConcentratedBook, ConcentratedEvent, ConcentratedFactory, ConcentratedManager,
+        ConcentratedPrice, ConcentratedUpdate, MarketConfig, PoolBook, ResolvedMarket,
+    };
 
-    fn check(table: &PoolTable, [from, to]: [u8; 2], amount: u64, expected: Option<&[u8]>) {
+    use super::*;
+    use crate::liquidation::sale::{Routes, Sale};
+
+    const MANAGER: Address = Address::repeat_byte(0xf4);
+    const HOOKS: Address = Address::ZERO;
+
+    /// A pool with concentrated liquidity at a price of one.
+    #[derive(Clone)]
+    struct Ranged {
+        is_v4: bool,
+        tokens: [u8; 2],
+        fee: u32,
+        /// In each of these ranges about the price, so many ticks to either side.
+        ranges: Vec<i32>,
+        liquidity: u64,
+    }
+
+    fn factory() -> ConcentratedFactory {
+        let address = token(0xfa);
+        ConcentratedFactory { name: "v3".into(), address, init_code_hash: B256::ZERO, deployer: None }
+    }
+
+    impl Ranged {
+        /// Deep and wide.
+        fn new(is_v4: bool, tokens: [u8; 2], fee: u32) -> Self {
+            Self { is_v4, tokens, fee, ranges: vec![60_000], liquidity: 1_000_000 }
+        }
+
+        fn key(&self) -> PoolKey {
+            let [currency0, currency1] = self.tokens.map(token);
+            PoolKey { currency0, currency1, fee: self.fee, tick_spacing: 60, hooks: HOOKS }
+        }
+
+        fn address(&self) -> Address {
+            factory().derive(token(self.tokens[0]), token(self.tokens[1]), self.fee)
+        }
+
+        fn updates(&self) -> Vec<ConcentratedUpdate> {
+            let (key, price) = (self.key(), ConcentratedPrice { sqrt_price: U256::ONE << 96usize, tick: 0 });
+            let (pool, id) = (self.address(), key.id());
+            let said = |event| match self.is_v4 {
+                true => ConcentratedUpdate::V4 { manager: MANAGER, id, event, charged: None },
+                false => ConcentratedUpdate::Pool { emitter: pool, event },
+            };
+            let mut updates = match self.is_v4 {
+                true => vec![ConcentratedUpdate::V4Initialized { manager: MANAGER, id, key, price }],
+                false => vec![
+                    ConcentratedUpdate::PoolCreated {
+                        emitter: factory().address,
+                        token0: key.currency0,
+                        token1: key.currency1,
+                        fee: self.fee,
+                        tick_spacing: 60,
+                        pool,
+                    },
+                    said(ConcentratedEvent::Initialized(price)),
+                ],
+            };
+            let delta = i128::from(self.liquidity) * i128::from(UNIT);
+            updates.extend(
+                self.ranges.iter().map(|half| {
+                    said(ConcentratedEvent::LiquidityChanged { lower: -half, upper: *half, delta })
+                }),
+            );
+            updates
+        }
+    }
+
+    /// The market of these pools, and of those with concentrated liquidity; token 8 is refused.
+    fn mixed(table: &PoolTable, ranged: &[Ranged]) -> MarketSnapshot {
+        let manager = ConcentratedManager { name: "v4".into(), address: MANAGER };
+        let market = ResolvedMarket {
+            concentrated_factories: vec![factory()],
+            concentrated_managers: vec![manager],
+            ..ResolvedMarket::resolve(&MarketConfig::default(), 1).expect("the default")
+        };
+        let (mut book, mut verdicts) = (ConcentratedBook::new(&market), PoolBook::new(&market));
+        let block = BlockRef { number: 5, hash: [5; 32].into(), parent_hash: B256::ZERO };
+        book.apply_block(block, ranged.iter().flat_map(Ranged::updates));
+        assert_eq!(book.counts(), Default::default());
+        for number in (0..8).chain([9]) {
+            let verdict = TokenVerdict::Accepted { decimals: 8, symbol: String::new() };
+            verdicts.token_judged(&TokenJudged { token: token(number), verdict });
+        }
+        let plain = view(None, table, 0, &[]).market().clone();
+        MarketSnapshot { concentrated: book.table().clone(), refused: verdicts.refused(), ..plain }
+    }
+
+    fn sell(market: &MarketSnapshot, [from, to]: [u8; 2], amount: u64) -> Sale {
         let mut routes = Routes::default();
-        routes.learn(table);
-        let sale = routes.sell(table, token(from), token(to), U256::from(amount));
-        let through: Option<Vec<u8>> =
-            sale.map(|sale| sale.steps.iter().map(|step| step.pool[0] - 100).collect());
-        assert_eq!(through.as_deref(), expected, "{from} to {to}");
+        routes.learn(market);
+        routes.sell(market, token(from), token(to), U256::from(amount))
+    }
+
+    fn check(table: &PoolTable, tokens: [u8; 2], amount: u64, expected: Option<&[u8]>) {
+        let sale = sell(&mixed(table, &[]), tokens, amount);
+        let through: Vec<u8> = sale.steps.iter().map(|step| step.step.swap.pool[0] - 100).collect();
+        assert_eq!(sale.is_sold.then_some(&through[..]), expected, "{tokens:?}");
+        assert_eq!(sale.unsearched, 0);
+    }
+
+    /// What the pools are called, one after the other.
+    fn names(sale: &Sale) -> Vec<(Protocol, Address, Option<B256>)> {
+        let name = |step: &SaleStep| (step.step.protocol, step.step.swap.pool, step.step.pool_id);
+        sale.steps.iter().map(name).collect()
+    }
+
+    fn name(pool: &Ranged) -> (Protocol, Address, Option<B256>) {
+        match pool.is_v4 {
+            true => (Protocol::UniswapV4, MANAGER, Some(pool.key().id())),
+            false => (Protocol::UniswapV3, pool.address(), None),
+        }
     }
 
     #[test]
@@ -323,6 +437,11 @@ mod sale {
         pool(&mut table, 7, [1, 2], [1_000, 1_000]);
         pool(&mut table, 4, [1, 2], [1_000, 1_000]);
         check(&table, [1, 2], UNIT, Some(&[4]));
+        pool(&mut table, 9, [1, 5], [1_000, 1_000]);
+        pool(&mut table, 3, [1, 5], [1_000, 1_000]);
+        pool(&mut table, 8, [5, 6], [1_000, 1_000]);
+        pool(&mut table, 2, [5, 6], [1_000, 1_000]);
+        check(&table, [1, 6], UNIT, Some(&[3, 2]));
     }
 
     #[test]
@@ -330,10 +449,12 @@ mod sale {
         let mut table = PoolTable::default();
         pool(&mut table, 1, [1, 2], [1_000, 1_000]);
         check(&table, [1, 2], 1, None);
-        let most = U256::from(u128::MAX >> 16);
+        let market = mixed(&table, &[]);
         let mut routes = Routes::default();
-        routes.learn(&table);
-        assert!(routes.sell(&table, token(1), token(2), most).is_none());
+        routes.learn(&market);
+        for most in [U256::from(u128::MAX >> 16), U256::MAX] {
+            assert!(!routes.sell(&market, token(1), token(2), most).is_sold);
+        }
     }
 
     #[test]
@@ -341,16 +462,101 @@ mod sale {
         let mut table = PoolTable::default();
         pool(&mut table, 1, [1, 2], [1_000, 1_000]);
         let mut routes = Routes::default();
-        routes.learn(&table);
+        routes.learn(&mixed(&table, &[]));
         pool(&mut table, 2, [1, 2], [1_000, 2_000]);
-        routes.learn(&table);
+        let ranged = [Ranged { liquidity: 100, ..Ranged::new(false, [1, 2], 3_000) }];
+        routes.learn(&mixed(&table, &ranged));
         let best = |routes: &Routes, table: &PoolTable| {
-            let sale = routes.sell(table, token(1), token(2), U256::from(UNIT)).expect("there is a way");
-            sale.steps[0].pool
+            let sale = routes.sell(&mixed(table, &ranged), token(1), token(2), U256::from(UNIT));
+            sale.steps[0].step.swap.pool
         };
         assert_eq!(best(&routes, &table), token(102));
-        let id = table.find(&token(102)).expect("it is there");
-        table.set_reserves(id, None);
-        assert_eq!(best(&routes, &table), token(101));
+        for n in [102, 101] {
+            let id = table.find(&token(n)).expect("it is there");
+            assert_eq!(best(&routes, &table), token(n));
+            table.set_reserves(id, None);
+        }
+        assert_eq!(best(&routes, &table), ranged[0].address());
+        routes.learn(&mixed(&PoolTable::default(), &ranged));
+        assert_eq!(best(&routes, &PoolTable::default()), ranged[0].address(), "another table");
+    }
+
+    #[test]
+    fn pools_of_every_make_are_sold_through_in_any_mix() {
+        let mut table = PoolTable::default();
+        pool(&mut table, 1, [1, 2], [1_000, 1_000]);
+        pool(&mut table, 2, [2, 5], [1_000_000, 1_000_000]);
+        let [v3, v4] = [false, true].map(|is_v4| Ranged::new(is_v4, [1, 5], 500 + u32::from(is_v4)));
+        let other = Ranged::new(true, [2, 5], 100);
+        let market = mixed(&table, &[v3.clone(), v4.clone(), other.clone()]);
+        let amount = 100 * UNIT;
+        let sale = sell(&market, [1, 2], amount);
+        assert_eq!(names(&sale), [name(&v3), name(&other)]);
+        let [first, second] = &sale.steps[..] else { panic!("two pools") };
+        assert_eq!((first.step.zero_for_one, second.step.zero_for_one), (true, false));
+        assert_eq!(first.step.swap.amount_out, second.step.swap.amount_in);
+        assert_eq!(second.step.swap.amount_out, sale.amount_out);
+        // A hundred of a million, on each.
+        assert_eq!((first.price_impact_ppm, second.price_impact_ppm), (100, 100));
+        let without = mixed(&table, &[v4]);
+        let sale = sell(&without, [1, 2], amount);
+        assert_eq!(names(&sale)[1], (Protocol::UniswapV2, token(102), None));
+        assert_eq!(sell(&without, [5, 1], amount).steps.len(), 1);
+    }
+
+    #[test]
+    fn ticks_on_the_way_are_counted_and_a_refused_token_leads_nowhere() {
+        let ranges = vec![60, 120, 60_000];
+        let deep = Ranged { ranges, liquidity: 1_000, ..Ranged::new(false, [1, 2], 3_000) };
+        let refused = [Ranged::new(true, [1, 8], 100), Ranged::new(true, [2, 8], 100)];
+        let [one, other] = refused;
+        let market = mixed(&PoolTable::default(), &[deep, one, other]);
+        for (units, crossings) in [(1, 0), (12, 1), (40, 2)] {
+            let sale = sell(&market, [1, 2], units * UNIT);
+            assert_eq!((sale.steps.len(), sale.crossings), (1, crossings), "{units}");
+        }
+        assert!(!sell(&market, [1, 8], UNIT).is_sold);
+    }
+
+    #[test]
+    fn a_pool_that_refuses_the_greatest_output_is_behind_the_greatest_that_it_takes() {
+        let mut table = PoolTable::default();
+        pool(&mut table, 1, [1, 5], [1_000_000, 2_000_000]);
+        pool(&mut table, 2, [1, 5], [1_000_000, 900_000]);
+        pool(&mut table, 3, [1, 5], [1_000_000, 800_000]);
+        // It takes some 1,140 of token 5.
+        let shallow = Ranged { ranges: vec![60], liquidity: 380_000, ..Ranged::new(false, [2, 5], 3_000) };
+        let market = mixed(&table, &[shallow]);
+        let first = |amount| sell(&market, [1, 2], amount).steps[0].step.swap.pool;
+        assert_eq!(first(100 * UNIT), token(101));
+        assert_eq!(first(1_000 * UNIT), token(102));
+        assert!(!sell(&market, [1, 2], 2_000 * UNIT).is_sold);
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted() {
+        let mut table = PoolTable::default();
+        for number in 0..300u32 {
+            let meta = PoolMeta {
+                address: Address::from_word(U256::from(number + 1).into()),
+                factory: Address::ZERO,
+                protocol: Protocol::UniswapV2,
+                token0: token(1),
+                token1: token(2),
+                fee_ppm: 3_000,
+            };
+            let id = table.insert(meta, true);
+            // A hundred for one, and next to nothing of it.
+            table.set_reserves(id, Some(Reserves { reserve0: 1_000, reserve1: 100_000 }));
+        }
+        pool(&mut table, 1, [1, 2], [1_000, 1_000]);
+        let sale = sell(&mixed(&table, &[]), [1, 2], UNIT);
+        assert_eq!(sale.steps[0].step.swap.pool, token(101));
+        assert_eq!(sale.unsearched, 301 - 256);
+        // Of three hundred ticks nobody goes over more than some.
+        let ranges = (1..300).map(|step| 60 * step).collect();
+        let long = Ranged { ranges, liquidity: 1, ..Ranged::new(false, [1, 2], 3_000) };
+        let sale = sell(&mixed(&PoolTable::default(), &[long]), [1, 2], 1_000 * UNIT);
+        assert!(!sale.is_sold && sale.unsearched == 1, "{sale:?}");
     }
 }

@@ -97,6 +97,7 @@ fn liquidation_plan() -> LiquidationPlan {
         seize: U256::from(11),
         health_factor: U256::from(12),
         sale: vec![],
+        unsearched: 0,
     }
 }
 

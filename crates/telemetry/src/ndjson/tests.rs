@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use headwater_bus::{BusConfig, EventBus, Stage, Topology, clock};
 use headwater_events::{
     Behind, Kind, LiquidationPlan, MixedStep, Opportunity, PendingTxEvent, Plan, Protocol, Refusal,
-    ReorgEvent, RunId, Simulated, SourceGap, SwapStep, Transaction, Verdict,
+    ReorgEvent, RunId, SaleStep, Simulated, SourceGap, SwapStep, Transaction, Verdict,
 };
 
 use super::*;
@@ -171,10 +171,11 @@ async fn a_liquidation_line_is_golden() {
         seize: U256::from(10).pow(U256::from(18)),
         health_factor: U256::from(999_999_999_999_999_999u64),
         sale: vec![],
+        unsearched: 0,
     };
     let found = Opportunity {
         kind: Kind::Liquidation,
-        plan: Plan::Liquidate(Box::new(plan)),
+        plan: Plan::Liquidate(Box::new(plan.clone())),
         path: vec![Address::repeat_byte(0xAB)],
         tokens: vec![Address::repeat_byte(0xEF), Address::repeat_byte(0x01)],
         ..opportunity(2)
@@ -194,7 +195,27 @@ async fn a_liquidation_line_is_golden() {
         hex("01", 20),
         hex("ef", 20),
     );
-    check(BusEvent::OpportunityFound(found), expected).await;
+    check(BusEvent::OpportunityFound(found.clone()), expected.clone()).await;
+
+    let swap = SwapStep {
+        pool: Address::repeat_byte(0xCD),
+        token_in: Address::repeat_byte(0x01),
+        token_out: Address::repeat_byte(0xEF),
+        amount_in: U256::from(7),
+        amount_out: U256::from(8),
+    };
+    let pool_id = Some(B256::repeat_byte(0x1D));
+    let step = MixedStep { protocol: Protocol::UniswapV4, pool_id, zero_for_one: true, swap };
+    let sale = vec![SaleStep { step, price_impact_ppm: 1_234 }];
+    let plan = LiquidationPlan { sale, unsearched: 3, ..plan };
+    let sold = Opportunity { plan: Plan::Liquidate(Box::new(plan)), ..found };
+    let without_end = expected.trim_end_matches('}');
+    let expected = format!(
+        "{without_end},\"unsearched\":3,\"hops\":[{{\"protocol\":\"uniswap-v4\",\"pool_id\":\"{}\",\
+         \"zero_for_one\":true,\"amount_in\":\"7\",\"amount_out\":\"8\",\"price_impact_ppm\":1234}}]}}",
+        hex("1d", 32)
+    );
+    check(BusEvent::OpportunityFound(sold), expected).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256, BlockHash, TxHash, b256};
 use headwater_bus::{Stage, Stamps};
 use headwater_events::{
     BlockEvent, LiquidationPlan, MixedStep, Opportunity, Origin, Outcome, Plan, Protocol, Refusal,
-    ReorgEvent, SourceGap, Verdict,
+    ReorgEvent, SaleStep, SourceGap, Verdict,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -119,7 +119,7 @@ pub(super) struct OpportunityView<'a> {
     index: Option<u32>,
     #[serde(flatten)]
     liquidation: Option<LiquidationView<'a>>,
-    /// What each pool computes and does, where they are not all of constant product.
+    /// What each pool computes and does, where they are not all of constant product, and of every sale.
     #[serde(skip_serializing_if = "Option::is_none")]
     hops: Option<Vec<HopView>>,
 }
@@ -133,6 +133,8 @@ struct HopView {
     zero_for_one: bool,
     amount_in: String,
     amount_out: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price_impact_ppm: Option<u32>,
 }
 
 /// What only a liquidation has.
@@ -145,6 +147,9 @@ struct LiquidationView<'a> {
     repay: String,
     seize: String,
     health_factor: String,
+    /// Swaps that were left out of the search for the best sale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsearched: Option<u32>,
 }
 
 impl<'a> OpportunityView<'a> {
@@ -163,24 +168,35 @@ impl<'a> OpportunityView<'a> {
             follows: found.follows(),
             detector: derived.map(|(origin, _)| origin.as_ref()),
             index: derived.map(|(_, index)| *index),
-            liquidation: match &found.plan {
-                Plan::Liquidate(plan) => Some(LiquidationView::new(plan)),
-                Plan::LiquidateBehind(behind) => Some(LiquidationView::new(behind.liquidation())),
-                Plan::Swaps(_) | Plan::Behind(_) | Plan::Mixed(_) | Plan::Inform => None,
-            },
+            liquidation: liquidation(&found.plan).map(LiquidationView::new),
             hops: match &found.plan {
                 Plan::Mixed(steps) => Some(steps.iter().map(HopView::new).collect()),
                 Plan::Behind(behind) if behind.is_mixed() => {
                     Some(behind.swaps().iter().map(HopView::new).collect())
                 }
-                Plan::Swaps(_)
-                | Plan::Behind(_)
-                | Plan::Liquidate(_)
-                | Plan::LiquidateBehind(_)
-                | Plan::Inform => None,
+                Plan::Liquidate(_) | Plan::LiquidateBehind(_) => sale(&found.plan),
+                Plan::Swaps(_) | Plan::Behind(_) | Plan::Inform => None,
             },
         }
     }
+}
+
+fn liquidation(plan: &Plan) -> Option<&LiquidationPlan> {
+    match plan {
+        Plan::Liquidate(plan) => Some(plan),
+        Plan::LiquidateBehind(behind) => Some(behind.liquidation()),
+        Plan::Swaps(_) | Plan::Behind(_) | Plan::Mixed(_) | Plan::Inform => None,
+    }
+}
+
+/// The swaps that sell what is seized, if there are any.
+fn sale(plan: &Plan) -> Option<Vec<HopView>> {
+    let sale = liquidation(plan).map(|plan| &plan.sale).filter(|sale| !sale.is_empty())?;
+    let told = |SaleStep { step, price_impact_ppm }: &SaleStep| HopView {
+        price_impact_ppm: Some(*price_impact_ppm),
+        ..HopView::new(step)
+    };
+    Some(sale.iter().map(told).collect())
 }
 
 impl HopView {
@@ -191,6 +207,7 @@ impl HopView {
             zero_for_one: step.zero_for_one,
             amount_in: step.swap.amount_in.to_string(),
             amount_out: step.swap.amount_out.to_string(),
+            price_impact_ppm: None,
         }
     }
 }
@@ -205,6 +222,7 @@ impl<'a> LiquidationView<'a> {
             repay: plan.repay.to_string(),
             seize: plan.seize.to_string(),
             health_factor: plan.health_factor.to_string(),
+            unsearched: Some(plan.unsearched).filter(|swaps| *swaps > 0),
         }
     }
 }

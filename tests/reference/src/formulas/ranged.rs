@@ -59,6 +59,15 @@ struct Stop {
     sqrt_price: U256,
     /// What crossing it downwards, or upwards, adds to the liquidity.
     net: i128,
+    /// Whether a range begins or ends there.
+    is_tick: bool,
+}
+
+/// What a swap came to.
+struct Done {
+    taken: U256,
+    given: U256,
+    crossings: u32,
 }
 
 /// `computeSwapStep` of `SwapMath.sol`.
@@ -92,7 +101,11 @@ impl Ranged {
             stops.extend(&nets);
             stops
         };
-        let stop = |tick: i32, net: i128| Stop { sqrt_price: sqrt_price_at(tick), net };
+        let stop = |tick: i32, net: i128| Stop {
+            sqrt_price: sqrt_price_at(tick),
+            net,
+            is_tick: nets.contains_key(&tick),
+        };
         let (downwards, upwards) = (stops(0), stops(255 * tick_spacing));
         Self {
             sqrt_price: state.sqrt_price,
@@ -113,20 +126,23 @@ impl Ranged {
 
     /// `None` where the pool does not take all of it.
     pub(super) fn output(&self, zero_for_one: bool, amount_in: u128) -> Option<u128> {
-        let (_, given) = self.swap(zero_for_one, Asked::In(U256::from(amount_in)))?;
-        given.try_into().ok()
+        self.swap(zero_for_one, Asked::In(U256::from(amount_in)))?.given.try_into().ok()
+    }
+
+    /// Ticks where a range begins or ends that a swap of this input goes over.
+    pub(super) fn crossings(&self, zero_for_one: bool, amount_in: u128) -> Option<u32> {
+        Some(self.swap(zero_for_one, Asked::In(U256::from(amount_in)))?.crossings)
     }
 
     /// What the pool asks for an output, which is near the least input; `None` where it does not have it.
     pub(super) fn input(&self, zero_for_one: bool, amount_out: u128) -> Option<u128> {
-        let (taken, _) = self.swap(zero_for_one, Asked::Out(U256::from(amount_out)))?;
-        taken.try_into().ok()
+        self.swap(zero_for_one, Asked::Out(U256::from(amount_out)))?.taken.try_into().ok()
     }
 
-    fn swap(&self, zero_for_one: bool, mut asked: Asked) -> Option<(U256, U256)> {
+    fn swap(&self, zero_for_one: bool, mut asked: Asked) -> Option<Done> {
         let (stops, limit) = if zero_for_one { (&self.below, LOWEST) } else { (&self.above, HIGHEST) };
         let (mut price, mut liquidity) = (self.sqrt_price, self.liquidity);
-        let (mut taken, mut given) = (U256::ZERO, U256::ZERO);
+        let (mut taken, mut given, mut crossings) = (U256::ZERO, U256::ZERO, 0);
         for stop in stops {
             let target = if zero_for_one { stop.sqrt_price.max(limit) } else { stop.sqrt_price.min(limit) };
             if liquidity > 0 {
@@ -141,8 +157,9 @@ impl Ranged {
             } else {
                 price = target;
             }
+            crossings += u32::from(stop.is_tick && price == stop.sqrt_price);
             if matches!(asked, Asked::In(left) | Asked::Out(left) if left.is_zero()) {
-                return Some((taken, given));
+                return Some(Done { taken, given, crossings });
             }
             liquidity = liquidity.checked_add_signed(stop.net)?;
         }
@@ -290,5 +307,9 @@ mod tests {
             }
             assert_eq!((way.output(10_000_000), way.least_input(10_000_000)), (None, None));
         }
+        let down = Way { formula: &formula, zero_for_one: true };
+        // Some 90,000 of token 0 take the price to tick -60, and 270,000 more to the end.
+        let crossings = [1, 89_000, 91_000, 370_000].map(|amount| down.crossings(amount));
+        assert_eq!(crossings, [Some(0), Some(0), Some(1), None]);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, U256, U512};
+use alloy_primitives::{Address, I256, U256, U512};
 use anyhow::{Context, ensure};
 use headwater_detectors::{Detector, LiquidationConfig, Liquidations};
 use headwater_events::{
-    BlockEvent, BusEvent, DecodedBlock, Envelope, LendingLoaded, MarketLoaded, Opportunity, PoolLoaded,
-    PoolProof, Price, Protocol, ReorgEvent, RunId,
+    AsOf, BlockEvent, BusEvent, DecodedBlock, Envelope, LendingLoaded, MarketLoaded, Opportunity, Price,
+    Protocol, ReorgEvent, RunId, TokenJudged, TokenVerdict,
 };
 use headwater_market::{
     FactoryConfig, LendingConfig, LendingPool, LendingProtocol, MarketConfig, MarketSnapshot, Preset,
@@ -18,8 +18,7 @@ use headwater_state::{LendingScan, World};
 use rand::{Rng, RngExt};
 
 use super::chain::{Chain, load};
-
-const FACTORY: Address = Address::repeat_byte(0xfa);
+use super::venues::{FACTORY, FACTORY_V3, INIT_CODE_HASH, MANAGER};
 
 /// State and detectors.
 pub(super) struct Bot {
@@ -54,18 +53,11 @@ impl Bot {
         };
         let (number, hash) = (chain.head().number, chain.head().hash);
         for pool in chain.pools() {
-            bot.apply(BusEvent::PoolLoaded(PoolLoaded {
-                pool: pool.address,
-                factory: FACTORY,
-                protocol: Protocol::UniswapV2,
-                token0: pool.token0,
-                token1: pool.token1,
-                fee_ppm: pool.fee_ppm,
-                reserves: Some((pool.reserve0, pool.reserve1)),
-                block_number: number,
-                block_hash: hash,
-                proof: PoolProof::FactoryAnswer,
-            }))?;
+            bot.apply(pool.loaded(chain.head()))?;
+        }
+        for site in &contracts.reserves {
+            let verdict = TokenVerdict::Accepted { decimals: site.decimals, symbol: String::new() };
+            bot.apply(BusEvent::TokenJudged(TokenJudged { token: site.asset, verdict }))?;
         }
         bot.apply(BusEvent::MarketLoaded(MarketLoaded { number, hash, chain_id: 1, pools: 0 }))?;
         bot.reload(contracts, chain)?;
@@ -84,8 +76,11 @@ impl Bot {
         }
         let snapshot =
             self.apply(BusEvent::NewBlock(block.clone()))?.context("a block without a snapshot")?;
+        let is_followed = snapshot.concentrated.iter().all(|(_, _, pool)| pool.is_some());
+        ensure!(is_followed, "a pool of V3 or V4 is not followed any longer");
         let view = self.view(&snapshot)?;
         let found = self.detector.evaluate(&view);
+        ensure!(self.detector.unsearched() == 0, "a sale was not searched to the end");
         if random.random_range(0..4) == 0 {
             ensure!(
                 self.skipping.evaluate(&view) == found,
@@ -165,6 +160,27 @@ impl Bot {
         Some((market, Arc::new(prices)))
     }
 
+    /// How many accounts a detector looks at that has just seen the last block, when an aggregator says something else, and all else
+    /// stays as it is; `None` where nobody reads it.
+    pub(super) fn looked_at_behind(
+        &self,
+        (market, prices): (&Arc<MarketSnapshot>, &Arc<PriceSnapshot>),
+        aggregator: Address,
+        answer: I256,
+    ) -> anyhow::Result<Option<u64>> {
+        let Some(lending) = market.lending.behind(&aggregator, answer, market.head.timestamp) else {
+            return Ok(None);
+        };
+        let behind = Arc::new(MarketSnapshot { lending, ..MarketSnapshot::clone(market) });
+        let mut detector = Liquidations::new(all());
+        for market in [market, &behind] {
+            let decoded = Arc::new(nothing(market.as_of));
+            let view = WholeView::new(Arc::clone(market), Arc::clone(prices), decoded, Touched::All)?;
+            detector.evaluate(&view);
+        }
+        Ok(Some(detector.looked_at()))
+    }
+
     fn prices(&self, market: &MarketSnapshot) -> PriceSnapshot {
         let as_of = market.as_of;
         let quote = self.market.wrapped_native;
@@ -181,16 +197,20 @@ impl Bot {
     }
 
     fn view(&self, market: &Arc<MarketSnapshot>) -> anyhow::Result<WholeView> {
-        let (as_of, prices) = (market.as_of, self.prices(market));
-        let decoded = DecodedBlock {
-            as_of,
-            actions: Vec::new(),
-            unknown_logs: 0,
-            unknown_calls: 0,
-            malformed: 0,
-            set_aside: false,
-        };
-        Ok(WholeView::new(Arc::clone(market), Arc::new(prices), Arc::new(decoded), Touched::All)?)
+        let (decoded, prices) = (Arc::new(nothing(market.as_of)), Arc::new(self.prices(market)));
+        Ok(WholeView::new(Arc::clone(market), prices, decoded, Touched::All)?)
+    }
+}
+
+/// A block without actions.
+fn nothing(as_of: AsOf) -> DecodedBlock {
+    DecodedBlock {
+        as_of,
+        actions: Vec::new(),
+        unknown_logs: 0,
+        unknown_calls: 0,
+        malformed: 0,
+        set_aside: false,
     }
 }
 
@@ -216,18 +236,29 @@ pub(super) fn mantissa(price: U256, native: U256, decimals: u8) -> U256 {
     wide.to()
 }
 
+fn factory(protocol: Protocol, address: Address) -> FactoryConfig {
+    FactoryConfig {
+        protocol,
+        name: None,
+        address: address.to_string(),
+        init_code_hash: None,
+        deployer: None,
+        fee_ppm: 3_000,
+    }
+}
+
 fn market(contracts: &Contracts) -> anyhow::Result<ResolvedMarket> {
     let config = MarketConfig {
         preset: Some(Preset::None),
         wrapped_native: Some(contracts.reserves[0].asset.to_string()),
-        factories: vec![FactoryConfig {
-            protocol: Protocol::UniswapV2,
-            name: None,
-            address: FACTORY.to_string(),
-            init_code_hash: None,
-            deployer: None,
-            fee_ppm: 3_000,
-        }],
+        factories: vec![
+            factory(Protocol::UniswapV2, FACTORY),
+            FactoryConfig {
+                init_code_hash: Some(INIT_CODE_HASH.to_string()),
+                ..factory(Protocol::UniswapV3, FACTORY_V3)
+            },
+            factory(Protocol::UniswapV4, MANAGER),
+        ],
         lending: vec![LendingConfig {
             protocol: match contracts.release {
                 Release::V2 => LendingProtocol::AaveV2,

@@ -1,5 +1,6 @@
 //! The contracts as a chain: their logs in blocks, and their answers as of the last one.
 
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use alloy_primitives::{Address, B256, BlockHash, Bloom, Bytes, I256, Log, U256, keccak256};
@@ -8,12 +9,12 @@ use anyhow::{Context, ensure};
 use headwater_abi::aave;
 use headwater_events::{BlockEvent, Grade, Header, LendingLoaded, ReorgEvent};
 use headwater_reference::aave::{Release, World};
-use headwater_reference::arbitrage::Pool;
 use headwater_reference::evm::Message;
 use headwater_state::{Answer, BlockPlace, LendingChain, LendingScan, LoadError, Question};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::venues::{Make, Venue};
 use crate::proofs::lending::play::Turn;
 
 sol! {
@@ -23,22 +24,33 @@ sol! {
         function aggregator() external view returns (address);
         function latestRoundData() external view returns (uint80 roundId, int256 answer, uint256 startedAt, uint256 updatedAt, uint80 answeredInRound);
     }
-
-    interface Pair {
-        event Sync(uint112 reserve0, uint112 reserve1);
-    }
 }
 
-/// Which assets have a pool, by their places, and how deep it is on each side, in dollars. There is none of some pairs, and
-/// none of the last asset at all.
-const POOLS: [(usize, usize, u64); 7] = [
-    (0, 1, 9_000_000),
-    (0, 1, 700_000),
-    (0, 2, 4_000_000),
-    (0, 3, 2_000_000),
-    (1, 3, 300_000),
-    (0, 4, 1_000_000),
-    (2, 4, 20_000),
+/// Stands for the native currency, which is worth what the first asset is.
+const NATIVE: usize = usize::MAX;
+
+/// Which assets have a pool, by their places, of which make, and how deep it is on each side, in dollars. There is none of some
+/// pairs, and none of the last asset at all.
+const POOLS: [(usize, usize, Make, u64); 19] = [
+    (0, 1, Make::V2, 9_000_000),
+    (0, 1, Make::V2, 700_000),
+    (0, 2, Make::V2, 4_000_000),
+    (0, 3, Make::V2, 2_000_000),
+    (1, 3, Make::V2, 300_000),
+    (0, 4, Make::V2, 1_000_000),
+    (2, 4, Make::V2, 20_000),
+    (0, 1, Make::V3(500, 10), 800_000),
+    (0, 1, Make::V3(3_000, 60), 2_000_000),
+    (1, 2, Make::V3(3_000, 60), 500_000),
+    (1, 3, Make::V3(500, 10), 1_000_000),
+    (0, 4, Make::V3(3_000, 60), 100_000),
+    (3, 4, Make::V3(10_000, 200), 400_000),
+    (0, 2, Make::V4(450, 10), 600_000),
+    (0, 2, Make::V4(3_000, 60), 90_000),
+    (2, 3, Make::V4(3_000, 60), 300_000),
+    (1, 4, Make::V4(12_345, 90), 200_000),
+    (NATIVE, 1, Make::V4(500, 10), 700_000),
+    (NATIVE, 3, Make::V4(450, 10), 700_000),
 ];
 
 /// The blocks that are canonical, and the pools that collateral is sold in.
@@ -46,7 +58,7 @@ const POOLS: [(usize, usize, u64); 7] = [
 pub(super) struct Chain {
     blocks: Vec<BlockEvent>,
     /// By block: the pools behind it.
-    pools: Vec<Vec<Pool>>,
+    pools: Vec<Vec<Arc<Venue>>>,
     /// By block: what the sequencer's source said last.
     sequencer: Vec<(bool, u64)>,
     random: ChaCha8Rng,
@@ -62,8 +74,8 @@ impl Chain {
         let mut chain =
             Self { blocks: Vec::new(), pools: Vec::new(), sequencer: Vec::new(), random, made: 0, seed };
         let mut pools = Vec::new();
-        for (number, (one, other, dollars)) in (0u8..).zip(POOLS) {
-            pools.push(chain.pool(world, number, [one, other], dollars)?);
+        for (number, (one, other, make, dollars)) in (0u8..).zip(POOLS) {
+            pools.push(Arc::new(chain.pool(world, number, [one, other], make, dollars)?));
         }
         let sequencer = sequencer(world)?;
         let block = chain.header(world, opened.logs.clone());
@@ -96,13 +108,9 @@ impl Chain {
         let mut pools = self.pools.last().cloned().unwrap_or_default();
         for pool in &mut pools {
             if self.random.random_range(0..4) == 0 {
-                self.trade(pool);
-                let (reserve0, reserve1) = (pool.reserve0, pool.reserve1);
-                let sync = Pair::Sync {
-                    reserve0: alloy_primitives::Uint::from(reserve0),
-                    reserve1: alloy_primitives::Uint::from(reserve1),
-                };
-                logs.push(Log { address: pool.address, data: sync.encode_log_data() });
+                let (changed, log) = pool.changed(&mut self.random);
+                *pool = Arc::new(changed);
+                logs.push(log);
             }
         }
         let block = self.header(world, logs);
@@ -133,11 +141,11 @@ impl Chain {
     }
 
     /// As of the last block.
-    pub(super) fn pools(&self) -> &[Pool] {
+    pub(super) fn pools(&self) -> &[Arc<Venue>] {
         self.pools.last().map_or(&[], Vec::as_slice)
     }
 
-    fn push(&mut self, block: BlockEvent, pools: Vec<Pool>, sequencer: (bool, u64)) {
+    fn push(&mut self, block: BlockEvent, pools: Vec<Arc<Venue>>, sequencer: (bool, u64)) {
         self.blocks.push(block);
         self.pools.push(pools);
         self.sequencer.push(sequencer);
@@ -179,36 +187,22 @@ impl Chain {
         world: &mut World,
         number: u8,
         assets: [usize; 2],
+        make: Make,
         dollars: u64,
-    ) -> anyhow::Result<Pool> {
+    ) -> anyhow::Result<Venue> {
         let mut sides = Vec::new();
         for asset in assets {
-            let site = world.reserves[asset];
+            let is_native = asset == NATIVE;
+            let site = world.reserves[if is_native { 0 } else { asset }];
             let dollars = dollars * self.random.random_range(990..1_010) / 1_000;
             let unit = U256::from(10).pow(U256::from(site.decimals));
             let held = U256::from(dollars) * world.dollar * unit / world.price(site.asset)?;
-            sides.push((site.asset, u128::try_from(held)?));
+            let token = if is_native { Address::ZERO } else { site.asset };
+            sides.push((token, u128::try_from(held)?));
         }
         sides.sort_unstable();
-        let [(token0, reserve0), (token1, reserve1)] = sides[..] else { unreachable!("two sides") };
-        Ok(Pool {
-            address: Address::repeat_byte(0xb0 + number),
-            token0,
-            token1,
-            reserve0,
-            reserve1,
-            fee_ppm: 3_000,
-        })
-    }
-
-    /// Somebody swaps up to some percent one way or the other.
-    fn trade(&mut self, pool: &mut Pool) {
-        let moved = self.random.random_range(960..1_040u128);
-        let (reserve0, reserve1) = (pool.reserve0 * moved / 1_000, pool.reserve1 * 1_000 / moved);
-        // What many trades in one direction would come to is no market any longer.
-        if reserve0 > 1_000_000 && reserve1 > 1_000_000 && reserve0 >> 110 == 0 && reserve1 >> 110 == 0 {
-            (pool.reserve0, pool.reserve1) = (reserve0, reserve1);
-        }
+        let [one, other] = sides[..] else { unreachable!("two sides") };
+        Ok(Venue::new(make, number, [one, other]))
     }
 }
 

@@ -1,25 +1,30 @@
 //! What the contracts say and do, beside what was found.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use alloy_primitives::{Address, I256, U256};
+use alloy_primitives::{Address, I256, U256, U512};
 use alloy_sol_types::SolError;
 use anyhow::{Context, bail, ensure};
-use headwater_events::{Kind, LiquidationPlan, Opportunity, Plan};
+use headwater_events::{Kind, LiquidationPlan, Opportunity, Plan, Protocol, SaleStep};
 use headwater_reference::aave::contracts::{Errors, Pool, StableToken};
 use headwater_reference::aave::{CATEGORIES, RESERVES, Release, Site, World};
-use headwater_reference::arbitrage::{self, Pool as Pair, Swap};
+use headwater_reference::arbitrage::{self, PoolName};
 use headwater_reference::evm::{Failure, Revert};
 
 use super::bot::{UNPRICED, mantissa};
 use super::chain::Chain;
+use super::venues::Venue;
 use super::{Seen, Tally};
 use crate::proofs::lending::play::Play;
 
 const WAD: U256 = U256::from_limbs([1_000_000_000_000_000_000, 0, 0, 0]);
 const HALF_CLOSED_ABOVE: U256 = U256::from_limbs([950_000_000_000_000_000, 0, 0, 0]);
-/// Gas of the call and of one swap, as the configuration has them by default.
-const GAS: (u64, u64) = (450_000, 70_000);
+/// Gas of the call, of a swap through a pair and through a pool of V3 or V4, and of a tick, as the configuration has them by default.
+const GAS_BASE: u64 = 450_000;
+const GAS_PER_HOP: u64 = 70_000;
+const GAS_PER_V3_HOP: u64 = 120_000;
+const GAS_PER_CROSSING: u64 = 22_000;
 
 /// Whose position a finding is about.
 pub(super) fn borrower(found: &Opportunity) -> Option<Address> {
@@ -163,6 +168,7 @@ pub(super) fn not_found(
                 seize: U256::ZERO,
                 health_factor: U256::ZERO,
                 sale: Vec::new(),
+                unsearched: 0,
             };
             let quarter = owed / U256::from(4);
             for repay in [U256::MAX, quarter, quarter + quarter, owed - quarter, U256::from(1_000)] {
@@ -255,42 +261,93 @@ fn sale(
     plan: &LiquidationPlan,
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
-    let seized = u128::try_from(plan.seize)?;
-    let best = match plan.collateral == plan.debt {
-        true => Some((seized, 0)),
-        false => best_sale(chain.pools(), plan.collateral, plan.debt, seized),
-    };
-    let mut tokens = vec![plan.debt, plan.collateral];
-    let (mut amount, mut token) = (plan.seize, plan.collateral);
-    for step in &plan.sale {
-        ensure!(step.token_in == token && step.amount_in == amount, "the sale has a hole");
-        let pool = chain.pools().iter().find(|pool| pool.address == step.pool).context("no such pool")?;
-        let out = swap(pool, token, u128::try_from(amount)?).context("a pool that refuses")?;
-        ensure!(U256::from(out.1) == step.amount_out && out.0 == step.token_out, "the pool gives {out:?}");
-        (token, amount) = (step.token_out, step.amount_out);
-        tokens.push(token);
-    }
-    let path: Vec<Address> =
-        std::iter::once(plan.pool).chain(plan.sale.iter().map(|step| step.pool)).collect();
-    ensure!(found.path == path && found.tokens == tokens, "path and tokens");
-    ensure!(found.amount_in == plan.repay && found.amount_out == amount, "amounts");
-    let hops = plan.sale.len() as u64;
-    ensure!(found.gas == GAS.0 + GAS.1 * hops, "gas");
-    let Some((out, _)) = best else {
-        ensure!(plan.sale.is_empty() && found.net_profit_wei.is_none(), "a sale that there is not");
+    let Some(out) = sold(chain, found, plan)? else {
+        ensure!(found.net_profit_wei.is_none(), "a profit of what is not sold");
         tally.see(Seen::Unsold);
         return Ok(());
     };
-    ensure!(token == plan.debt && amount == U256::from(out), "the best sale gives {out}");
-    match hops {
-        0 => {}
-        1 => tally.see(Seen::SoldInOnePool),
-        _ => tally.see(Seen::SoldInTwoPools),
+    let protocols: Vec<Protocol> = plan.sale.iter().map(|step| step.step.protocol).collect();
+    let crosses = found.gas > swaps_gas(plan.sale.iter());
+    tally.sales += u64::from(!plan.sale.is_empty());
+    tally.ranged_sales += u64::from(protocols.iter().any(|protocol| *protocol != Protocol::UniswapV2));
+    for (what, is) in [
+        (Seen::SoldInOnePool, plan.sale.len() == 1),
+        (Seen::SoldInTwoPools, plan.sale.len() == 2),
+        (Seen::SoldThroughV3, protocols.contains(&Protocol::UniswapV3)),
+        (Seen::SoldThroughV4, protocols.contains(&Protocol::UniswapV4)),
+        (Seen::SoldThroughTwoMakes, protocols.first() != protocols.last()),
+        (Seen::SoldOverTicks, crosses),
+        (Seen::SoldByWayOfNative, found.tokens.contains(&Address::ZERO)),
+    ] {
+        if is {
+            tally.see(what);
+        }
     }
     let gain = U256::from(out).saturating_sub(plan.repay);
     ensure!(found.profit == gain, "the profit is {gain}");
     ensure!(found.net_profit_wei == net_profit(world, chain, found, plan, out)?, "the net profit");
     Ok(())
+}
+
+/// What the sale yields: no way through one or two pools yields more, and every step of it is what its pool does. `None` where there is
+/// no way.
+pub(super) fn sold(
+    chain: &Chain,
+    found: &Opportunity,
+    plan: &LiquidationPlan,
+) -> anyhow::Result<Option<u128>> {
+    let seized = u128::try_from(plan.seize)?;
+    let best = match plan.collateral == plan.debt {
+        true => Some(seized),
+        false => best_sale(chain.pools(), plan.collateral, plan.debt, seized),
+    };
+    let mut tokens = vec![plan.debt, plan.collateral];
+    let (mut amount, mut token, mut crossings) = (plan.seize, plan.collateral, 0);
+    for SaleStep { step, price_impact_ppm } in &plan.sale {
+        let swap = &step.swap;
+        ensure!(swap.token_in == token && swap.amount_in == amount, "the sale has a hole");
+        let name = PoolName { address: swap.pool, id: step.pool_id };
+        let venue = chain.pools().iter().find(|venue| venue.pool.name == name).context("no such pool")?;
+        ensure!(step.protocol == venue.protocol, "not what the pool computes: {step:?}");
+        ensure!(step.zero_for_one == (token == venue.pool.token0), "another direction: {step:?}");
+        let out = self::swap(venue, token, u128::try_from(amount)?).context("a pool that refuses")?;
+        ensure!((out.1, U256::from(out.0)) == (swap.token_out, swap.amount_out), "the pool gives {out:?}");
+        let way = venue.pool.way(&token);
+        crossings += way.crossings(u128::try_from(amount)?).context("a pool that refuses")?;
+        let impact = price_impact(way.rate(), amount, swap.amount_out);
+        ensure!(impact == u64::from(*price_impact_ppm), "the price impact is {impact}: {step:?}");
+        (token, amount) = (swap.token_out, swap.amount_out);
+        tokens.push(token);
+    }
+    let pools = plan.sale.iter().map(|step| step.step.swap.pool);
+    let path: Vec<Address> = std::iter::once(plan.pool).chain(pools).collect();
+    ensure!(found.path == path && found.tokens == tokens, "path and tokens");
+    ensure!(found.amount_in == plan.repay && found.amount_out == amount, "amounts");
+    ensure!(plan.unsearched == 0, "not searched to the end");
+    let gas = swaps_gas(plan.sale.iter()) + GAS_PER_CROSSING * u64::from(crossings);
+    ensure!(found.gas == gas, "gas of {gas}");
+    let Some(out) = best else {
+        ensure!(plan.sale.is_empty(), "a sale that there is not");
+        return Ok(None);
+    };
+    ensure!(token == plan.debt && amount == U256::from(out), "the best sale gives {out}");
+    Ok(Some(out))
+}
+
+/// Without ticks.
+fn swaps_gas<'a>(sale: impl Iterator<Item = &'a SaleStep>) -> u64 {
+    let of = |step: &SaleStep| match step.step.protocol {
+        Protocol::UniswapV2 => GAS_PER_HOP,
+        Protocol::UniswapV3 | Protocol::UniswapV4 => GAS_PER_V3_HOP,
+    };
+    GAS_BASE + sale.map(of).sum::<u64>()
+}
+
+/// What is missing, in parts per million and rounded up, of what the rate of an infinitely small swap would give.
+fn price_impact([out, into]: [U512; 2], amount_in: U256, amount_out: U256) -> u64 {
+    let million = U512::from(1_000_000u32);
+    let kept = U512::from(amount_out) * into * million / (U512::from(amount_in) * out);
+    (million - kept).to()
 }
 
 pub(super) fn net_profit(
@@ -333,36 +390,35 @@ fn next_base_fee(chain: &Chain) -> u64 {
     next as u64
 }
 
-/// The most that any way through one or two pools gives, and through how many.
-pub(super) fn best_sale(pools: &[Pair], from: Address, to: Address, amount: u128) -> Option<(u128, usize)> {
+/// The most that any way through one or two pools gives.
+fn best_sale(venues: &[Arc<Venue>], from: Address, to: Address, amount: u128) -> Option<u128> {
     let mut best = None;
-    for first in pools {
-        let Some((middle, out)) = swap(first, from, amount) else { continue };
+    for first in venues {
+        let Some((out, middle)) = swap(first, from, amount) else { continue };
         if middle == to {
-            best = best.max(Some((out, 1)));
+            best = best.max(Some(out));
             continue;
         }
-        for second in pools {
-            if let Some((end, out)) = swap(second, middle, out)
+        for second in venues {
+            if let Some((out, end)) = swap(second, middle, out)
                 && end == to
             {
-                best = best.max(Some((out, 2)));
+                best = best.max(Some(out));
             }
         }
     }
     best
 }
 
-/// What comes out of a pool, and how much.
-fn swap(pool: &Pair, token_in: Address, amount: u128) -> Option<(Address, u128)> {
-    let (token_out, reserve_in, reserve_out) = match token_in {
-        token if token == pool.token0 => (pool.token1, pool.reserve0, pool.reserve1),
-        token if token == pool.token1 => (pool.token0, pool.reserve1, pool.reserve0),
+/// How much comes out of a pool, and of which token.
+fn swap(venue: &Venue, token_in: Address, amount: u128) -> Option<(u128, Address)> {
+    let token_out = match token_in {
+        token if token == venue.pool.token0 => venue.pool.token1,
+        token if token == venue.pool.token1 => venue.pool.token0,
         _ => return None,
     };
-    let swap = Swap { reserve_in, reserve_out, fee_ppm: pool.fee_ppm };
-    let out = swap.output(amount).filter(|out| *out > 0 && amount > 0)?;
-    Some((token_out, out))
+    let out = venue.pool.way(&token_in).output(amount).filter(|out| *out > 0)?;
+    Some((out, token_out))
 }
 
 fn site(world: &World, asset: Address) -> anyhow::Result<Site> {

@@ -20,6 +20,7 @@ use super::bot::Bot;
 use super::chain::Chain;
 use super::{Tally, judge};
 use crate::proofs::lending::play::Play;
+use crate::proofs::lending::reach::Move;
 
 /// Seconds to the block that takes a report.
 const BLOCK_TIME: u64 = 12;
@@ -121,6 +122,15 @@ impl Reporter {
         let feeds: Vec<_> = market.lending.iter().flat_map(|lending| lending.feeds.aggregators()).collect();
         let is_followed = |aggregator: &Address| feeds.contains(aggregator);
         self.transmissions.see(&pending, is_followed, self.now);
+        let reported = Some(aggregator).filter(|_| fate != Fate::Strange);
+        if let Some(looked_at) = reported
+            .map(|aggregator| bot.looked_at_behind((&market, &prices), aggregator, I256::try_from(answer)?))
+            .transpose()?
+            .flatten()
+        {
+            let of = Move { place, before: world.answer(aggregator)?, after: answer };
+            tally.reach.bound(world, accounts, &of, looked_at)?;
+        }
         self.crossings.stand_behind(Arc::clone(&market), prices)?;
         tally.pending.reports += 1;
         let told = self.transmissions.reports();
@@ -293,19 +303,7 @@ impl Behind<'_> {
     /// The best sale of what is seized, and what it leaves at the confirmed prices.
     fn sold(&self, world: &mut World, chain: &Chain, found: &Opportunity) -> anyhow::Result<Option<I256>> {
         let plan = judge::plan(found).context("no plan")?;
-        let seized = u128::try_from(plan.seize)?;
-        let best = match plan.collateral == plan.debt {
-            true => Some(seized),
-            false => judge::best_sale(chain.pools(), plan.collateral, plan.debt, seized).map(|(out, _)| out),
-        };
-        let Some(out) = best else {
-            ensure!(plan.sale.is_empty(), "a sale that there is not: {found:?}");
-            return Ok(None);
-        };
-        ensure!(
-            found.amount_out == U256::from(out) && found.amount_in == plan.repay,
-            "the best sale gives {out}"
-        );
+        let Some(out) = judge::sold(chain, found, plan)? else { return Ok(None) };
         judge::net_profit(world, chain, found, plan, out)
     }
 }

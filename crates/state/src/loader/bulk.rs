@@ -63,6 +63,8 @@ pub struct LoadReport {
     pub tokens: u64,
     /// Tokens refused.
     pub tokens_refused: u64,
+    /// Tokens accepted without a look at what is held of them later, because the node runs no call at another time than its block's.
+    pub untimed: u64,
 }
 
 /// Loads the pools and tokens that the configuration asks for, all as of the canonical block `block`. `progress` is
@@ -415,7 +417,7 @@ impl<'a> Load<'a> {
         let mut places: HashMap<Address, usize> = HashMap::new();
         let mut tokens: Vec<(Held, u128)> = Vec::new();
         for (token, holder, reserve) in self.pools.iter().flat_map(of_pair).chain(concentrated) {
-            let held = (Held { token, holder }, reserve);
+            let held = (Held { token, holder, reserve: (reserve > 0).then_some(reserve) }, reserve);
             match places.entry(token) {
                 Entry::Vacant(vacant) => {
                     vacant.insert(tokens.len());
@@ -456,7 +458,9 @@ impl<'a> Load<'a> {
         let total = self.asked + tokens.len() as u64;
         let mut events = Vec::with_capacity(self.pools.len() + tokens.len() + 1);
         for page in tokens.chunks(PAGE) {
-            for judged in judge(self.node, self.block, page, self.filter.max_transfer_gas).await? {
+            let verdicts = judge(self.node, self.block, page, self.filter.max_transfer_gas).await?;
+            self.report.untimed += verdicts.untimed;
+            for judged in verdicts.judged {
                 self.report.tokens += 1;
                 self.report.tokens_refused += u64::from(matches!(judged.verdict, TokenVerdict::Refused(_)));
                 events.push(BusEvent::TokenJudged(judged));

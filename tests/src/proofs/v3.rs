@@ -61,7 +61,7 @@ struct Tally {
     through_gaps: u64,
     changes: u64,
     ticks: u64,
-    /// Blocks of logs that the book was told.
+    /// Logs that the book was told.
     followed: u64,
 }
 
@@ -167,7 +167,7 @@ fn lines(name: &str, tally: &Tally) -> Vec<String> {
     ];
     if *followed > 0 {
         lines.push(format!(
-            "  {followed} blocks of the pools' own logs decoded and followed: price, tick and liquidity the contracts' behind each"
+            "  {followed} of the pools' own logs decoded and followed: price, tick and liquidity the contracts' behind each block of them"
         ));
     }
     lines
@@ -370,8 +370,7 @@ impl Exchange for PoolV3 {
 
     fn tell(&mut self, book: Option<&mut Book>) -> anyhow::Result<u64> {
         let Some(book) = book else { return Ok(0) };
-        book.follow(self)?;
-        Ok(1)
+        book.follow(self)
     }
 }
 

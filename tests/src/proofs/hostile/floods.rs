@@ -23,9 +23,9 @@ const LIES: usize = 20;
 /// `2^96`: the price of one for one.
 const PRICE_OF_ONE: U256 = U256::from_limbs([0, 1 << 32, 0, 0]);
 
-/// Bytes by which what the state saves may grow in a flood of [`FLOOD`] pools of each kind, as text: less than a tenth of what
-/// it would take to remember all of them.
-const MOST_BYTES: usize = 1 << 20;
+/// Bytes by which what the state saves may grow in a flood of [`FLOOD`] pools of each kind, as text: the addresses of all of them
+/// and of their tokens alone would be more.
+const MOST_BYTES: usize = 1 << 18;
 
 /// What is checked in a round at least.
 pub(super) const FLOOR: u64 = 4 * FLOOD as u64;

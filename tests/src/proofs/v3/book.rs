@@ -68,8 +68,9 @@ impl Book {
         Ok(book)
     }
 
-    /// The next block has what the pool has logged meanwhile, and behind it the pool stands where its contract does.
-    pub(super) fn follow(&mut self, real: &mut PoolV3) -> anyhow::Result<()> {
+    /// The next block has what the pool has logged meanwhile, and behind it the pool stands where its contract does. How many logs those
+    /// were; without any there is no block.
+    pub(super) fn follow(&mut self, real: &mut PoolV3) -> anyhow::Result<u64> {
         let logs = (0..).zip(real.take_logs()).map(|(index, log)| Log {
             address: log.address,
             topics: log.topics().iter().copied().collect(),
@@ -77,6 +78,11 @@ impl Book {
             transaction_index: index,
             log_index: index,
         });
+        let logs: Vec<Log> = logs.collect();
+        if logs.is_empty() {
+            return Ok(0);
+        }
+        let count = logs.len() as u64;
         let (number, parent_hash) = (self.head.0 + 1, self.head.1);
         let hash = keccak256(parent_hash);
         self.head = (number, hash);
@@ -91,14 +97,13 @@ impl Book {
             beneficiary: Address::ZERO,
             logs_bloom: Bloom::ZERO,
         };
-        let block =
-            BlockEvent { header, transactions: Vec::new(), logs: logs.collect(), grade: Grade::Matched };
+        let block = BlockEvent { header, transactions: Vec::new(), logs, grade: Grade::Matched };
         self.take(BusEvent::NewBlock(block))?;
         let pool = self.pool()?;
         let price = pool.price().context("a pool that has a price")?;
         let found = State { sqrt_price: price.sqrt_price, tick: price.tick, liquidity: pool.liquidity() };
         ensure!(found == real.state(), "the book has {found:?}, and the contract {:?}", real.state());
-        Ok(())
+        Ok(count)
     }
 
     /// The pool as of the last block.

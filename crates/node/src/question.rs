@@ -32,6 +32,9 @@ pub struct CodeCall {
     pub gas: u64,
     /// What stands where, for this call.
     pub code: Vec<(Address, Bytes)>,
+    /// The time that the call sees in place of its block's, in seconds since the Unix epoch. Not every node knows that (the block overrides
+    /// of `eth_call`), and one that does not refuses it or takes no notice.
+    pub time: Option<u64>,
 }
 
 /// What became of a call.
@@ -181,11 +184,21 @@ impl CodeCall {
         struct Account<'a> {
             code: &'a Bytes,
         }
+        #[derive(Serialize)]
+        struct Block {
+            time: U64,
+        }
         let transaction = Transaction { from: self.from, to: self.to, gas: U64::from(self.gas) };
         let place = Place { block_hash: block, require_canonical: true };
         let accounts: BTreeMap<_, _> =
             self.code.iter().map(|(address, code)| (*address, Account { code })).collect();
-        Call::new("eth_call", (transaction, place, accounts))
+        match self.time {
+            None => Call::new("eth_call", (transaction, place, accounts)),
+            Some(time) => {
+                let block = Block { time: U64::from(time) };
+                Call::new("eth_call", (transaction, place, accounts, block))
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ const ISZERO: u8 = 0x15;
 const CALLDATASIZE: u8 = 0x36;
 const RETURNDATASIZE: u8 = 0x3d;
 const RETURNDATACOPY: u8 = 0x3e;
+const TIMESTAMP: u8 = 0x42;
 const MLOAD: u8 = 0x51;
 const MSTORE: u8 = 0x52;
 const JUMPI: u8 = 0x57;
@@ -107,6 +108,13 @@ impl Assembler {
         self.code.push(MSTORE);
     }
 
+    /// Stores the time of the block in memory at `place`.
+    pub(crate) fn store_timestamp(&mut self, place: usize) {
+        self.code.push(TIMESTAMP);
+        self.push(place);
+        self.code.push(MSTORE);
+    }
+
     /// Ends with `length` bytes of memory from `from` as the answer.
     pub(crate) fn return_memory(&mut self, from: usize, length: usize) {
         self.push(length);
@@ -172,6 +180,7 @@ mod tests {
         check(|a| a.push(0x1234), "611234");
         check(|a| a.store_gas(0x120), "5a 610120 52");
         check(|a| a.store_gas_used(0x120), "5a 610120 51 03 610120 52");
+        check(|a| a.store_timestamp(0x120), "42 610120 52");
         check(|a| a.return_memory(0x100, 64), "6040 610100 f3");
     }
 

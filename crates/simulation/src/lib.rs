@@ -24,4 +24,4 @@ pub use node_simulator::NodeSimulator;
 pub use node_state::NodeState;
 pub use pinned::{AccountState, BlockFigures, Ended, Limits, PinnedState, Sender, StateReader};
 pub use simulator::{Simulator, Unavailable};
-pub use trial::{Leg, TokenFault, TokenTrial};
+pub use trial::{Later, Leg, TokenFault, TokenTrial};

@@ -1,4 +1,5 @@
-//! A token tried out: three transfers on the state of a block, and what everybody holds before and after each.
+//! A token tried out: three transfers on the state of a block, and what everybody holds before and after each; and what its pool holds
+//! when nothing but time has gone by.
 
 use alloy_primitives::{Address, B256, BlockHash, Bytes, U256, keccak256};
 use headwater_node::CodeCall;
@@ -24,6 +25,11 @@ const RETURN: u8 = 0xf3;
 const RECORDS_AT: usize = 0x100;
 /// Success, gas, length of the answer, its first word.
 const RECORD: usize = 4 * 32;
+/// The time of the block, behind the records.
+const WORD: usize = 32;
+
+/// Seconds by which a second look comes later: interest of a hundredth of a percent a year on a million units shows.
+const LATER: u64 = 30 * 24 * 60 * 60;
 
 /// Units below which all that the holder has is moved, so that a fee of a millionth of it is still seen.
 const FEW: u64 = 1_000_000;
@@ -87,6 +93,12 @@ pub enum TokenFault {
     /// A balance changes without a transfer of its owner's.
     #[error("rebases: its transfer {0} changes what others hold")]
     Rebases(Leg),
+    /// A balance changes though nobody does anything.
+    #[error("accrues: what its pool holds changes with time alone")]
+    Accrues,
+    /// A pool holds less than its reserve, which no transfer can bring about.
+    #[error("shrunk: its pool holds less of it than its reserve says")]
+    Shrunk,
     /// It does not say what somebody holds.
     #[error("no-balance: it does not say what is held")]
     NoBalance,
@@ -104,6 +116,8 @@ impl TokenFault {
             Self::NoSuccess(_) => "no-success",
             Self::Inexact(_) => "inexact",
             Self::Rebases(_) => "rebases",
+            Self::Accrues => "accrues",
+            Self::Shrunk => "shrunk",
             Self::NoBalance => "no-balance",
             Self::NoEnd(_) => "no-end",
         }
@@ -155,15 +169,37 @@ impl TokenTrial {
             ends.push(program.record_call(*target, data, self.max_gas, RECORDS_AT + index * RECORD));
         }
         ends.into_iter().for_each(|end| program.land(end));
-        program.return_memory(RECORDS_AT, STEPS * RECORD);
-        let obedient: Bytes = [OBEDIENT.as_slice(), &[RETURN]].concat().into();
-        let code = people.map(|who| (who, obedient.clone()));
+        program.store_timestamp(RECORDS_AT + STEPS * RECORD);
+        program.return_memory(RECORDS_AT, STEPS * RECORD + WORD);
+        let code = people.map(|who| (who, obedient()));
         CodeCall {
             from: sender,
             to: driver,
             gas: OVERHEAD_GAS + self.max_gas.saturating_mul(STEPS as u64),
             code: code.into_iter().chain([(driver, program.finish())]).collect(),
+            time: None,
         }
+    }
+
+    /// What the pool holds a month later, where nothing else is different; `answer` is the one to [`TokenTrial::question`].
+    pub fn later(&self, block: BlockHash, answer: &[u8]) -> Later {
+        let [driver, sender] = [b"driver".as_slice(), b"sender"].map(|role| self.stranger(block, role));
+        let mut program = Assembler::default();
+        let balance = calldata(BALANCE_OF, &[word(self.holder)]);
+        let end = program.record_call(self.token, &balance, self.max_gas, RECORDS_AT);
+        program.land(end);
+        program.store_timestamp(RECORDS_AT + RECORD);
+        program.return_memory(RECORDS_AT, RECORD + WORD);
+        let now = answer.last_chunk::<WORD>().map_or(U256::ZERO, |word| U256::from_be_bytes(*word));
+        let time = u64::try_from(now).unwrap_or(u64::MAX).saturating_add(LATER);
+        let question = CodeCall {
+            from: sender,
+            to: driver,
+            gas: OVERHEAD_GAS + self.max_gas,
+            code: vec![(self.holder, obedient()), (driver, program.finish())],
+            time: Some(time),
+        };
+        Later { question, held: self.held, time }
     }
 
     /// What the trial says of the token.
@@ -175,7 +211,7 @@ impl TokenTrial {
         let words: Vec<_> =
             answer.as_chunks::<32>().0.iter().map(|word| U256::from_be_bytes(*word)).collect();
         let records: Vec<_> = words.as_chunks::<4>().0.iter().map(Record::of).collect();
-        if answer.len() != STEPS * RECORD {
+        if answer.len() != STEPS * RECORD + WORD {
             return Err(TokenFault::NoEnd(format!("{} bytes", answer.len())));
         }
         let mut before = self.balances(&records[..3])?;
@@ -251,10 +287,42 @@ impl TokenTrial {
     }
 }
 
+/// A second look at a balance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// The question to the node.
+    pub question: CodeCall,
+    held: U256,
+    time: u64,
+}
+
+impl Later {
+    /// Whether the look was one at that time: a node may take no notice of it.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenFault::Accrues`]: another balance, or none.
+    pub fn verdict(&self, answer: &[u8]) -> Result<bool, TokenFault> {
+        let words: Vec<_> =
+            answer.as_chunks::<WORD>().0.iter().map(|word| U256::from_be_bytes(*word)).collect();
+        let Ok([succeeded, gas, length, word, time]) = <[U256; 5]>::try_from(words) else { return Ok(false) };
+        if time != U256::from(self.time) {
+            return Ok(false);
+        }
+        let Record { succeeded, length, word, .. } = Record::of(&[succeeded, gas, length, word]);
+        let is_same = succeeded && length >= U256::from(WORD) && word == self.held;
+        if is_same { Ok(true) } else { Err(TokenFault::Accrues) }
+    }
+}
+
 impl Record {
     fn of([succeeded, gas, length, word]: &[U256; 4]) -> Self {
         Self { succeeded: !succeeded.is_zero(), gas: *gas, length: *length, word: *word }
     }
+}
+
+fn obedient() -> Bytes {
+    [OBEDIENT.as_slice(), &[RETURN]].concat().into()
 }
 
 fn word(address: Address) -> U256 {

@@ -45,7 +45,7 @@ pub use encode::encode;
 pub use heads::{Announcing, HeadFault, LogFault};
 pub use script::{Fault, RpcErr, Script, Times};
 pub use state::Asked;
-pub use v2::{V2Pair, V2Token, V2World, address_word, string, word};
+pub use v2::{OtherTimes, V2Pair, V2Token, V2World, address_word, string, word};
 pub use wire::{Wire, WireCounts};
 
 use server::Tasks;
@@ -68,6 +68,8 @@ pub struct CallRequest<'a> {
     pub timestamp: u64,
     /// The state overrides, or null.
     pub overrides: &'a Value,
+    /// The block overrides, or null.
+    pub block_overrides: &'a Value,
     /// All blocks.
     pub chain: &'a Chain,
 }

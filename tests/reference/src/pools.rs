@@ -13,8 +13,8 @@ use alloy_sol_types::{SolValue, sol};
 use crate::evm::{Artifact, Evm};
 
 pub use self::several::{Code, Several};
-pub use self::v2::PairV2;
-pub use self::v3::{ActV3, ExchangeV3, PlaceV3, PoolV3, StoredTick, create_pool_v3, payer_v3};
+pub use self::v2::{FeeV2, PairV2};
+pub use self::v3::{ActV3, ExchangeV3, Origin, PlaceV3, PoolV3, StoredTick, create_pool_v3, payer_v3};
 pub use self::v4::{ActV4, CallV4, ManagerV4, PlaceV4, RoutersV4};
 
 /// Owns everything and calls everything.

@@ -29,6 +29,23 @@ pub enum Habit {
     Pretends,
     /// Says that everybody holds twice of what he does.
     Flatters,
+    /// Everybody holds one unit more with every second.
+    Accrues,
+    /// Everybody holds one unit less with every second, of `2^34` that he was given at the beginning of all times.
+    Decays,
+}
+
+/// What everybody holds of a token of [`Habit::Decays`] at the Unix epoch: more than there have been seconds since.
+const GIVEN: u64 = 1 << 34;
+
+/// What such a token says that somebody holds for whom `held` is written down; [`Habit::Grows`] before its first transfer.
+pub fn said(habit: Habit, held: U256, timestamp: u64) -> U256 {
+    match habit {
+        Habit::Flatters => held * U256::from(2),
+        Habit::Accrues => held + U256::from(timestamp),
+        Habit::Decays => held + U256::from(GIVEN - timestamp),
+        _ => held,
+    }
 }
 
 /// Slot of the number of transfers.
@@ -51,6 +68,14 @@ pub fn token(habit: Habit) -> Bytes {
     }
     if habit == Habit::Flatters {
         code.raw(&[0x60, 0x02, 0x02]);
+    }
+    if habit == Habit::Accrues {
+        code.raw(&[0x42, 0x01]); // TIMESTAMP ADD
+    }
+    if habit == Habit::Decays {
+        code.raw(&[0x42, 0x64]);
+        code.raw(&GIVEN.to_be_bytes()[3..]);
+        code.raw(&[0x03, 0x01]); // GIVEN - TIMESTAMP, ADD
     }
     code.return_top();
 
@@ -201,8 +226,34 @@ mod tests {
     }
 
     #[test]
+    fn a_balance_is_what_is_said_of_it() {
+        for habit in [Habit::Ordinary, Habit::Flatters, Habit::Accrues, Habit::Decays] {
+            let mut evm = Evm::new(&Parameters::default());
+            evm.place(TOKEN, token(habit));
+            evm.set_storage(TOKEN, balance_slot(A), U256::from(5_000));
+            for _ in 0..2 {
+                let data =
+                    [&keccak256("balanceOf(address)")[..4], &balance_slot(A).to_be_bytes::<32>()].concat();
+                let message = Message { from: B, to: TOKEN, value: U256::ZERO, data: data.into() };
+                let answer = evm.call(&message).expect("it answers").output;
+                let expected = said(habit, U256::from(5_000), evm.block().timestamp);
+                assert_eq!(U256::from_be_slice(&answer), expected, "{habit:?}");
+                evm.advance(86_400);
+            }
+        }
+    }
+
+    #[test]
     fn a_token_does_what_its_habit_says() {
-        for habit in [Habit::Ordinary, Habit::Silent, Habit::Denies, Habit::Grows, Habit::Flatters] {
+        for habit in [
+            Habit::Ordinary,
+            Habit::Silent,
+            Habit::Denies,
+            Habit::Grows,
+            Habit::Flatters,
+            Habit::Accrues,
+            Habit::Decays,
+        ] {
             check(habit, Some((4_500, 500)));
         }
         check(Habit::Fee(0), Some((4_500, 500)));

@@ -7,6 +7,7 @@ mod floods;
 mod follower;
 mod market;
 mod prices;
+mod ranged;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,7 @@ use crate::replayed::runtime;
 /// Tokens, lying factories, greatest reserves, unjudged tokens, manipulated prices, a feed that stops, floods.
 pub const HOSTILE: Proof = Proof {
     name: "hostile",
-    about: "hostile tokens of fourteen kinds, lying factories, greatest reserves, manipulated prices, a feed that stops and floods of fake pools: never quoted, acted upon or remembered without bound; honest twins are quoted, and every finding gains when carried out",
+    about: "hostile tokens of eighteen kinds in pools of V2, V3 and V4, lying factories, greatest reserves, manipulated prices, a feed that stops and floods of fake pools: never quoted, acted upon or remembered without bound; honest twins are quoted, and every finding gains when carried out",
     full_duration: "1 min",
     run,
 };
@@ -44,6 +45,7 @@ struct Tally {
     lies: u64,
     created: u64,
     floods: floods::Counts,
+    ranged: ranged::Counts,
     prices: prices::Counts,
     reasons: BTreeMap<String, u64>,
 }
@@ -59,8 +61,20 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
             .block_on(play(&mut random, &pair, &mut tally))
             .with_context(|| format!("round {round}, seed {}", args.seed))?;
     }
-    let Tally { refused, quoted, findings, manipulated, avoided, lies, created, floods, prices, reasons } =
-        &tally;
+    let Tally {
+        refused,
+        quoted,
+        findings,
+        manipulated,
+        avoided,
+        lies,
+        created,
+        floods,
+        ranged,
+        prices,
+        reasons,
+    } = &tally;
+    ensure!(ranged.rarest() >= rounds, "a hostile case came {} times in pools of V3 and V4", ranged.rarest());
     let told = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>();
     let lines = vec![
         format!("{refused} hostile tokens refused before their pools were quoted: {}", told.join(", ")),
@@ -74,12 +88,21 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         ),
         format!("{lies} contracts that a lying factory lists refused"),
         format!("{created} pools that blocks created not quoted before the verdict, and then"),
+        ranged.to_string(),
         floods.to_string(),
         prices.to_string(),
     ];
-    let checked =
-        refused + quoted + findings + manipulated + avoided + lies + created + floods.all() + prices.all();
-    let floor = rounds * (TOKENS as u64 * 4 + floods::FLOOR + prices::FLOOR);
+    let checked = refused
+        + quoted
+        + findings
+        + manipulated
+        + avoided
+        + lies
+        + created
+        + floods.all()
+        + ranged.all()
+        + prices.all();
+    let floor = rounds * (TOKENS as u64 * 4 + floods::FLOOR + ranged::FLOOR + prices::FLOOR);
     Ok(Report { checked, floor, skipped: 0, seed: args.seed, lines })
 }
 
@@ -128,7 +151,8 @@ async fn play(random: &mut ChaCha8Rng, pair: &Bytes, tally: &mut Tally) -> anyho
     tally.created += 1;
     tally.manipulated += manipulate(random, &mut follower, &cases, &coins, native, &mut exchange)?;
     prices::judge(random, &mut follower, &coins, &mut tally.prices)?;
-    floods::judge_concentrated(random, &mut follower, &market, native, &cases, &mut tally.floods)?;
+    ranged::judge(random, &mut follower, &market, native, &cases, &exchange, &mut tally.ranged)
+        .context("pools of V3 and V4")?;
     floods::judge_flood(random, &mut follower, &market, native, &mut tally.floods)
 }
 

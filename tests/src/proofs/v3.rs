@@ -1,18 +1,23 @@
-//! Quotes against the contracts' own bytecode: Uniswap V2, V3 and V4, PancakeSwap V3.
+//! Quotes against the contracts' own bytecode: Uniswap V2, V3 and V4, PancakeSwap V3. Of PancakeSwap V2 no package has the bytecode:
+//! it is Uniswap's with the numbers of the fee replaced.
 
+mod book;
 mod orders;
+mod pairs;
 mod world;
 
 use alloy_primitives::I256;
 use anyhow::{Context, bail, ensure};
 use headwater_amm::{
-    ConcentratedPool, Direction, Fee, Hop, PoolEvent, PoolKey, PoolPrice, Quote, SwapFee, Version,
+    ConcentratedPool, Direction, Fee, PoolEvent, PoolKey, PoolPrice, Quote, SwapFee, Version,
 };
 use headwater_reference::evm::{Artifact, Failure};
-use headwater_reference::pools::{Change, ManagerV4, Order, Outcome, PairV2, PoolV3, State};
+use headwater_reference::pools::{Change, FeeV2, ManagerV4, Order, Outcome, PoolV3, State};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use self::book::Book;
+use self::pairs::Charged;
 use self::world::Place;
 use crate::devnet::Artifacts;
 use crate::proof::{Proof, ProofArgs, Report};
@@ -20,7 +25,7 @@ use crate::proof::{Proof, ProofArgs, Report};
 /// Every amount, price, tick and liquidity, and what both refuse.
 pub const V3: Proof = Proof {
     name: "v3",
-    about: "100,000 swaps of Uniswap V3, 10,000 of V4, of PancakeSwap V3 and of V2: bit-equal to the contracts' own bytecode",
+    about: "100,000 swaps of Uniswap V3, 10,000 of V4, of PancakeSwap V3, of V2 and of its fork with another fee: bit-equal to the contracts' own bytecode",
     full_duration: "5 min",
     run,
 };
@@ -30,6 +35,7 @@ struct Size {
     v3: u64,
     pancake: u64,
     v4: u64,
+    /// And as many of its fork.
     v2: u64,
     /// Swaps in one pool, before another is made.
     per_pool: u64,
@@ -55,6 +61,8 @@ struct Tally {
     through_gaps: u64,
     changes: u64,
     ticks: u64,
+    /// Logs that the book was told.
+    followed: u64,
 }
 
 /// A real pool.
@@ -64,7 +72,23 @@ trait Exchange {
     fn swap(&mut self, order: &Order) -> Result<Outcome, Failure>;
     /// Compares all ticks, and answers how many.
     fn compare_ticks(&mut self, pool: &ConcentratedPool) -> anyhow::Result<u64>;
+    /// Tells the book, where one follows it, what it logged meanwhile, and compares.
+    fn tell(&mut self, _book: Option<&mut Book>) -> anyhow::Result<u64> {
+        Ok(0)
+    }
 }
+
+const PAIRS: [Charged; 2] = [
+    Charged { name: "Uniswap V2", contract: FeeV2::UNISWAP, fee: Fee::UNISWAP_V2 },
+    Charged {
+        name: "V2 at PancakeSwap's 0.25 % (Uniswap's bytecode with the fee's numbers replaced)",
+        contract: FeeV2::PANCAKESWAP,
+        fee: match Fee::from_ppm(2_500) {
+            Ok(fee) => fee,
+            Err(_) => panic!("a fee below the whole"),
+        },
+    },
+];
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let size = if args.quick { QUICK } else { FULL };
@@ -89,11 +113,15 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         run_v4(&mut random, &size, [&manager, &swaps, &liquidity, &token], &mut v4)
             .with_context(|| format!("pool {} of V4, seed {}", v4.pools, args.seed))?;
     }
-    let mut v2 = 0;
     let factory = artifacts.factory_v2()?;
-    while v2 < size.v2 {
-        v2 += run_v2(&mut random, size.per_pool.min(size.v2), &factory, &token)
-            .with_context(|| format!("V2 after {v2} swaps, seed {}", args.seed))?;
+    let mut v2 = PAIRS.map(|charged| (charged, pairs::Tally::default()));
+    for (charged, tally) in &mut v2 {
+        while tally.swaps < size.v2 {
+            let most = size.per_pool.min(size.v2 - tally.swaps);
+            pairs::run(&mut random, most, charged, [&factory, &token], tally).with_context(|| {
+                format!("{} after {} swaps, seed {}", charged.name, tally.swaps, args.seed)
+            })?;
+        }
     }
     for (name, tally) in [("V3", &v3), ("PancakeSwap", &pancake), ("V4", &v4)] {
         let share = tally.deep as f64 / tally.swaps as f64;
@@ -104,12 +132,13 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let mut lines = lines("Uniswap V3", &v3);
     lines.extend(self::lines("PancakeSwap V3", &pancake));
     lines.extend(self::lines("Uniswap V4", &v4));
-    lines.push(format!(
-        "Uniswap V2: {v2} swaps; the pair gives what is quoted and refuses one unit more, reserves equal"
-    ));
+    for (charged, tally) in &v2 {
+        lines.push(tally.line(charged.name)?);
+    }
+    let pairs: u64 = v2.iter().map(|(_, tally)| tally.swaps).sum();
     Ok(Report {
-        checked: v3.swaps + pancake.swaps + v4.swaps + v2,
-        floor: size.v3 + size.pancake + size.v4 + size.v2,
+        checked: v3.swaps + pancake.swaps + v4.swaps + pairs,
+        floor: size.v3 + size.pancake + size.v4 + PAIRS.len() as u64 * size.v2,
         skipped: 0,
         seed: args.seed,
         lines,
@@ -118,8 +147,8 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
 
 fn lines(name: &str, tally: &Tally) -> Vec<String> {
     let Tally { pools, swaps, refused, deep, crossings, deepest, .. } = tally;
-    let Tally { exact_out, limited, at_the_edge, through_gaps, changes, ticks, .. } = tally;
-    vec![
+    let Tally { exact_out, limited, at_the_edge, through_gaps, changes, ticks, followed, .. } = tally;
+    let mut lines = vec![
         format!(
             "{name}: {swaps} swaps in {pools} pools, amounts, price, tick and liquidity bit-equal; {refused} more \
              orders refused by both"
@@ -135,7 +164,13 @@ fn lines(name: &str, tally: &Tally) -> Vec<String> {
         format!(
             "  {changes} changes of liquidity followed by their logs, {ticks} ticks compared with the pools'"
         ),
-    ]
+    ];
+    if *followed > 0 {
+        lines.push(format!(
+            "  {followed} of the pools' own logs decoded and followed: price, tick and liquidity the contracts' behind each block of them"
+        ));
+    }
+    lines
 }
 
 fn run_v3(
@@ -148,7 +183,8 @@ fn run_v3(
     let place = Place::of_v3(random);
     let pool = ConcentratedPool::new(Version::V3, SwapFee::of_lp(place.fee), place.spacing)?;
     let real = PoolV3::create(factory, token, place.fee, place.spacing, place.sqrt_price)?;
-    run_pool(random, size, &place, pool, real, tally)
+    let book = Some(Book::of(&real, &place)?);
+    run_pool(random, size, &place, pool, (real, book), tally)
 }
 
 fn run_pancake(
@@ -161,7 +197,8 @@ fn run_pancake(
     let place = Place::of_pancake(random);
     let real = PoolV3::create_pancake(pool, token, place.fee, place.spacing, place.sqrt_price)?;
     let pool = ConcentratedPool::new(Version::V3, SwapFee::of_lp(place.fee), place.spacing)?;
-    run_pool(random, size, &place, pool, real, tally)
+    let book = Some(Book::of(&real, &place)?);
+    run_pool(random, size, &place, pool, (real, book), tally)
 }
 
 fn run_v4(
@@ -182,7 +219,7 @@ fn run_v4(
         pool.apply(&PoolEvent::ProtocolFeeChanged(packed))?;
     }
     let fees = [Direction::OneForZero, Direction::ZeroForOne].map(|direction| pool.fee().pips(direction));
-    run_pool(random, size, &place, pool, WithFees { manager: real, fees }, tally)
+    run_pool(random, size, &place, pool, (WithFees { manager: real, fees }, None), tally)
 }
 
 /// The manager says in each swap what it charged.
@@ -197,7 +234,7 @@ fn run_pool(
     size: &Size,
     place: &Place,
     mut pool: ConcentratedPool,
-    mut real: impl Exchange,
+    (mut real, mut book): (impl Exchange, Option<Book>),
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
     tally.pools += 1;
@@ -224,8 +261,12 @@ fn run_pool(
         let order = orders::order(random, &pool);
         compare(&mut pool, &mut real, &order, place, tally)
             .with_context(|| format!("{order:?} in {place:?}"))?;
+        tally.followed += real.tell(book.as_mut()).context("following its logs")?;
     }
     tally.ticks += real.compare_ticks(&pool)?;
+    if let Some(book) = &book {
+        tally.ticks += real.compare_ticks(book.pool()?).context("the book")?;
+    }
     Ok(())
 }
 
@@ -326,6 +367,11 @@ impl Exchange for PoolV3 {
         ensure!(all == count, "{count} ticks, the pool's bitmap has {all}");
         Ok(count as u64)
     }
+
+    fn tell(&mut self, book: Option<&mut Book>) -> anyhow::Result<u64> {
+        let Some(book) = book else { return Ok(0) };
+        book.follow(self)
+    }
 }
 
 impl Exchange for WithFees {
@@ -351,34 +397,4 @@ impl Exchange for WithFees {
         }
         Ok(pool.ticks().count() as u64)
     }
-}
-
-fn run_v2(random: &mut ChaCha8Rng, swaps: u64, factory: &Artifact, token: &Artifact) -> anyhow::Result<u64> {
-    let mut reserve = || {
-        let bits = random.random_range(20..105);
-        random.random_range(0..1u128 << bits) + 100_000
-    };
-    let mut real = PairV2::create(factory, token, [reserve(), reserve()])?;
-    for _ in 0..swaps {
-        let zero_for_one = random.random_range(0..2) == 0;
-        let [reserve0, reserve1] = real.reserves();
-        let (reserve_in, reserve_out) =
-            if zero_for_one { (reserve0, reserve1) } else { (reserve1, reserve0) };
-        let hop = Hop::new(reserve_in, reserve_out, Fee::UNISWAP_V2)?;
-        // From dust to several times the reserve.
-        let amount_in = (reserve_in >> random.random_range(0..40)).max(1) * random.random_range(1..4u128);
-        let amount_in = amount_in.min(hop.max_input()).max(1);
-        let amount_out = hop.quote(amount_in);
-        ensure!(!real.swap(zero_for_one, amount_in, amount_out + 1)?, "{hop:?} gives more than {amount_out}");
-        if amount_out == 0 {
-            continue;
-        }
-        ensure!(real.swap(zero_for_one, amount_in, amount_out)?, "{hop:?} does not give {amount_out}");
-        let after = hop.after(amount_in, amount_out)?;
-        let expected = [after.reserve_in(), after.reserve_out()];
-        let [reserve0, reserve1] = real.reserves();
-        let found = if zero_for_one { [reserve0, reserve1] } else { [reserve1, reserve0] };
-        ensure!(found == expected, "{expected:?} expected, the pair has {found:?}");
-    }
-    Ok(swaps)
 }

@@ -347,6 +347,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "hostile",
     },
     Mutant {
+        name: "balance-that-falls-with-time-believed",
+        file: "crates/simulation/src/trial.rs",
+        original: "length >= U256::from(WORD) && word == self.held;",
+        broken: "length >= U256::from(WORD) && word <= self.held;",
+        package: "headwater-state",
+        tests: "loader",
+    },
+    Mutant {
+        name: "pair-without-its-reserve-believed",
+        file: "crates/state/src/loader/token.rs",
+        original: "held.reserve.is_some_and(|reserve| balance < U256::from(reserve))",
+        broken: "held.reserve.is_some_and(|reserve| balance < U256::from(reserve / 2))",
+        package: "headwater-state",
+        tests: "loader",
+    },
+    Mutant {
         name: "pair-elsewhere-believed",
         file: "crates/market/src/book.rs",
         original: "is_some_and(|derived| derived != pair)",

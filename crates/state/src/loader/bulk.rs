@@ -69,6 +69,8 @@ pub struct LoadReport {
     pub begun_anew: u64,
     /// Failures of the node that were borne.
     pub failures: u64,
+    /// Tokens accepted without a look at what is held of them later, because the node runs no call at another time than its block's.
+    pub untimed: u64,
 }
 
 /// Loads the pools and tokens that the configuration asks for, all as of the canonical block `block`, in one attempt. `progress` is
@@ -413,9 +415,10 @@ impl Load<'_> {
         }
         while let Some(tokens) = self.tokens.as_mut().filter(|tokens| !tokens.is_empty()) {
             let page: Vec<_> = tokens.iter().take(PAGE).copied().collect();
-            let judged = judge(node, self.block, &page, self.market.load.max_transfer_gas).await?;
+            let verdicts = judge(node, self.block, &page, self.market.load.max_transfer_gas).await?;
             tokens.drain(..page.len());
-            for judged in judged {
+            self.report.untimed += verdicts.untimed;
+            for judged in verdicts.judged {
                 self.report.tokens += 1;
                 self.report.tokens_refused += u64::from(matches!(judged.verdict, TokenVerdict::Refused(_)));
                 self.judged.push(BusEvent::TokenJudged(judged));
@@ -440,7 +443,7 @@ impl Load<'_> {
         let mut places: HashMap<Address, usize> = HashMap::new();
         let mut tokens: Vec<(Held, u128)> = Vec::new();
         for (token, holder, reserve) in self.pools.iter().flat_map(of_pair).chain(concentrated) {
-            let held = (Held { token, holder }, reserve);
+            let held = (Held { token, holder, reserve: (reserve > 0).then_some(reserve) }, reserve);
             match places.entry(token) {
                 Entry::Vacant(vacant) => {
                     vacant.insert(tokens.len());

@@ -69,6 +69,8 @@ pub struct LoaderObserved {
     pub tokens: u64,
     /// Tokens refused.
     pub tokens_refused: u64,
+    /// Tokens accepted without a look at what is held of them later, because the node runs no call at another time than its block's.
+    pub untimed: u64,
     /// Contracts that are no pool of a configured factory, and pools of V4 that are refused or cannot be named.
     pub refused: u64,
     /// Of them, pools of V4 with a hook.
@@ -173,7 +175,8 @@ impl Loader {
         match request.subject {
             Subject::Pool(pool) => self.learn_pool(&node, pool, request.as_of).await,
             Subject::Token { token, holder } => {
-                let judged = self.judge(&node, &[Held { token, holder }], request.as_of).await?;
+                let judged =
+                    self.judge(&node, &[Held { token, holder, reserve: None }], request.as_of).await?;
                 Ok(Learnt { judged, pool: None, is_postponed: false })
             }
             Subject::Concentrated(pool) => self.learn_concentrated(&node, pool, request.as_of).await,
@@ -251,18 +254,25 @@ impl Loader {
     }
 
     /// The tokens are judged before their pool is known, so that it is never quoted without.
-    async fn learn_pool(&self, node: &Node, pool: Address, as_of: AsOf) -> Result<Learnt, LoadError> {
-        let questions = [calls::token0(), calls::token1()].map(|data| Question { to: pool, data });
+    async fn learn_pool(&mut self, node: &Node, pool: Address, as_of: AsOf) -> Result<Learnt, LoadError> {
+        let questions =
+            [calls::token0(), calls::token1(), calls::get_reserves()].map(|data| Question { to: pool, data });
         let answers = ask(node, as_of.hash, &questions).await?;
         let tokens: Result<Vec<_>, _> =
-            answers.iter().map(|answer| answer.read(calls::decode_address)).collect();
+            answers[..2].iter().map(|answer| answer.read(calls::decode_address)).collect();
+        let reserves = answers[2].read(calls::decode_get_reserves).ok();
         let Ok([token0, token1]) = tokens.as_deref().map(|tokens| [tokens[0], tokens[1]]) else {
             return Ok(Learnt::default());
         };
         let Some((factory, proof)) = self.prove(node, pool, [token0, token1], as_of).await? else {
             return Ok(Learnt::default());
         };
-        let unknown = self.unjudged([token0, token1], pool);
+        let (factory, proof) = (factory.clone(), proof);
+        let mut unknown = self.unjudged([token0, token1], pool);
+        for held in &mut unknown {
+            held.reserve =
+                reserves.map(|(reserve0, reserve1)| if held.token == token0 { reserve0 } else { reserve1 });
+        }
         let judged = self.judge(node, &unknown, as_of).await?;
         if judged.len() < unknown.len() {
             return Ok(Learnt { judged, pool: None, is_postponed: true });
@@ -310,12 +320,13 @@ impl Loader {
 
     fn unjudged(&self, tokens: impl IntoIterator<Item = Address>, holder: Address) -> Vec<Held> {
         let unknown = tokens.into_iter().filter(|token| !self.judged.contains(token));
-        unknown.map(|token| Held { token, holder }).collect()
+        unknown.map(|token| Held { token, holder, reserve: None }).collect()
     }
 
-    async fn judge(&self, node: &Node, tokens: &[Held], as_of: AsOf) -> Result<Vec<BusEvent>, LoadError> {
-        let judged = judge(node, as_of.hash, tokens, self.market.load.max_transfer_gas).await?;
-        Ok(judged.into_iter().map(BusEvent::TokenJudged).collect())
+    async fn judge(&mut self, node: &Node, tokens: &[Held], as_of: AsOf) -> Result<Vec<BusEvent>, LoadError> {
+        let verdicts = judge(node, as_of.hash, tokens, self.market.load.max_transfer_gas).await?;
+        self.observed.untimed += verdicts.untimed;
+        Ok(verdicts.judged.into_iter().map(BusEvent::TokenJudged).collect())
     }
 
     async fn publish(&mut self, subject: Subject, learnt: Learnt) {

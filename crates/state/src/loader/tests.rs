@@ -13,7 +13,8 @@ use headwater_events::{AsOf, BusEvent, Envelope, PoolLoaded, PoolProof, TokenJud
 use headwater_market::{Factory, FactoryConfig, MarketConfig, Preset, ResolvedMarket};
 use headwater_node::{Node, NodeConfig};
 use headwater_reference::fake_node::{
-    BlockBuilder, FakeBlock, FakeLog, FakeNode, FakeTransaction, Fault, RpcErr, Times, V2Pair, V2World,
+    BlockBuilder, FakeBlock, FakeLog, FakeNode, FakeTransaction, Fault, OtherTimes, RpcErr, Times, V2Pair,
+    V2World,
 };
 
 use headwater_reference::tokens::Habit;
@@ -308,6 +309,71 @@ async fn a_token_is_tried_out_before_its_pools_are_known() {
     check_habit(|_| Habit::Ordinary, 255, Some("decimals")).await;
 }
 
+/// A pool with a million times what [`pair`] has, so that what a few seconds add to it does not hide in what it holds.
+fn deep_pair(market: &ResolvedMarket) -> V2Pair {
+    let pair = pair(market, 0, 0, 1);
+    V2Pair { reserve0: pair.reserve0 << 40, reserve1: pair.reserve1 << 40, ..pair }
+}
+
+/// The reason for which a token is refused whose pool holds that much of it, and how many tokens nobody looked at later.
+async fn check_later(
+    habit: Habit,
+    held: impl FnOnce(u128) -> u128,
+    times: OtherTimes,
+    expected: (Option<&str>, u64),
+) {
+    let market = market(|_| {});
+    let pool = deep_pair(&market);
+    let world = world(&market, &[pool])
+        .hostile_token(token(1), 18, habit)
+        .holding(pool.address, token(1), held(pool.reserve1))
+        .at_other_times(times);
+    let load = Bench::new(world).await.load(&market).await.expect("an honest node");
+    let reason = match verdict_of(&load, token(1)) {
+        Some(TokenVerdict::Refused(reason)) => reason.split(':').next().map(str::to_owned),
+        _ => None,
+    };
+    assert_eq!((reason.as_deref(), load.report.untimed), expected, "{habit:?} {times:?}");
+}
+
+#[tokio::test]
+async fn a_balance_that_changes_with_time_alone_is_found() {
+    let same = |reserve| reserve;
+    check_later(Habit::Accrues, same, OtherTimes::Seen, (Some("accrues"), 0)).await;
+    check_later(Habit::Decays, same, OtherTimes::Seen, (Some("accrues"), 0)).await;
+    check_later(Habit::Ordinary, same, OtherTimes::Seen, (None, 0)).await;
+}
+
+#[tokio::test]
+async fn a_node_that_runs_nothing_at_another_time_is_counted_and_refuses_nobody() {
+    for times in [OtherTimes::Refused, OtherTimes::Ignored] {
+        for habit in [Habit::Ordinary, Habit::Accrues] {
+            check_later(habit, |reserve| reserve, times, (None, 2)).await;
+        }
+        check_later(Habit::Fee(10_000), |reserve| reserve, times, (Some("inexact"), 1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_pool_may_hold_more_than_its_reserve_and_not_less() {
+    check_later(Habit::Ordinary, |reserve| reserve - 1, OtherTimes::Seen, (Some("shrunk"), 0)).await;
+    check_later(Habit::Ordinary, |reserve| reserve + 1, OtherTimes::Seen, (None, 0)).await;
+    check_later(Habit::Ordinary, |reserve| reserve * 2, OtherTimes::Seen, (None, 0)).await;
+}
+
+#[tokio::test]
+async fn a_stranger_that_holds_less_than_its_reserve_is_found_too() {
+    for (taken, refused) in [(1, 1), (0, 0)] {
+        let market = market(|_| {});
+        let pool = deep_pair(&market);
+        let world = world(&market, &[pool]).holding(pool.address, token(1), pool.reserve1 - taken);
+        let mut lazy = Lazy::new(market, &[]).await;
+        lazy.bench.fake.answer_v2(world);
+        let observed = lazy.ask(Subject::Pool(pool.address)).await;
+        assert_eq!((observed.pools, observed.tokens_refused), (1, refused));
+    }
+}
+
 #[tokio::test]
 async fn a_pool_that_holds_nothing_waits_until_its_tokens_can_be_tried_out() {
     let market = market(|_| {});
@@ -382,7 +448,7 @@ async fn ten_thousand_pools_come_in_batches() {
     .expect("an honest node");
     assert_eq!((load.report.pools, load.report.tokens), (POOLS, 150));
     assert_eq!(done.into_inner(), total.into_inner());
-    let calls = 3 + 4 * POOLS as usize + (3 + 1) * 150;
+    let calls = 3 + 4 * POOLS as usize + (3 + 2) * 150;
     assert_eq!(bench.fake.requests("eth_call"), calls);
     assert_eq!(bench.fake.connections(), 1);
 }

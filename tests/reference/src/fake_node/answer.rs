@@ -87,6 +87,7 @@ impl Known<'_> {
             block_hash: block.hash,
             timestamp: quantity(&block.block.block["timestamp"]),
             overrides: &params[2],
+            block_overrides: &params[3],
             chain: self.chain,
         };
         (self.calls)(&call).map(|returned| value(json!(returned)))

@@ -20,6 +20,21 @@ pub struct V2World {
     tokens: HashMap<Address, V2Token>,
     /// Pairs that are there only where a block has created them.
     creatable: HashMap<Address, V2Pair>,
+    /// What a pair holds of a token, where that is not its reserve.
+    held: HashMap<(Address, Address), U256>,
+    times: OtherTimes,
+}
+
+/// What becomes of a call that asks for another time than its block's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OtherTimes {
+    /// It sees that time.
+    #[default]
+    Seen,
+    /// The parameter is one too many.
+    Refused,
+    /// It sees its block's.
+    Ignored,
 }
 
 /// A pair.
@@ -83,6 +98,18 @@ impl V2World {
         self
     }
 
+    /// A pair holds so much of a token, whatever its reserve.
+    pub fn holding(mut self, pair: Address, token: Address, held: u128) -> Self {
+        self.held.insert((pair, token), U256::from(held));
+        self
+    }
+
+    /// What becomes of calls at another time.
+    pub fn at_other_times(mut self, times: OtherTimes) -> Self {
+        self.times = times;
+        self
+    }
+
     /// Answers a call: what the contract at `to` would return; empty where there is none.
     ///
     /// # Errors
@@ -105,7 +132,7 @@ impl V2World {
         match self.tokens.get(&call.to) {
             Some(token) if call.is("balanceOf(address)") => {
                 let held = self.held(call, call.to, call.address_argument(0));
-                Ok(word(if token.habit == Habit::Flatters { held * U256::from(2) } else { held }))
+                Ok(word(tokens::said(token.habit, held, call.timestamp)))
             }
             Some(token) => call_token(call, token),
             None => Ok(Bytes::new()),
@@ -118,19 +145,36 @@ impl V2World {
         call: &CallRequest<'_>,
         overrides: &Map<String, Value>,
     ) -> Result<Bytes, RpcErr> {
-        let mut evm = Evm::new(&Parameters::default());
+        let mut parameters = Parameters::default();
+        parameters.block.timestamp = self.time_of(call)?;
+        let mut evm = Evm::new(&parameters);
         for (address, account) in overrides {
             let address: Address = address.parse().map_err(|_| RpcErr::new(-32602, "no address"))?;
             evm.place(address, bytes(&account["code"]).into());
-            for token in self.tokens_of(address) {
-                if let Some(known) = self.tokens.get(&token) {
-                    evm.place(token, tokens::token(known.habit));
-                    evm.set_storage(token, tokens::balance_slot(address), self.held(call, token, address));
-                }
-            }
+            self.place_tokens(call, address, &mut evm);
         }
         let message = Message { from: call.from, to: call.to, value: U256::ZERO, data: call.data.clone() };
         evm.call(&message).map(|receipt| receipt.output).map_err(|_| RpcErr::reverted(&[]))
+    }
+
+    fn place_tokens(&self, call: &CallRequest<'_>, holder: Address, evm: &mut Evm) {
+        for token in self.tokens_of(holder) {
+            if let Some(known) = self.tokens.get(&token) {
+                evm.place(token, tokens::token(known.habit));
+                evm.set_storage(token, tokens::balance_slot(holder), self.held(call, token, holder));
+            }
+        }
+    }
+
+    /// The time that a call sees.
+    fn time_of(&self, call: &CallRequest<'_>) -> Result<u64, RpcErr> {
+        let Some(time) = call.block_overrides["time"].as_str() else { return Ok(call.timestamp) };
+        match self.times {
+            OtherTimes::Refused => Err(RpcErr::new(-32602, "too many arguments, want at most 3")),
+            OtherTimes::Ignored => Ok(call.timestamp),
+            OtherTimes::Seen => u64::from_str_radix(time.trim_start_matches("0x"), 16)
+                .map_err(|_| RpcErr::new(-32602, "no time")),
+        }
     }
 
     fn tokens_of(&self, pair: Address) -> Vec<Address> {
@@ -140,6 +184,9 @@ impl V2World {
 
     /// What a pair holds of a token: its reserve.
     fn held(&self, call: &CallRequest<'_>, token: Address, owner: Address) -> U256 {
+        if let Some(held) = self.held.get(&(owner, token)) {
+            return *held;
+        }
         let pair = self.pairs.get(&owner).or_else(|| self.creatable.get(&owner));
         let Some(pair) = pair else { return U256::ZERO };
         let synced = call.chain.reserves_at(owner, call.block_hash);

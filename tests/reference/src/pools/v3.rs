@@ -1,4 +1,6 @@
-use alloy_primitives::{Address, Bytes, I256, Log, U160, U256, bytes, keccak256};
+use std::mem;
+
+use alloy_primitives::{Address, B256, Bytes, I256, Log, U160, U256, b256, bytes, keccak256};
 use alloy_sol_types::{SolCall, SolValue, sol};
 use anyhow::Context;
 
@@ -94,6 +96,27 @@ pub struct PoolV3 {
     pool: Address,
     callback_data: Bytes,
     fork: Fork,
+    tokens: [Address; 2],
+    deployer: Address,
+    code_hash: B256,
+    /// What the pool logged and nobody has taken yet.
+    told: Vec<Log>,
+}
+
+/// What a `UniswapV3Factory` makes its pools of (v3-periphery `PoolAddress.sol`).
+const POOL_CODE_HASH: B256 = b256!("e34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54");
+
+/// Where a pool comes from: its address derives from that (EIP-1014).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The contract.
+    pub pool: Address,
+    /// The contract that created it.
+    pub deployer: Address,
+    /// Hash of what it was created with.
+    pub code_hash: B256,
+    /// The tokens, the lower address first.
+    pub tokens: [Address; 2],
 }
 
 /// Whose pool it is.
@@ -134,9 +157,8 @@ impl PoolV3 {
         // The factory knows the three usual fees already, and then refuses.
         let _known = evm.transact(&Message::new(OWNER, factory, &enable));
         let pool = evm.send(OWNER, factory, &createPoolCall { tokenA: token0, tokenB: token1, fee })?;
-        evm.send(OWNER, pool, &initializeCall { sqrtPriceX96: U160::from(sqrt_price) })?;
-        let callback_data = (token0, token1).abi_encode().into();
-        Ok(Self { evm, pool, callback_data, fork: Fork::Uniswap })
+        let origin = Origin { pool, deployer: factory, code_hash: POOL_CODE_HASH, tokens: [token0, token1] };
+        Self::initialized(evm, Fork::Uniswap, origin, sqrt_price)
     }
 
     /// A chain with a `PancakeV3Pool`, deployed as PancakeSwap's deployer does it.
@@ -168,9 +190,36 @@ impl PoolV3 {
         let pool = evm.transact(&message).map_err(|failure| anyhow::anyhow!("the deployer: {failure:?}"))?;
         let pool = Address::from_word(alloy_primitives::B256::from_slice(&pool.output));
         anyhow::ensure!(pool == deployer.create2_from_code(salt, &code), "the pool is elsewhere");
-        evm.send(OWNER, pool, &initializeCall { sqrtPriceX96: U160::from(sqrt_price) })?;
-        let callback_data = (token0, token1).abi_encode().into();
-        Ok(Self { evm, pool, callback_data, fork: Fork::PancakeSwap })
+        let origin = Origin { pool, deployer, code_hash: keccak256(&code), tokens: [token0, token1] };
+        Self::initialized(evm, Fork::PancakeSwap, origin, sqrt_price)
+    }
+
+    fn initialized(mut evm: Evm, fork: Fork, origin: Origin, sqrt_price: U256) -> anyhow::Result<Self> {
+        let Origin { pool, deployer, code_hash, tokens } = origin;
+        let call = initializeCall { sqrtPriceX96: U160::from(sqrt_price) };
+        let receipt = evm
+            .transact(&Message::new(OWNER, pool, &call))
+            .map_err(|failure| anyhow::anyhow!("the first price: {failure:?}"))?;
+        let callback_data = (tokens[0], tokens[1]).abi_encode().into();
+        let told = Vec::new();
+        let mut initialized = Self { evm, pool, callback_data, fork, tokens, deployer, code_hash, told };
+        initialized.note(&receipt);
+        Ok(initialized)
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> Origin {
+        let Self { pool, deployer, code_hash, tokens, .. } = *self;
+        Origin { pool, deployer, code_hash, tokens }
+    }
+
+    /// What the pool logged since this was last asked, as it logged it.
+    pub fn take_logs(&mut self) -> Vec<Log> {
+        mem::take(&mut self.told)
+    }
+
+    fn note(&mut self, receipt: &Receipt) {
+        self.told.extend(receipt.logs.iter().filter(|log| log.address == self.pool).cloned());
     }
 
     /// Adds liquidity, or takes it out.
@@ -261,7 +310,10 @@ impl PoolV3 {
 
     fn forward<C: SolCall>(&mut self, call: &C) -> Result<Receipt, Failure> {
         let data = [self.pool.into_word().as_slice(), &call.abi_encode()].concat().into();
-        self.evm.transact(&Message { from: OWNER, to: PAYER_ADDRESS, value: U256::ZERO, data })
+        let receipt =
+            self.evm.transact(&Message { from: OWNER, to: PAYER_ADDRESS, value: U256::ZERO, data })?;
+        self.note(&receipt);
+        Ok(receipt)
     }
 }
 

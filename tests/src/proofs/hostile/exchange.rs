@@ -67,6 +67,18 @@ impl Exchange {
         }
     }
 
+    /// It holds so much of a token, whatever its reserve.
+    pub(super) fn give(&mut self, pair: Address, token: Address, held: u128) {
+        self.evm.set_storage(token, tokens::balance_slot(pair), U256::from(held));
+    }
+
+    /// By a pair's storage.
+    pub(super) fn reserves(&self, pair: Address) -> [u128; 2] {
+        let word = self.evm.storage(pair, U256::from(RESERVES));
+        let mask = (U256::ONE << 112usize) - U256::ONE;
+        [word & mask, (word >> 112usize) & mask].map(|reserve| reserve.to())
+    }
+
     /// What somebody who has just what the first step takes is left with behind the last: each pair sends what comes out to the next.
     /// Nothing of it stays.
     ///

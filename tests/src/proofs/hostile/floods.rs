@@ -3,7 +3,7 @@
 use std::fmt;
 
 use alloy_primitives::{Address, U256, keccak256};
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use headwater_events::{BusEvent, Log, TokenJudged, TokenVerdict};
 use headwater_market::{ResolvedMarket, V4Key};
 use headwater_reference::fake_node::V2Pair;
@@ -12,7 +12,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::follower::{Followed, Follower, log, pair_created, sync, sync_of, word};
-use super::market::{self, Case, GREATEST, Kind, REMEMBERED, TRACKED, other};
+use super::market::{self, GREATEST, REMEMBERED, TRACKED, other};
 
 /// Contracts or pools of a flood.
 const FLOOD: usize = 1_000;
@@ -23,6 +23,10 @@ const LIES: usize = 20;
 /// `2^96`: the price of one for one.
 const PRICE_OF_ONE: U256 = U256::from_limbs([0, 1 << 32, 0, 0]);
 
+/// Bytes by which what the state saves may grow in a flood of [`FLOOD`] pools of each kind, as text: the addresses of all of them
+/// and of their tokens alone would be more.
+const MOST_BYTES: usize = 1 << 18;
+
 /// What is checked in a round at least.
 pub(super) const FLOOR: u64 = 4 * FLOOD as u64;
 
@@ -30,26 +34,27 @@ pub(super) const FLOOR: u64 = 4 * FLOOD as u64;
 pub(super) struct Counts {
     fakes: u64,
     announced: u64,
-    concentrated: u64,
     created: u64,
+    /// By which what there is to be saved grew most.
+    most_bytes: usize,
 }
 
 impl Counts {
     pub(super) fn all(&self) -> u64 {
-        let Self { fakes, announced, concentrated, created } = self;
-        fakes + announced + concentrated + created
+        let Self { fakes, announced, created, .. } = self;
+        fakes + announced + created
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fakes, announced, concentrated, created } = self;
+        let Self { fakes, announced, created, most_bytes } = self;
         write!(
             f,
             "{fakes} fake pools that emit Sync: none tracked, {REMEMBERED} remembered at most; {announced} pools of V2 and V3 that \
              their factory announces at addresses that do not derive from it refused; {created} pools of V2, V3 and V4 that are created in a \
-             flood: {TRACKED} of V2 tracked at most, and as many of V3 and V4; {concentrated} pools of V3 quoted only where both \
-             tokens were judged and accepted"
+             flood: {TRACKED} of V2 tracked at most, and as many of V3 and V4; what the state saves grew by {most_bytes} bytes at most, \
+             of {MOST_BYTES}, written as text"
         )
     }
 }
@@ -105,33 +110,6 @@ pub(super) fn judge_created(
     Ok(())
 }
 
-/// Pools of V3 of the native token and an honest, a hostile and an unjudged one.
-pub(super) fn judge_concentrated(
-    random: &mut ChaCha8Rng,
-    follower: &mut Follower,
-    market: &ResolvedMarket,
-    native: Address,
-    cases: &[Case],
-    counts: &mut Counts,
-) -> anyhow::Result<()> {
-    let honest = cases.iter().find(|case| matches!(case.kind, Kind::Honest(_))).context("one")?;
-    let hostile = cases.iter().find(|case| matches!(case.kind, Kind::Hostile(_))).context("one")?;
-    let unjudged = any_address(random);
-    let tokens = [(honest.token, true), (hostile.token, false), (unjudged, false)];
-    let logs = tokens.iter().flat_map(|(token, _)| v3_created(market, native, *token)).collect();
-    let followed = follower.block(random, 12, logs)?;
-    let snapshot = followed.market();
-    for (token, is_quoted) in tokens {
-        let pool = market.concentrated_factories[0].derive(native, token, FEE);
-        let id = snapshot.concentrated.find(&pool).context("a pool of V3 is not tracked")?;
-        ensure!(snapshot.concentrated.pool(id).and_then(|pool| pool.price()).is_some(), "it has no price");
-        let is = snapshot.quoted_concentrated(id).is_some();
-        ensure!(is == is_quoted, "it is {is} that a pool of V3 is quoted");
-        counts.concentrated += 1;
-    }
-    Ok(())
-}
-
 /// Pools that a factory announces where they are not, and more pools that are what they say than are tracked.
 pub(super) fn judge_flood(
     random: &mut ChaCha8Rng,
@@ -140,7 +118,7 @@ pub(super) fn judge_flood(
     native: Address,
     counts: &mut Counts,
 ) -> anyhow::Result<()> {
-    let before = follower.world.counts();
+    let (before, saved_before) = (follower.world.counts(), saved(follower)?);
     let announced: Vec<V2Pair> = (0..LIES)
         .map(|_| {
             let token = any_address(random);
@@ -181,9 +159,17 @@ pub(super) fn judge_flood(
     let is_about_a_pool = asked.iter().any(|request| matches!(request.subject, Subject::Pool(_)));
     ensure!(!is_about_a_pool, "the node is asked about a pool that there is no place for");
     ensure!(real.iter().all(|pair| !next.is_quoted(pair.address)), "a pool of an unjudged token is quoted");
+    let grown = saved(follower)?.saturating_sub(saved_before);
+    ensure!(grown <= MOST_BYTES, "what is saved grew by {grown} bytes");
+    counts.most_bytes = counts.most_bytes.max(grown);
     counts.announced += 2 * LIES as u64;
     counts.created += 3 * FLOOD as u64;
     Ok(())
+}
+
+/// Bytes of what the state would save now, undo records included.
+fn saved(follower: &Follower) -> anyhow::Result<usize> {
+    Ok(serde_json::to_vec(&follower.world.image())?.len())
 }
 
 /// In hundredths of a basis point, with the spacing that belongs to it.

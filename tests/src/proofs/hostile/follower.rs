@@ -22,17 +22,34 @@ pub(super) const BEGINNING: u64 = 1_700_000_000;
 const AVERAGE_PPM: u32 = 50_000;
 
 /// Every cycle that gains, whatever it is worth.
-pub(super) const RESEARCH: Mode = Mode { profit_after_gas: false };
+pub(super) const RESEARCH: Mode = Mode { profit_after_gas: false, limits: Limits::WithAverage };
 /// What would be acted upon.
-pub(super) const ACTING: Mode = Mode { profit_after_gas: true };
+pub(super) const ACTING: Mode = Mode { profit_after_gas: true, limits: Limits::WithAverage };
+/// The same two where nothing is configured.
+pub(super) const BY_DEFAULT: [Mode; 2] = [
+    Mode { profit_after_gas: false, limits: Limits::Default },
+    Mode { profit_after_gas: true, limits: Limits::Default },
+];
 
 pub(super) struct Mode {
     profit_after_gas: bool,
+    limits: Limits,
+}
+
+/// What the prices of pools are held to.
+#[derive(Clone, Copy)]
+enum Limits {
+    /// `max_average_deviation_ppm` is configured as well.
+    WithAverage,
+    /// Feeds alone.
+    Default,
 }
 
 pub(super) struct Follower {
     pub(super) world: World,
     oracle: Oracle,
+    /// One that nobody has configured.
+    default_oracle: Oracle,
     bases: Vec<Address>,
     head: (u64, B256),
     pub(super) timestamp: u64,
@@ -43,6 +60,7 @@ pub(super) struct Follower {
 pub(super) struct Followed {
     pub(super) applied: AppliedBlock,
     pub(super) prices: Arc<PriceSnapshot>,
+    default_prices: Arc<PriceSnapshot>,
     bases: Vec<Address>,
 }
 
@@ -50,18 +68,24 @@ impl Follower {
     pub(super) fn new(market: &ResolvedMarket, head: (u64, B256)) -> Self {
         let config = OracleConfig { max_average_deviation_ppm: AVERAGE_PPM, ..OracleConfig::default() };
         let (world, oracle) = (World::new(market), Oracle::new(market, &config));
+        let default_oracle = Oracle::new(market, &OracleConfig::default());
         let bases = market.base_tokens.clone();
-        Self { world, oracle, bases, head, timestamp: BEGINNING, seq: 0 }
+        Self { world, oracle, default_oracle, bases, head, timestamp: BEGINNING, seq: 0 }
     }
 
     pub(super) fn take(&mut self, event: BusEvent) -> anyhow::Result<Option<Followed>> {
         self.seq += 1;
         let envelope = Envelope { run_id: RunId(1), seq: self.seq, received_at: 0, derived: None, event };
         let (applied, priced) = (self.world.apply(&envelope)?, self.oracle.apply(&envelope)?);
+        let by_default = self.default_oracle.apply(&envelope)?;
         self.world.settle();
         self.oracle.settle();
-        let Some((applied, priced)) = applied.zip(priced) else { return Ok(None) };
-        Ok(Some(Followed { applied, prices: priced.snapshot, bases: self.bases.clone() }))
+        self.default_oracle.settle();
+        let Some(((applied, priced), by_default)) = applied.zip(priced).zip(by_default) else {
+            return Ok(None);
+        };
+        let (prices, default_prices) = (priced.snapshot, by_default.snapshot);
+        Ok(Some(Followed { applied, prices, default_prices, bases: self.bases.clone() }))
     }
 
     pub(super) fn block(
@@ -111,7 +135,11 @@ impl Followed {
             malformed: 0,
             set_aside: false,
         };
-        let (market, prices) = (Arc::clone(&self.applied.snapshot), Arc::clone(&self.prices));
+        let prices = match mode.limits {
+            Limits::WithAverage => &self.prices,
+            Limits::Default => &self.default_prices,
+        };
+        let (market, prices) = (Arc::clone(&self.applied.snapshot), Arc::clone(prices));
         let view = WholeView::new(market, prices, Arc::new(decoded), Touched::All)?;
         let config =
             ArbitrageConfig { profit_after_gas: mode.profit_after_gas, ..ArbitrageConfig::default() };

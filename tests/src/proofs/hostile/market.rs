@@ -14,7 +14,7 @@ use super::follower::{BEGINNING, answer_updated, sync_of};
 pub(super) const CHAIN_ID: u64 = 5;
 
 /// Hostile tokens of a round, and honest ones.
-pub(super) const TOKENS: usize = 14;
+pub(super) const TOKENS: usize = 18;
 
 /// Contracts that are not proven and remembered at most.
 pub(super) const REMEMBERED: usize = 64;
@@ -110,6 +110,8 @@ pub(super) struct Case {
     pub(super) token: Address,
     pub(super) depth: Depth,
     pub(super) kind: Kind,
+    /// What the pools really hold of the token: somebody may have given them more, and the token may have taken some away.
+    pub(super) held: [u128; 2],
 }
 
 pub(super) enum Kind {
@@ -126,9 +128,14 @@ pub(super) struct Hostile {
 
 impl Hostile {
     /// Whether a single swap in and a single one out already fail or lose. Not so what only a later transfer shows, and what only
-    /// misleads whoever asks for a balance; and what runs for ever runs too long to be tried.
+    /// misleads whoever asks for a balance, nor what takes its time; and what runs for ever runs too long to be tried.
     pub(super) fn bites_at_once(&self) -> bool {
-        !matches!(self.habit, Habit::Ordinary | Habit::Once | Habit::Grows | Habit::Flatters | Habit::Endless)
+        match self.habit {
+            Habit::Ordinary => self.reason == "shrunk",
+            Habit::Once | Habit::Grows | Habit::Flatters | Habit::Endless => false,
+            Habit::Accrues | Habit::Decays => false,
+            _ => true,
+        }
     }
 }
 
@@ -172,7 +179,18 @@ pub(super) fn populate(
                 Kind::Honest(_) => random.random_range(1..=77),
             };
             world = pools.into_iter().fold(world.hostile_token(token, decimals, kind.habit()), V2World::pair);
-            cases.push(Case { pools, token, depth, kind });
+            let is_taken = place == SHRUNK && is_hostile;
+            let is_given = place == SHRUNK && depth == Depth::Usual;
+            let held = pools.map(|pool| match reserve_of(&pool, token) {
+                reserve if is_taken => reserve - reserve / 8,
+                reserve if is_given => reserve + 1 + (reserve >> 40),
+                reserve => reserve,
+            });
+            world = pools
+                .iter()
+                .zip(held)
+                .fold(world, |world, (pool, held)| world.holding(pool.address, token, held));
+            cases.push(Case { pools, token, depth, kind, held });
         }
     }
     (world, cases)
@@ -180,6 +198,12 @@ pub(super) fn populate(
 
 const FEE_TO_THE_POOL: usize = 1;
 const ONLY_FROM_THE_POOL: usize = 2;
+/// The last one.
+const SHRUNK: usize = TOKENS - 1;
+
+fn reserve_of(pair: &V2Pair, token: Address) -> u128 {
+    if pair.token0 == token { pair.reserve0 } else { pair.reserve1 }
+}
 
 fn hostile(random: &mut ChaCha8Rng, place: usize, pool: Address) -> Hostile {
     let ppm = random.random_range(10_000..=1_000_000);
@@ -196,11 +220,15 @@ fn hostile(random: &mut ChaCha8Rng, place: usize, pool: Address) -> Hostile {
         9 => (Habit::Grows, "inexact"),
         10 => (Habit::Pretends, "inexact"),
         11 => (Habit::Flatters, "inexact"),
-        _ => (Habit::Ordinary, "decimals"),
+        12..=14 => (Habit::Ordinary, "decimals"),
+        15 => (Habit::Accrues, "accrues"),
+        16 => (Habit::Decays, "accrues"),
+        _ => (Habit::Ordinary, "shrunk"),
     };
     let decimals = match place {
         12 => 0,
-        13 => random.random_range(78..=255),
+        13 => 255,
+        14 => random.random_range(78..255),
         _ => random.random_range(1..=77),
     };
     Hostile { decimals, habit, reason }
@@ -337,7 +365,10 @@ pub(super) fn place(exchange: &mut Exchange, native: Address, cases: &[Case], co
     exchange.place_token(native, Habit::Ordinary);
     for case in cases {
         exchange.place_token(case.token, case.kind.habit());
-        case.pools.iter().for_each(|pair| exchange.place_pair(pair));
+        for (pair, held) in case.pools.iter().zip(case.held) {
+            exchange.place_pair(pair);
+            exchange.give(pair.address, case.token, held);
+        }
     }
     for pair in coins.all() {
         for token in [pair.token0, pair.token1].into_iter().filter(|token| *token != native) {

@@ -1,4 +1,5 @@
-//! Prices that somebody pushes, and a feed that stops: nothing is acted upon by them.
+//! Prices that somebody pushes, and a feed that stops: nothing is acted upon by them where prices are held to their feeds, which they are
+//! by default, or to their averages, which has to be configured.
 
 use std::fmt;
 
@@ -8,7 +9,7 @@ use headwater_market::{FeedPrice, PriceSnapshot};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::follower::{ACTING, BEGINNING, Followed, Follower, RESEARCH};
+use super::follower::{ACTING, BEGINNING, BY_DEFAULT, Followed, Follower, RESEARCH};
 use super::market::{Coin, Coins, HEARTBEAT};
 
 const BLOCK_TIME: u64 = 12;
@@ -20,29 +21,33 @@ const BLOCKS: u64 = 155;
 const GRACE: u64 = 300;
 
 /// What is checked in a round at least.
-pub(super) const FLOOR: u64 = 10;
+pub(super) const FLOOR: u64 = 12;
 
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     acted_upon: u64,
     held_back: u64,
     averages: u64,
+    believed_by_default: u64,
+    held_back_by_default: u64,
 }
 
 impl Counts {
     pub(super) fn all(&self) -> u64 {
-        let Self { acted_upon, held_back, averages } = self;
-        acted_upon + held_back + averages
+        let Self { acted_upon, held_back, averages, believed_by_default, held_back_by_default } = self;
+        acted_upon + held_back + averages + believed_by_default + held_back_by_default
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { acted_upon, held_back, averages } = self;
+        let Self { acted_upon, held_back, averages, believed_by_default, held_back_by_default } = self;
         write!(
             f,
-            "{held_back} findings not acted upon because a feed has stopped, or the price that they are counted in was pushed, \
-             {acted_upon} before and after it; {averages} averages moved within their bound"
+            "{held_back} findings not acted upon because a feed has stopped, or the price that they are counted in was pushed away from its \
+             feed or its average, {acted_upon} before and after it; {averages} averages moved within their bound; without \
+             max_average_deviation_ppm, which is the default, {held_back_by_default} not acted upon because of their feed, and \
+             {believed_by_default} valued at a pushed price that no feed contradicts"
         )
     }
 }
@@ -76,6 +81,7 @@ fn judge_pushed(
     let during = follower.block(random, BLOCK_TIME, vec![pushed])?;
     ensure!(in_pool(&during.prices, coin)? != price, "the price was not pushed");
     counts.held_back += expect(&during, coin.token, false)?;
+    judge_default(&during, coin.token, coin.token == coins.fed.token, counts).context("by default")?;
     let after = follower.block(random, BLOCK_TIME, vec![coin.restored()])?;
     let average = after.prices.average(&coin.token).context("it has an average")?;
     let (covered, pushed_for) = (U256::from(average.covered_s), U256::from(BLOCK_TIME));
@@ -86,6 +92,29 @@ fn judge_pushed(
     ensure!(is_within, "the average is {}, and not between {least} and {most}", average.mantissa);
     counts.averages += 1;
     counts.acted_upon += expect(&after, coin.token, true)?;
+    Ok(())
+}
+
+/// Without `max_average_deviation_ppm`, which is the default, a pushed price is believed unless the coin has a feed.
+fn judge_default(
+    during: &Followed,
+    coin: Address,
+    has_feed: bool,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    let [worth, acted_upon] = BY_DEFAULT.map(|mode| {
+        let mut found = during.findings(&mode)?;
+        found.retain(|found| found.tokens.first() == Some(&coin));
+        anyhow::Ok(found)
+    });
+    let (worth, acted_upon) = (worth?, acted_upon?);
+    ensure!(!worth.is_empty(), "nothing is found that begins with the coin");
+    let is_believed = worth.iter().all(|found| found.net_profit_wei.is_some());
+    ensure!(is_believed != has_feed, "it is {is_believed} that a pushed price is believed");
+    // One that was pushed down may not be worth the gas.
+    ensure!(!has_feed || acted_upon.is_empty(), "a price is acted upon that its feed contradicts");
+    *if has_feed { &mut counts.held_back_by_default } else { &mut counts.believed_by_default } +=
+        worth.len() as u64;
     Ok(())
 }
 

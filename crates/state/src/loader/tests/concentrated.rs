@@ -195,8 +195,8 @@ async fn a_pool_without_a_price_is_read_with_six_questions() {
     let place = Place { slot0: (U256::ZERO, 0), ..Place::new(&market, 0, 1, (500, 10)) };
     let mut lazy = lazy(&market, std::slice::from_ref(&place)).await;
     lazy.ask(Subject::Concentrated(ConcentratedKey::V3(place.address))).await;
-    // The other four are about a token.
-    assert_eq!(lazy.bench.fake.requests("eth_call"), 6 + 4);
+    // The other five are about a token: its trial, and the look at a later time among them.
+    assert_eq!(lazy.bench.fake.requests("eth_call"), 6 + 5);
     let read = lazy.read().await;
     assert_eq!((read.len(), &read[0].state), (1, &None));
 }
@@ -254,7 +254,7 @@ async fn what_was_read_before_a_failure_is_not_asked_again() {
     lazy.bench.fake.push_block(later.clone());
     let as_of = AsOf { seq: 2, number: 101, hash: later.hash() };
     lazy.loader.handle(&LoadRequest { subject, as_of }).await.expect("a loader bears what a node does");
-    assert_eq!(lazy.bench.fake.requests("eth_call") - asked, place.ticks.len() + 4, "ticks and a token");
+    assert_eq!(lazy.bench.fake.requests("eth_call") - asked, place.ticks.len() + 5, "ticks and a token");
     let read = lazy.read().await;
     assert_eq!((read.len(), read[0].number, &read[0].state), (1, 100, &place.state()));
 }

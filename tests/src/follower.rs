@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use headwater_bus::{BlockProgress, EventHandler};
 use headwater_events::{BusEvent, Envelope};
 use headwater_node::NodeConfig;
-use headwater_supervisor::{Config, Failure, Live, Session};
+use headwater_supervisor::{Config, Failure, Hooks, Live, Session};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tempfile::TempDir;
@@ -156,11 +156,21 @@ impl Follower {
     /// # Errors
     ///
     /// A node that does not answer, or a configuration that does not fit its chain.
-    pub async fn start(mut config: Config, url: &str) -> anyhow::Result<Self> {
+    pub async fn start(config: Config, url: &str) -> anyhow::Result<Self> {
+        Self::start_with(config, url, Hooks::default()).await
+    }
+
+    /// As [`Follower::start`], with what is added to the wiring.
+    ///
+    /// # Errors
+    ///
+    /// As [`Follower::start`].
+    pub async fn start_with(mut config: Config, url: &str, hooks: Hooks) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         config.journal.directory = folder.path().join("journal");
-        let mut live =
-            Live::connect(config, NodeConfig::new(vec![url.parse()?])).await.map_err(from_failure)?;
+        let mut live = Live::connect_with(config, NodeConfig::new(vec![url.parse()?]), &hooks)
+            .await
+            .map_err(from_failure)?;
         let session = Session::observe(&mut live.bot, Some(&folder.path().join(RESULTS)))?;
         let (heads, head) = watch::channel(None);
         live.bot.register("heads", Heads(heads));

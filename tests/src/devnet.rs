@@ -34,6 +34,7 @@ pub use self::deployment::{
     Addresses, Concentrated, DEPLOYER, Erc20, Exchange, Lending, PAIR_INIT_CODE_HASH, Pool, PriceFeed,
     RangedPool, Routers,
 };
+pub(crate) use self::lending::BANKER;
 pub use self::lending::Borrower;
 pub use self::trader::Trader;
 
@@ -226,6 +227,11 @@ impl Devnet {
     /// Who stands where.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Who owes something to the lending pool; the same on every devnet with everything on it.
+    pub fn borrowers(&self) -> Vec<Borrower> {
+        lending::borrowers(self)
     }
 
     /// Anvil's unlocked accounts; the first is the deployer.

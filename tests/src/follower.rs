@@ -70,6 +70,12 @@ pub struct FoundLine {
     /// How many pools there are, where some have concentrated liquidity.
     #[serde(default)]
     pub hops: Option<Vec<IgnoredAny>>,
+    /// Whose position is liquidated, where that is what it is.
+    #[serde(default)]
+    pub borrower: Option<Address>,
+    /// The borrower's.
+    #[serde(default)]
+    pub health_factor: Option<U256>,
     /// Height of its block.
     pub block: u64,
     /// Hash of its block.
@@ -144,6 +150,7 @@ struct Seen {
 pub fn research() -> Config {
     let mut config = Config::default();
     config.detectors.arbitrage.profit_after_gas = false;
+    config.detectors.liquidation.profit_after_gas = false;
     config.executor.min_net_profit_wei = I256::MIN;
     // For a machine that has more to do than this.
     config.executor.simulation_timeout_ms = const { NonZeroU64::new(2_000).expect("not zero") };

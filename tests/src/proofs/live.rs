@@ -1,5 +1,6 @@
 //! The whole bot on a live chain: every block once, every finding worth what it says, none missing.
 
+mod lending;
 mod routers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +27,8 @@ use crate::proof::{Proof, ProofArgs, Report};
 /// The bot on a devnet at four blocks a second, over a WebSocket.
 pub const LIVE: Proof = Proof {
     name: "live",
-    about: "60 s live on anvil: its chain block by block, each finding in pairs executed on a fork, none missing; swaps \
-            through routers decoded",
+    about: "60 s live on anvil: its chain block by block, each finding in pairs executed on a fork, none missing; who may be liquidated as \
+            the lending pool says, swaps through routers decoded",
     full_duration: "3 min",
     run,
 };
@@ -45,6 +46,8 @@ struct Size {
     floor: u64,
     /// Findings that are executed; if there are more, the seed says which.
     executions: usize,
+    /// Liquidations that are compared with the lending pool.
+    liquidations: u64,
     /// Swaps of each make through each of the later routers.
     routed: u64,
     /// The share of blocks that may be passed over; a sample shares its machine with other tests.
@@ -56,6 +59,7 @@ const FULL: Size = Size {
     reorg_every: 37,
     floor: 50,
     executions: 10_000,
+    liquidations: 100,
     routed: 10,
     passed_over: 0.05,
 };
@@ -64,6 +68,7 @@ const QUICK: Size = Size {
     reorg_every: 17,
     floor: 10,
     executions: 24,
+    liquidations: 10,
     routed: 1,
     passed_over: 0.25,
 };
@@ -92,6 +97,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         if sample.len() < all { ", picked by the seed," } else { "" }
     ));
     lines.push(listening.judge(&devnet, &results, size.routed)?);
+    lines.push(lending::judge(&devnet, &results, size.liquidations)?);
     lines.push(judged_elsewhere(&results)?);
     Ok(Report { checked: sample.len() as u64, floor: size.floor, skipped: 0, seed: args.seed, lines })
 }
@@ -106,8 +112,8 @@ fn judged_elsewhere(results: &Results) -> anyhow::Result<String> {
         "{mixed} cycles over pools of V3 and V4, {liquidations} liquidations"
     );
     Ok(format!(
-        "not judged here: {mixed} cycles with pools of V3 or V4 (the proofs recall-mixed and cycles do), {liquidations} liquidations \
-         (the proof liquidations)"
+        "not judged here: {mixed} cycles with pools of V3 or V4 (the proofs recall-mixed and cycles do), the amounts of {liquidations} \
+         liquidations (the proof liquidations)"
     ))
 }
 
@@ -395,6 +401,8 @@ mod tests {
                 detector: "arbitrage".to_owned(),
                 index: 0,
                 hops: None,
+                borrower: None,
+                health_factor: None,
                 block: block.number,
                 block_hash: block.hash,
                 path: Vec::new(),

@@ -1,5 +1,6 @@
 //! The devnet: anvil with other people's real bytecode: two Uniswap V2 exchanges with seven tokens and twenty pools, pools of
-//! Uniswap V3 and V4 of the same tokens, Aave V3 with two hundred borrowers, and a seeded trader who makes prices drift apart.
+//! Uniswap V3 and V4 of the same tokens with the routers to all of them, Aave V3 with two hundred borrowers, and a seeded trader who
+//! makes prices drift apart.
 //!
 //! Everything that reaches a block is fixed: the accounts, the order of transactions (first in, first out, sent one after
 //! another), the timestamps (twelve seconds apart, from [`GENESIS_TIMESTAMP`]). So one seed makes one chain, hash for hash.
@@ -10,6 +11,7 @@ mod concentrated;
 mod contracts;
 mod deployment;
 mod lending;
+mod routers;
 mod trader;
 
 use std::io::Write as _;
@@ -30,8 +32,9 @@ pub use self::artifacts::{Artifacts, Recipe};
 use self::contracts::{Router, Token};
 pub use self::deployment::{
     Addresses, Concentrated, DEPLOYER, Erc20, Exchange, Lending, PAIR_INIT_CODE_HASH, Pool, PriceFeed,
-    RangedPool,
+    RangedPool, Routers,
 };
+pub(crate) use self::lending::BANKER;
 pub use self::lending::Borrower;
 pub use self::trader::Trader;
 
@@ -193,6 +196,7 @@ impl Devnet {
         if self.extent == Extent::Whole {
             concentrated::deploy(self, &self.artifacts).context("deploying Uniswap V3 and V4")?;
             lending::deploy(self, &self.artifacts).context("deploying Aave V3")?;
+            routers::deploy(self, &self.artifacts).context("deploying the routers")?;
             // Blocks with little in them have lowered it, blocks with much have raised it.
             self.rpc().call::<Value>("anvil_setNextBlockBaseFeePerGas", json!([hex(BASE_FEE)]))?;
             self.mine()?;
@@ -223,6 +227,11 @@ impl Devnet {
     /// Who stands where.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Who owes something to the lending pool; the same on every devnet with everything on it.
+    pub fn borrowers(&self) -> Vec<Borrower> {
+        lending::borrowers(self)
     }
 
     /// Anvil's unlocked accounts; the first is the deployer.

@@ -102,6 +102,8 @@ mod tests {
             detector: "arbitrage".to_owned(),
             index: 0,
             hops: None,
+            borrower: None,
+            health_factor: None,
             block: 1,
             block_hash: B256::ZERO,
             amount_in: U256::from(cycle.amount_in),

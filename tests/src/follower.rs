@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use headwater_bus::{BlockProgress, EventHandler};
 use headwater_events::{BusEvent, Envelope};
 use headwater_node::NodeConfig;
-use headwater_supervisor::{Config, Failure, Live, Session};
+use headwater_supervisor::{Config, Failure, Hooks, Live, Session};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tempfile::TempDir;
@@ -70,6 +70,12 @@ pub struct FoundLine {
     /// How many pools there are, where some have concentrated liquidity.
     #[serde(default)]
     pub hops: Option<Vec<IgnoredAny>>,
+    /// Whose position is liquidated, where that is what it is.
+    #[serde(default)]
+    pub borrower: Option<Address>,
+    /// The borrower's.
+    #[serde(default)]
+    pub health_factor: Option<U256>,
     /// Height of its block.
     pub block: u64,
     /// Hash of its block.
@@ -144,6 +150,7 @@ struct Seen {
 pub fn research() -> Config {
     let mut config = Config::default();
     config.detectors.arbitrage.profit_after_gas = false;
+    config.detectors.liquidation.profit_after_gas = false;
     config.executor.min_net_profit_wei = I256::MIN;
     // For a machine that has more to do than this.
     config.executor.simulation_timeout_ms = const { NonZeroU64::new(2_000).expect("not zero") };
@@ -156,11 +163,21 @@ impl Follower {
     /// # Errors
     ///
     /// A node that does not answer, or a configuration that does not fit its chain.
-    pub async fn start(mut config: Config, url: &str) -> anyhow::Result<Self> {
+    pub async fn start(config: Config, url: &str) -> anyhow::Result<Self> {
+        Self::start_with(config, url, Hooks::default()).await
+    }
+
+    /// As [`Follower::start`], with what is added to the wiring.
+    ///
+    /// # Errors
+    ///
+    /// As [`Follower::start`].
+    pub async fn start_with(mut config: Config, url: &str, hooks: Hooks) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         config.journal.directory = folder.path().join("journal");
-        let mut live =
-            Live::connect(config, NodeConfig::new(vec![url.parse()?])).await.map_err(from_failure)?;
+        let mut live = Live::connect_with(config, NodeConfig::new(vec![url.parse()?]), &hooks)
+            .await
+            .map_err(from_failure)?;
         let session = Session::observe(&mut live.bot, Some(&folder.path().join(RESULTS)))?;
         let (heads, head) = watch::channel(None);
         live.bot.register("heads", Heads(heads));

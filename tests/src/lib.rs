@@ -7,4 +7,5 @@ pub mod latency;
 pub mod proof;
 pub mod proofs;
 pub mod replayed;
+mod routers;
 pub mod workflows;

@@ -11,9 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use headwater_events::BusEvent;
 use headwater_journal::{Recording, examine, export_recording, verify};
 
-use crate::devnet::{Devnet, Pace, Trader};
+use crate::devnet::{Addresses, Devnet, Pace, Routers, Trader};
 use crate::replayed::{Lines, Setup, replay};
 
 /// The supervisor that was built beside the running executable.
@@ -191,11 +192,29 @@ pub fn record(seed: u64, blocks: u64, file: &Path) -> anyhow::Result<String> {
         );
     }
     let backruns = ensure_found_again(&results, file)?;
+    let [second, universal] = count_routed(file)?;
     let bytes = exported.compressed_bytes;
     Ok(format!(
-        "{}: {recorded} blocks, {reorgs} reorganisations, {backruns} backruns behind {effects} effects, {bytes} bytes",
+        "{}: {recorded} blocks, {reorgs} reorganisations, {backruns} backruns behind {effects} effects, of which {second} through \
+         SwapRouter02 and {universal} through the Universal Router, {bytes} bytes",
         file.display()
     ))
+}
+
+/// How many of the recorded effects are of calls of `SwapRouter02`, and of the Universal Router; there are some of each.
+fn count_routed(file: &Path) -> anyhow::Result<[usize; 2]> {
+    let Routers { swap_router_02, universal, .. } = Addresses::derive().routers;
+    let recording = Recording::open(file)?;
+    let mut counts = [0; 2];
+    for record in recording.records(recording.first_seq()) {
+        let record = record?;
+        let BusEvent::PendingEffect(effect) = &record.envelope.event else { continue };
+        for (count, router) in counts.iter_mut().zip([swap_router_02, universal]) {
+            *count += usize::from(effect.pending.transaction.to == Some(router));
+        }
+    }
+    ensure!(!counts.contains(&0), "nothing is found behind calls of one of the routers: {counts:?}");
+    Ok(counts)
 }
 
 /// That a replay finds behind pending transactions all that was told live, byte for byte, if in another order; how many it finds. Live, what

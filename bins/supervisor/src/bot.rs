@@ -99,6 +99,14 @@ impl fmt::Debug for Parts {
     }
 }
 
+/// What `registry` knows, and what configuration and market name beside it.
+pub(crate) fn extended(registry: Registry, config: &Config, market: &ResolvedMarket) -> Registry {
+    let registry = registry
+        .contracts(Interface::SwapRouter02, market.swap_routers_02.iter().copied())
+        .contracts(Interface::UniversalRouter, market.universal_routers.iter().copied());
+    config.decoder.extend(registry, &market.routers)
+}
+
 /// The routers whose calls are decoded, as contracts whose effect can be computed.
 fn routers_of(registry: &Registry, contracts: &ResolvedMarket) -> Routers {
     let kind_of = |interface| match interface {
@@ -311,7 +319,7 @@ impl Bot {
             actors.push(detector.control().clone());
         }
 
-        let registry = config.decoder.extend(registry, &contracts.routers);
+        let registry = extended(registry, &config, &contracts);
 
         // Backruns: pending transactions and blocks in, what can be gained behind the former out. The blocks wait in a forwarder
         // of its own; whatever else it has no time for is dropped and counted. Never in a replay, which has no mempool.

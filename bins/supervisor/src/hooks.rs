@@ -3,7 +3,7 @@ use std::fmt;
 use headwater_actor::{Delays, Poisons};
 use headwater_bus::BusConfig;
 
-use crate::bot::Bot;
+use crate::bot::{Bot, Strategy};
 use crate::running::Running;
 
 /// What a test adds to a live run; the default adds nothing.
@@ -12,6 +12,8 @@ pub struct Hooks {
     pub delays: Option<Delays>,
     /// Messages that end whoever handles them.
     pub poisons: Option<Poisons>,
+    /// Strategies beside the bundled ones.
+    pub strategies: Vec<Strategy>,
     /// Sizes of the bus.
     pub bus: BusConfig,
     /// Sees the bot before anything flows.
@@ -23,7 +25,8 @@ pub struct Hooks {
 impl Default for Hooks {
     fn default() -> Self {
         let (wired, running) = (Box::new(|_: &mut Bot| {}), Box::new(|_: &Running| {}));
-        Self { delays: None, poisons: None, bus: BusConfig::default(), wired, running }
+        let (delays, poisons, strategies) = (None, None, Vec::new());
+        Self { delays, poisons, strategies, bus: BusConfig::default(), wired, running }
     }
 }
 

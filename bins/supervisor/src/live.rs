@@ -129,8 +129,10 @@ impl Live {
         if let (true, Some(chain_id)) = (config.mempool.enabled, node_config.chain_id) {
             simulator = simulator.with_pending(config.mempool.limits(chain_id));
         }
+        let mut strategies = bundled_strategies(&config, &market);
+        strategies.extend(hooks.strategies.iter().cloned());
         let parts = Parts {
-            strategies: bundled_strategies(&config, &market),
+            strategies,
             registry: Registry::default(),
             market: Arc::clone(&market),
             run_id,

@@ -15,6 +15,7 @@ use headwater_market::{ResolvedMarket, Touched, WholeView};
 use headwater_oracle::Oracle;
 use headwater_state::World;
 
+use crate::bot::extended;
 use crate::commands::{bundled_strategies, chain_of};
 use crate::config::Config;
 
@@ -72,7 +73,7 @@ pub(crate) fn retry(
     let strategies = bundled_strategies(config, &market);
     let concerns = |name: &str| set_aside.actor == name || set_aside.from == name;
     let strategy = strategies.iter().find(|strategy| concerns(&strategy.name));
-    let decoder = Decoder::with_registry(config.decoder.extend(Registry::default(), &market.routers));
+    let decoder = Decoder::with_registry(extended(Registry::default(), config, &market));
     let decode = |block: &BlockEvent, as_of| decoder.decode(block, as_of);
     let again = || -> anyhow::Result<()> {
         match (&*set_aside.actor, strategy, &event.event) {

@@ -267,6 +267,12 @@ pub struct ResolvedMarket {
     pub base_tokens: Vec<Address>,
     /// Routers whose calls are decoded.
     pub routers: Vec<Address>,
+    /// The same with the interface of `SwapRouter02`. Not written where there is none, so that a market of before is the same market.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub swap_routers_02: Vec<Address>,
+    /// The same of the Universal Router since V4. Not written where there is none, so that a market of before is the same market.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub universal_routers: Vec<Address>,
     /// Which pools are loaded at start.
     pub load: LoadFilter,
     /// Unproven emitters of `Sync` that are remembered at most.
@@ -394,7 +400,9 @@ impl ResolvedMarket {
         let feeds =
             reader.feeds(&config.feeds, tables.as_ref().map_or(&[], |known| &known.feeds), wrapped_native);
         let lending = reader.lending(&config.lending, tables.as_ref().map_or(&[], |known| &known.lending));
-        let mut routers = tables.map_or_else(Vec::new, |known| known.routers);
+        let (mut routers, swap_routers_02, universal_routers) = tables
+            .map(|known| (known.routers, known.swap_routers_02, known.universal_routers))
+            .unwrap_or_default();
         for router in reader.distinct("market.routers", &config.routers) {
             if !routers.contains(&router) {
                 routers.push(router);
@@ -425,6 +433,8 @@ impl ResolvedMarket {
                 wrapped_native,
                 base_tokens,
                 routers,
+                swap_routers_02,
+                universal_routers,
                 load,
                 max_candidates,
                 feeds,

@@ -32,6 +32,10 @@ pub struct PresetTables {
     pub base_tokens: Vec<Address>,
     /// Routers whose calls are decoded.
     pub routers: Vec<Address>,
+    /// The same with the interface of `SwapRouter02`, beside those that every chain may have.
+    pub swap_routers_02: Vec<Address>,
+    /// The same of the Universal Router since V4.
+    pub universal_routers: Vec<Address>,
     /// Chainlink feeds that are read.
     pub feeds: Vec<Feed>,
     /// Lending pools whose positions are followed.
@@ -181,6 +185,8 @@ fn devnet() -> PresetTables {
             address!("cf7ed3acca5a467e9e704c703e8d87f634fb0fc9"),
             address!("dc64a140aa3e981100a9beca4e685f962f0cf6c9"),
         ],
+        swap_routers_02: vec![address!("7b31b399a224ad30d48838f55b41b6a6f1e033ed")],
+        universal_routers: vec![address!("47690cc4c0c91be612a643d85195f4d57488de97")],
         concentrated_factories: vec![ConcentratedFactory {
             name: "uniswap-v3".to_owned(),
             address: address!("d04ff4a75edd737a73e92b2f2274cb887d96e110"),
@@ -211,6 +217,8 @@ fn with_tokens(tokens: &'static [(&'static str, Address)]) -> PresetTables {
         wrapped_native: tokens[0].1,
         base_tokens: addresses.take(BASE_TOKENS).collect(),
         routers: Vec::new(),
+        swap_routers_02: Vec::new(),
+        universal_routers: Vec::new(),
         feeds: Vec::new(),
         lending: Vec::new(),
         tokens,
@@ -316,6 +324,9 @@ mod tests {
             let derived = factory.derive(address(&pool["token0"]), address(&pool["token1"]), fee);
             assert_eq!(derived, address(&pool["address"]));
         }
+        let routers = &deployed["routers"];
+        assert_eq!(preset.swap_routers_02, [address(&routers["swap_router_02"])]);
+        assert_eq!(preset.universal_routers, [address(&routers["universal"])]);
         let [pool] = &preset.lending[..] else { panic!("one lending pool") };
         assert_eq!(pool.pool, address(&lending["pool"]));
         for token in deployed["tokens"].as_array().expect("a list") {

@@ -72,6 +72,7 @@ fn run(arguments: headwater_supervisor::cli::RunArgs) -> Result<(), Failure> {
                 derived_ring_bytes: DERIVED_RING,
                 ..BusConfig::default()
             },
+            strategies: Vec::new(),
             wired: Box::new(move |bot| bot.register("slow", Slow(remote))),
             running: Box::new(move |running| {
                 started.lock().actors = running.actors().cloned().collect();

@@ -126,6 +126,14 @@ impl Artifacts {
         Ok([manager, swaps, contract("PoolModifyLiquidityTest")?, contract("TestERC20")?])
     }
 
+    /// Permit2 as it stands on chains: its package ships no creation code, but what its authors place for tests of others.
+    pub(super) fn permit2(&self) -> anyhow::Result<Bytes> {
+        let path = "@uniswap/universal-router/lib/permit2/test/utils/DeployPermit2.sol";
+        let text = fs::read_to_string(self.modules.join(path)).with_context(|| format!("reading {path}"))?;
+        let code = text.split_once("hex\"").and_then(|(_, rest)| Some(rest.split_once('"')?.0));
+        Ok(code.with_context(|| format!("no code in {path}"))?.parse()?)
+    }
+
     fn creation_code(&self, path: &str) -> anyhow::Result<Bytes> {
         self.contract(path)?.creation_code().with_context(|| format!("the bytecode in {path}"))
     }

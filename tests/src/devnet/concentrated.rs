@@ -1,6 +1,8 @@
 //! Pools with concentrated liquidity, of Uniswap V3 and V4, of tokens that have pairs as well; and who uses them.
 //!
-//! Swaps go to a price and not for an amount: that is what both let everybody ask for. So they are closed exactly.
+//! Swaps go to a price and not for an amount: that is what the pools of both, and `SwapRouter02`, let everybody ask for. Through the
+//! Universal Router they come near it. Some go past every router: to V3 by a contract of the devnet's own, and to V4 by its authors'
+//! routers for tests, through which liquidity is moved as well.
 
 use alloy_primitives::{Address, B256, U256, address, b256, keccak256};
 use alloy_sol_types::{SolCall, SolValue};
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 use super::artifacts::Artifacts;
 use super::contracts::{Token, Weth};
 use super::deployment::{NONCE_WITH_A_FULL_PURSE, created_by, worth};
+use super::routers::{Customers, Goal};
 use super::trader::{Phase, Reference};
 use super::{Addresses, Concentrated, DEPLOYER, Devnet, Extent, RangedPool, lending};
 
@@ -60,11 +63,11 @@ const CLOSED_WITHIN: f64 = 1e-4;
 const WHISPER: f64 = 4e-5;
 
 /// What is asked for by those who swap to a price.
-const WHATEVER: U256 = U256::from_limbs([0, 1 << 60, 0, 0]);
+pub(super) const WHATEVER: U256 = U256::from_limbs([0, 1 << 60, 0, 0]);
 
 /// One of the pools.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+pub(super) enum Place {
     V3(PlaceV3),
     V4(PlaceV4, RoutersV4),
 }
@@ -74,6 +77,8 @@ enum Place {
 pub(super) struct Quote {
     pool: usize,
     tokens: [Address; 2],
+    /// Hundredths of a basis point.
+    fee: u32,
     state: State,
 }
 
@@ -81,6 +86,7 @@ pub(super) struct Quote {
 #[derive(Clone, Debug)]
 pub(super) struct Users {
     random: ChaCha8Rng,
+    customers: Customers,
     blocks: u64,
     /// The late one is the last.
     places: Vec<(Place, Site)>,
@@ -238,6 +244,14 @@ impl Place {
         }
     }
 
+    /// Where the liquidity in range is stored (v3-core `UniswapV3Pool.sol`, v4-core `Pool.sol`).
+    fn slot_of_liquidity(&self) -> (Address, U256) {
+        match self {
+            Self::V3(place) => (place.pool, U256::from(4)),
+            Self::V4(place, _) => (place.manager, place.slot() + U256::from(3)),
+        }
+    }
+
     fn state(&self, devnet: &Devnet) -> anyhow::Result<State> {
         let words = devnet.storage(&[self.slot()])?;
         Ok(State::from_words(words[0], U256::ZERO))
@@ -275,6 +289,15 @@ impl Quote {
         self.rate() / reference.rate(self.tokens[0], self.tokens[1]) - 1.0
     }
 
+    /// The input that leads to a price if no tick is crossed on the way (whitepaper of V3, section 6.2.3).
+    fn amount_that_reaches(&self, sqrt_price_limit: U256) -> U256 {
+        let root = |price: U256| price.to::<u128>() as f64 / 2f64.powi(96);
+        let (from, to) = (root(self.state.sqrt_price), root(sqrt_price_limit));
+        let moved = if to < from { 1.0 / to - 1.0 / from } else { to - from };
+        let amount = self.state.liquidity as f64 * moved / (1.0 - f64::from(self.fee) / 1e6);
+        U256::from((amount as u128).max(1))
+    }
+
     pub(super) fn is_apart(&self, reference: &Reference) -> bool {
         self.gap(reference).abs() > CLOSED_WITHIN
     }
@@ -290,7 +313,8 @@ impl Users {
             Extent::Pairs => Vec::new(),
         };
         let random = ChaCha8Rng::seed_from_u64(seed ^ 0x0c0c_e247_4a7e_d000);
-        Self { random, blocks: 0, places, is_late_created: false, positions: Vec::new() }
+        let customers = Customers::new(seed ^ 0x0c0c_e247_4a7e_d001, devnet);
+        Self { random, customers, blocks: 0, places, is_late_created: false, positions: Vec::new() }
     }
 
     /// Every pool that stands.
@@ -298,12 +322,15 @@ impl Users {
         if self.places.is_empty() {
             return Ok(Vec::new());
         }
-        let slots: Vec<_> = self.places.iter().map(|(place, _)| place.slot()).collect();
+        let slots: Vec<_> =
+            self.places.iter().flat_map(|(place, _)| [place.slot(), place.slot_of_liquidity()]).collect();
         let words = devnet.storage(&slots)?;
-        let quotes = self.places.iter().zip(words).enumerate().map(|(pool, ((place, _), word))| Quote {
+        let places = self.places.iter().zip(words.chunks_exact(2)).enumerate();
+        let quotes = places.map(|(pool, ((place, (_, _, fee, ..)), words))| Quote {
             pool,
             tokens: place.tokens(),
-            state: State::from_words(word, U256::ZERO),
+            fee: *fee,
+            state: State::from_words(words[0], words[1]),
         });
         Ok(quotes.filter(|quote| !quote.state.sqrt_price.is_zero()).collect())
     }
@@ -330,7 +357,7 @@ impl Users {
                 let quote = &quotes[self.random.random_range(0..quotes.len())];
                 let whispered = self.random.random_range(-WHISPER..WHISPER);
                 let rate = reference.rate(quote.tokens[0], quote.tokens[1]);
-                self.swap_to(devnet, quote, rate * (1.0 + whispered))
+                self.swap_exactly_to(devnet, quote, rate * (1.0 + whispered))
             }
             Phase::Quiet => Ok(()),
         }
@@ -374,7 +401,21 @@ impl Users {
         self.swap_to(devnet, quote, reference.rate(quote.tokens[0], quote.tokens[1]))
     }
 
+    /// Through one of the routers, for the most part.
     fn swap_to(&mut self, devnet: &Devnet, quote: &Quote, rate: f64) -> anyhow::Result<()> {
+        let sqrt_price_limit = sqrt_price(rate);
+        let goal = Goal {
+            zero_for_one: sqrt_price_limit < quote.state.sqrt_price,
+            sqrt_price_limit,
+            amount_in: quote.amount_that_reaches(sqrt_price_limit),
+        };
+        match self.customers.swap(devnet, &self.places[quote.pool].0, &goal)? {
+            true => Ok(()),
+            false => self.swap_exactly_to(devnet, quote, rate),
+        }
+    }
+
+    fn swap_exactly_to(&mut self, devnet: &Devnet, quote: &Quote, rate: f64) -> anyhow::Result<()> {
         let sqrt_price_limit = sqrt_price(rate);
         let zero_for_one = sqrt_price_limit < quote.state.sqrt_price;
         let order = Order { zero_for_one, amount: WHATEVER, is_exact_in: true, sqrt_price_limit };

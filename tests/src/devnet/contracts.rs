@@ -18,6 +18,10 @@ sol! {
         function symbol() external view returns (string);
     }
 
+    interface Permit2 {
+        function approve(address token, address spender, uint160 amount, uint48 expiration) external;
+    }
+
     interface Factory {
         constructor(address feeToSetter);
         function getPair(address tokenA, address tokenB) external view returns (address);

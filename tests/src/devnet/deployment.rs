@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::artifacts::Artifacts;
 use super::contracts::{Factory, Router, Token, Weth};
-use super::{Devnet, concentrated, lending};
+use super::{Devnet, concentrated, lending, routers};
 
 /// The first account of anvil's well-known test mnemonic. Its nonces decide all addresses.
 pub const DEPLOYER: Address = address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
@@ -87,8 +87,21 @@ pub struct Addresses {
     pub burner: Address,
     /// Uniswap V3 and V4.
     pub concentrated: Concentrated,
+    /// Those that lead to pools of every make.
+    pub routers: Routers,
     /// Aave V3.
     pub lending: Lending,
+}
+
+/// The routers that came after that of V3, for the pairs of the first exchange and all pools with concentrated liquidity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routers {
+    /// `SwapRouter02`.
+    pub swap_router_02: Address,
+    /// The Universal Router.
+    pub universal: Address,
+    /// Takes the users' tokens for the latter.
+    pub permit2: Address,
 }
 
 /// Where liquidity is concentrated.
@@ -204,6 +217,7 @@ impl Addresses {
             pools: Vec::new(),
             burner: nth(11),
             concentrated: concentrated::derive(),
+            routers: routers::derive(),
             lending,
         };
         addresses.pools = POOLS.iter().map(|(factory, a, b, _)| addresses.pool(factory, a, b)).collect();

@@ -17,7 +17,7 @@ use super::deployment::{Lending, NONCE_WITH_A_FULL_PURSE, PriceFeed, created_by,
 use super::{Devnet, Extent, concentrated};
 
 /// Anvil's last account but one: governs the pool, lends to it, and liquidates.
-const BANKER: Address = address!("23618e81E3f5cdF7f54C3d65f7FBc0aBf5B21E8f");
+pub(crate) const BANKER: Address = address!("23618e81E3f5cdF7f54C3d65f7FBc0aBf5B21E8f");
 
 /// How many owe something.
 const BORROWERS: usize = 200;
@@ -85,7 +85,8 @@ pub struct Borrower {
     /// Whether a dip of a few percent takes the account below the edge.
     pub is_near: bool,
     supplied: U256,
-    borrowed: U256,
+    /// What was borrowed at the start, in smallest units.
+    pub borrowed: U256,
 }
 
 /// What users and prices do, out of a seed of its own.
@@ -213,7 +214,7 @@ fn send<C: SolCall>(devnet: &Devnet, from: Address, call: &C) -> anyhow::Result<
 const GAS: u64 = 700_000;
 
 /// The same on every devnet: debts of a few hundred to a hundred thousand dollars; every fifth is near the edge.
-fn borrowers(devnet: &Devnet) -> Vec<Borrower> {
+pub(super) fn borrowers(devnet: &Devnet) -> Vec<Borrower> {
     let mut random = ChaCha8Rng::seed_from_u64(0x00b0_0204_e450);
     let borrower = |number: usize| {
         let (collateral, debt) = LOANS[random.random_range(0..LOANS.len())];

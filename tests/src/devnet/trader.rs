@@ -4,7 +4,7 @@
 //! own, so that cycles become profitable; a lone arbitrageur closes one gap now and then. Then arbitrage *closes* them all: every
 //! pool is swapped back to a common reference price. Then it is *quiet*: nothing moves by more than the fees absorb, and no
 //! cycle is profitable. Pools with concentrated liquidity go through the same phases; what happens in lending is in phases of its own.
-//! Each of the three has a sequence of chance of its own. Sizes are computed in floating point (products, quotients, square roots: exact to IEEE 754 everywhere),
+//! Through which router a swap goes, and each of the three, has a sequence of chance of its own. Sizes are computed in floating point (products, quotients, square roots: exact to IEEE 754 everywhere),
 //! which is good enough for someone who makes prices and has none to hit.
 
 #![expect(non_snake_case, reason = "the router's parameters keep their names in Solidity")]
@@ -16,6 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::contracts::{Pair, Router};
 use super::deployment::{LATE_POOLS, worth};
+use super::routers::{Customers, PathSwap};
 use super::{Addresses, DEPLOYER, Devnet, NEVER, Pool, concentrated, lending};
 
 /// A pool this far from the reference price is swapped back: two such pools differ by less than twice the fee of 0.3 %, three by
@@ -46,6 +47,7 @@ pub struct Trader {
     /// How many of the late pairs were created.
     created: usize,
     reference: Reference,
+    customers: Customers,
     concentrated: concentrated::Users,
     lending: lending::Users,
 }
@@ -108,6 +110,7 @@ impl Trader {
             pools: devnet.addresses().pools.clone(),
             created: 0,
             reference: Reference::at_the_start(devnet.addresses()),
+            customers: Customers::new(seed ^ 0x2047_e450_0000, devnet),
             concentrated: concentrated::Users::new(seed, devnet),
             lending: lending::Users::new(seed, devnet),
         }
@@ -282,8 +285,15 @@ impl Trader {
         Ok(())
     }
 
-    /// Through one of the functions of the router that fit.
+    /// Through one of the functions of a router that fit: of the exchange's own, or of one that leads to every make of pools.
     fn send(&mut self, devnet: &Devnet, order: &Order) -> anyhow::Result<()> {
+        if order.router == devnet.addresses().exchange("uniswap").router {
+            let (amount_in, amount_out) = (integer(order.amount_in), integer(order.amount_out));
+            let swap = PathSwap { tokens: &order.path, amount_in, amount_out };
+            if self.customers.swap_pairs(devnet, &swap)? {
+                return Ok(());
+            }
+        }
         let to = self.account(devnet);
         let ends = order.ends(devnet.addresses().weth, self.random.random_range(0..2) == 0);
         // Some ask for what they were quoted, and fail if another order comes first.

@@ -1,5 +1,8 @@
 //! The whole bot on a live chain: every block once, every finding worth what it says, none missing.
 
+mod lending;
+mod routers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroU64;
@@ -9,11 +12,13 @@ use alloy_primitives::{Address, B256, I256};
 use anyhow::{Context, bail, ensure};
 use headwater_reference::executed::{Cycle, Execution, Judge};
 use headwater_reference::market::pools_at;
+use headwater_supervisor::Hooks;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
+use self::routers::Listening;
 use crate::devnet::{self, Artifacts, Devnet, Head, Pace, Trader};
 use crate::exhaustive::Exhaustive;
 use crate::follower::{BlockLine, Follower, FoundLine, OutcomeLine, Results, research};
@@ -22,7 +27,8 @@ use crate::proof::{Proof, ProofArgs, Report};
 /// The bot on a devnet at four blocks a second, over a WebSocket.
 pub const LIVE: Proof = Proof {
     name: "live",
-    about: "60 s live on anvil: its chain block by block, each finding in pairs executed on a fork, none missing",
+    about: "60 s live on anvil: its chain block by block, each finding in pairs executed on a fork, none missing; who may be liquidated as \
+            the lending pool says, swaps through routers decoded",
     full_duration: "3 min",
     run,
 };
@@ -40,12 +46,32 @@ struct Size {
     floor: u64,
     /// Findings that are executed; if there are more, the seed says which.
     executions: usize,
+    /// Liquidations that are compared with the lending pool.
+    liquidations: u64,
+    /// Swaps of each make through each of the later routers.
+    routed: u64,
     /// The share of blocks that may be passed over; a sample shares its machine with other tests.
     passed_over: f64,
 }
 
-const FULL: Size = Size { turns: 240, reorg_every: 37, floor: 50, executions: 10_000, passed_over: 0.05 };
-const QUICK: Size = Size { turns: 40, reorg_every: 17, floor: 10, executions: 24, passed_over: 0.25 };
+const FULL: Size = Size {
+    turns: 240,
+    reorg_every: 37,
+    floor: 50,
+    executions: 10_000,
+    liquidations: 100,
+    routed: 10,
+    passed_over: 0.05,
+};
+const QUICK: Size = Size {
+    turns: 40,
+    reorg_every: 17,
+    floor: 10,
+    executions: 24,
+    liquidations: 10,
+    routed: 1,
+    passed_over: 0.25,
+};
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     if !devnet::available("the live proof")? {
@@ -53,7 +79,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     }
     let size = if args.quick { QUICK } else { FULL };
     let devnet = Devnet::start()?;
-    let (first, results) = follow(&devnet, &size, args.seed)?;
+    let (first, results, listening) = follow(&devnet, &size, args.seed)?;
     let mut lines = vec![
         compare_chain(&devnet, first, &results)?,
         judge_losses(&results, &size)?,
@@ -70,6 +96,8 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         sample.len(),
         if sample.len() < all { ", picked by the seed," } else { "" }
     ));
+    lines.push(listening.judge(&devnet, &results, size.routed)?);
+    lines.push(lending::judge(&devnet, &results, size.liquidations)?);
     lines.push(judged_elsewhere(&results)?);
     Ok(Report { checked: sample.len() as u64, floor: size.floor, skipped: 0, seed: args.seed, lines })
 }
@@ -84,15 +112,17 @@ fn judged_elsewhere(results: &Results) -> anyhow::Result<String> {
         "{mixed} cycles over pools of V3 and V4, {liquidations} liquidations"
     );
     Ok(format!(
-        "not judged here: {mixed} cycles with pools of V3 or V4 (the proofs recall-mixed and cycles do), {liquidations} liquidations \
-         (the proof liquidations)"
+        "not judged here: {mixed} cycles with pools of V3 or V4 (the proofs recall-mixed and cycles do), the amounts of {liquidations} \
+         liquidations (the proof liquidations)"
     ))
 }
 
 /// Lets the bot follow the devnet for a while, and says with which block it had to begin.
-fn follow(devnet: &Devnet, size: &Size, seed: u64) -> anyhow::Result<(u64, Results)> {
+fn follow(devnet: &Devnet, size: &Size, seed: u64) -> anyhow::Result<(u64, Results, Listening)> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut follower = runtime.block_on(Follower::start(research(), &devnet.ws_url()))?;
+    let (listener, listening) = routers::listener();
+    let hooks = Hooks { strategies: vec![listener], ..Hooks::default() };
+    let mut follower = runtime.block_on(Follower::start_with(research(), &devnet.ws_url(), hooks))?;
     let first = devnet.head()?.number + 1;
     let mut trader = Trader::new(seed, devnet);
     let pace = Pace { block_time: BLOCK_TIME, reorg_every: NonZeroU64::new(size.reorg_every) };
@@ -106,7 +136,7 @@ fn follow(devnet: &Devnet, size: &Size, seed: u64) -> anyhow::Result<(u64, Resul
         tokio::time::timeout(PATIENCE, follower.until_found_in(hash)).await.context("the last block")??;
         follower.finish().await
     })?;
-    Ok((first, results))
+    Ok((first, results, listening))
 }
 
 /// The blocks are the node's, from the first to its head.
@@ -371,6 +401,8 @@ mod tests {
                 detector: "arbitrage".to_owned(),
                 index: 0,
                 hops: None,
+                borrower: None,
+                health_factor: None,
                 block: block.number,
                 block_hash: block.hash,
                 path: Vec::new(),

@@ -1,6 +1,6 @@
 //! What users do with pools of V3 and V4.
 
-use alloy_primitives::aliases::{I24, U24};
+use alloy_primitives::aliases::U24;
 use alloy_primitives::{Address, Bytes, U160, U256};
 use alloy_sol_types::{SolCall, SolValue, sol};
 use anyhow::Context;
@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::orders::Orders;
 use super::world::{World, data};
+use crate::routers::{ADDRESS_THIS, MSG_SENDER, Second, Universal, actions, path_v4, single_v4};
 
 sol! {
     /// `SwapRouter` of v3-periphery.
@@ -29,32 +30,10 @@ sol! {
         function unwrapWETH9(uint256 amountMinimum, address recipient) external payable;
         function refundETH() external payable;
     }
-    /// `SwapRouter02` of swap-router-contracts.
-    interface Second {
-        struct Single { address tokenIn; address tokenOut; uint24 fee; address recipient; uint256 exact; uint256 limit; uint160 sqrtPriceLimitX96; }
-        struct Path { bytes path; address recipient; uint256 exact; uint256 limit; }
-        function exactInputSingle(Single params) external payable returns (uint256);
-        function exactOutput(Path params) external payable returns (uint256);
-        function exactInput(Path params) external payable returns (uint256);
-        function swapExactTokensForTokens(uint256 amountIn, uint256 amountOutMin, address[] path, address to) external payable returns (uint256);
-        function swapTokensForExactTokens(uint256 amountOut, uint256 amountInMax, address[] path, address to) external payable returns (uint256);
-        function multicall(uint256 deadline, bytes[] calls) external payable returns (bytes[]);
-    }
-    interface Universal {
-        struct PoolKey { address currency0; address currency1; uint24 fee; int24 tickSpacing; address hooks; }
-        struct PathKey { address currency; uint24 fee; int24 tickSpacing; address hooks; bytes hookData; }
-        struct Single { PoolKey poolKey; bool zeroForOne; uint128 exact; uint128 limit; bytes hookData; }
-        struct Path { address currency; PathKey[] path; uint128 exact; uint128 limit; }
-        function execute(bytes commands, bytes[] inputs, uint256 deadline) external payable;
-    }
 }
 
 /// The router itself, to the first of them.
 const NOBODY: Address = Address::ZERO;
-/// The caller, to the later routers.
-const MSG_SENDER: Address = Address::with_last_byte(1);
-/// The router itself, to the later routers.
-const ADDRESS_THIS: Address = Address::with_last_byte(2);
 
 /// A call of a router that is computed without being executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -544,42 +523,6 @@ fn universal(sort: Routed, way: &Way, quotes: &[Quote; 2], deadline: U256) -> By
     };
     let inputs = inputs.into_iter().map(Bytes::from).collect();
     data(&Universal::executeCall { commands: commands.into(), inputs, deadline })
-}
-
-/// An action of V4's router with its parameters.
-type Action = (u8, Vec<u8>);
-
-fn actions<const N: usize>(actions: [Action; N]) -> Bytes {
-    let (names, parameters): (Vec<u8>, Vec<Bytes>) =
-        actions.into_iter().map(|(name, parameters)| (name, Bytes::from(parameters))).unzip();
-    (Bytes::from(names), parameters).abi_encode_params().into()
-}
-
-fn single_v4(name: u8, place: &PlaceV4, zero_for_one: bool, exact: u128, limit: u128) -> Action {
-    let [currency0, currency1] = place.currencies;
-    let key = Universal::PoolKey {
-        currency0,
-        currency1,
-        fee: U24::from(place.fee),
-        tickSpacing: I24::try_from(place.spacing).unwrap_or_default(),
-        hooks: Address::ZERO,
-    };
-    let parameters =
-        Universal::Single { poolKey: key, zeroForOne: zero_for_one, exact, limit, hookData: Bytes::new() };
-    (name, parameters.abi_encode())
-}
-
-/// `currency`: where an exact input begins, or an exact output ends.
-fn path_v4(name: u8, currency: Address, path: &[(Address, &PlaceV4)], exact: u128, limit: u128) -> Action {
-    let key = |(currency, place): &(Address, &PlaceV4)| Universal::PathKey {
-        currency: *currency,
-        fee: U24::from(place.fee),
-        tickSpacing: I24::try_from(place.spacing).unwrap_or_default(),
-        hooks: Address::ZERO,
-        hookData: Bytes::new(),
-    };
-    let path = path.iter().map(key).collect();
-    (name, Universal::Path { currency, path, exact, limit }.abi_encode())
 }
 
 /// Wraps, goes through V3 to one of the tokens of V4, and from there on through V4 with all that came out.

@@ -26,6 +26,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::devnet::Artifacts;
 use crate::proofs::tracking::INIT_CODE_HASH;
+use crate::routers::RouterParts;
 
 sol! {
     function createPair(address tokenA, address tokenB) external returns (address pair);
@@ -390,18 +391,11 @@ impl RoutersV3 {
         let factory = evm.deploy(OWNER, &artifacts.factory_v3()?.creation_code()?, &[])?;
         let first = code("@uniswap/v3-periphery/artifacts/contracts/SwapRouter.sol/SwapRouter.json")?;
         let first = evm.deploy(OWNER, &first, &(factory, wrapped).abi_encode())?;
-        let path = "@uniswap/swap-router-contracts/artifacts/contracts/SwapRouter02.sol/SwapRouter02.json";
-        let positions = Address::ZERO;
-        let arguments = (factory_v2, factory, positions, wrapped).abi_encode();
-        let second = evm.deploy(OWNER, &code(path)?, &arguments)?;
-        let pair = keccak256(code("@uniswap/v2-core/build/UniswapV2Pair.json")?);
-        let pool =
-            keccak256(code("@uniswap/v3-core/artifacts/contracts/UniswapV3Pool.sol/UniswapV3Pool.json")?);
-        let path = "@uniswap/universal-router/artifacts/contracts/UniversalRouter.sol/UniversalRouter.json";
-        // Permit2 and what holds positions are not there.
-        let nobody = Address::repeat_byte(0xdd);
-        let arguments = (nobody, wrapped, factory_v2, factory, pair, pool, manager, nobody, nobody);
-        let universal = evm.deploy(OWNER, &code(path)?, &arguments.abi_encode())?;
+        // Permit2 is not there.
+        let permit2 = Address::repeat_byte(0xdd);
+        let parts = RouterParts { factory_v2, factory_v3: factory, manager, wrapped, permit2 };
+        let second = evm.deploy(OWNER, &parts.swap_router_02(artifacts)?, &[])?;
+        let universal = evm.deploy(OWNER, &parts.universal_router(artifacts)?, &[])?;
         Ok(Self { factory, first, second, universal })
     }
 }

@@ -3,6 +3,7 @@
 
 mod history;
 mod live;
+mod observations;
 
 use alloy_primitives::{Address, B256, I256, U256};
 use anyhow::{Context, ensure};
@@ -19,7 +20,7 @@ use crate::replayed::runtime;
 /// Prices by feeds and over time.
 pub const ORACLE: Proof = Proof {
     name: "oracle",
-    about: "feeds through changes of phase, silence and reorganisations, averages under manipulation, pending answers: = a judge",
+    about: "feeds through changes of phase, silence and reorganisations, averages under manipulation, pending answers: = a judge; sums of ticks = `observe`",
     full_duration: "2 min",
     run,
 };
@@ -54,6 +55,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         let mut random = ChaCha8Rng::seed_from_u64(args.seed.wrapping_add(index));
         manipulate(&mut random, &mut counts).with_context(|| format!("manipulation {index}"))?;
     }
+    let observed = observations::run(args.seed, args.quick)?;
     let lived = runtime(2)?.block_on(live::run())?;
     let Counts { compared, fresh, stale, averages, held_back, reorgs, undone, phases, .. } = counts;
     let Counts { strangers, resolved, pending, restored, manipulated, torn, .. } = counts;
@@ -86,10 +88,12 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         format!(
             "{manipulations} blocks that moved a price a millionfold moved no average beyond its bound, in {manipulated} blocks"
         ),
+        observed.line(),
         lived,
     ];
-    let checked = compared + pending + manipulated;
-    let floor = if args.quick { 1_000 } else { 50_000 };
+    let checked = compared + pending + manipulated + observed.compared;
+    let (floor, observations) = if args.quick { (1_000, 500) } else { (50_000, 5_000) };
+    ensure!(observed.compared >= observations, "only {} sums of ticks", observed.compared);
     Ok(Report { checked, floor, seed: args.seed, lines, ..Report::default() })
 }
 

@@ -107,7 +107,7 @@ pub struct OracleImage {
 
 impl OracleImage {
     /// Version of what is saved: it changes when this, anything within it, or the rule that gives the prices does.
-    pub const VERSION: u16 = 5;
+    pub const VERSION: u16 = 6;
 }
 
 /// An image as it is saved: of earlier prices only what was different.
@@ -575,9 +575,10 @@ impl Oracle {
             return None;
         };
         let same = before.filter(|before| before.price == price);
-        let changed_at = same.map_or(as_of.number, |before| before.changed_at);
+        let (changed_at, changed_at_s) =
+            same.map_or((as_of.number, self.timestamp), |before| (before.changed_at, before.changed_at_s));
         let is_news = same.is_none();
-        let current = TokenPrice { price, source, changed_at };
+        let current = TokenPrice { price, source, changed_at, changed_at_s };
         if before != Some(&current) {
             self.prices.set(place, Some(current));
         }
@@ -633,7 +634,7 @@ fn dated(prices: &PriceTable) -> BTreeMap<Address, TokenPrice> {
 fn tell_price(text: &mut String, word: &str, token: &Address, price: Option<&TokenPrice>) {
     let told = match price {
         None => writeln!(text, "{word} {token:#x} -"),
-        Some(TokenPrice { price, source, changed_at }) => {
+        Some(TokenPrice { price, source, changed_at, changed_at_s: _ }) => {
             let Price { quote, mantissa } = price;
             writeln!(text, "{word} {token:#x} {quote:#x} {mantissa} {source:#x} {changed_at}")
         }

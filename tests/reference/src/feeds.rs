@@ -57,6 +57,8 @@ pub struct JudgedFeed {
     pub in_dollars: bool,
     /// Seconds between two answers, and how much later one may be.
     pub lifetime: u64,
+    /// Parts per million by which the price moves without an answer.
+    pub deviation_ppm: u64,
 }
 
 /// All that is known beside the blocks.
@@ -100,9 +102,55 @@ pub struct Judged {
     pub feed: JudgedPrice,
     /// Over time, and how many seconds that covers.
     pub average: Option<(U256, u64)>,
+    /// Seconds for which the pools have said that.
+    pub pool_age_s: u64,
+    /// How long ago the seconds lie that the average is over, in the mean.
+    pub average_age_s: u64,
+    /// Parts per million by which the price moves while the feeds say nothing.
+    pub unanswered_ppm: u64,
+}
+
+/// What is told of one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JudgedQuote {
+    /// The price.
+    pub price: U256,
+    /// Seconds.
+    pub age_s: u64,
+    /// From the furthest of the others, of the lower of both, rounded up.
+    pub deviation_ppm: Option<u64>,
+    /// The same, where a feed is compared less what it says nothing about.
+    pub unexplained_ppm: Option<u64>,
 }
 
 impl Judged {
+    /// Pools, feed and average, where they have a price.
+    pub fn quotes(&self) -> Vec<JudgedQuote> {
+        let feed = match self.feed {
+            JudgedPrice::Fresh(price, age) => Some((price, age)),
+            JudgedPrice::Unknown | JudgedPrice::Stale => None,
+        };
+        let average = self.average.map(|(price, _)| (price, self.average_age_s));
+        let sources = [self.pool.map(|price| (price, self.pool_age_s)), feed, average];
+        let told = |own: usize| {
+            let (price, age_s) = sources[own]?;
+            let others = (0..3).filter(|other| *other != own);
+            let distances = others.filter_map(|other| {
+                let (low, high) = (price.min(sources[other]?.0), price.max(sources[other]?.0));
+                let parts = U512::from(high - low) * U512::from(1_000_000);
+                let parts = (parts + U512::from(low) - U512::from(1)) / U512::from(low);
+                let silent = if own == 1 || other == 1 { self.unanswered_ppm } else { 0 };
+                let parts = u64::try_from(parts).unwrap_or(u64::MAX);
+                Some((parts, parts.saturating_sub(silent)))
+            });
+            let distances: Vec<(u64, u64)> = distances.collect();
+            let deviation_ppm = distances.iter().map(|(parts, _)| *parts).max();
+            let unexplained_ppm = distances.iter().map(|(_, parts)| *parts).max();
+            Some(JudgedQuote { price, age_s, deviation_ppm, unexplained_ppm })
+        };
+        (0..3).filter_map(told).collect()
+    }
+
     /// The price that may be acted upon, if it may lie so many parts per million from feed and average; 0: as far as it likes.
     pub fn to_act_upon(&self, feed_ppm: u64, average_ppm: u64) -> Option<U256> {
         let price = self.pool?;
@@ -125,12 +173,28 @@ pub fn judge(known: &KnownPrices, loaded: B256, blocks: &[PriceBlock], token: Ad
     let now = blocks.last().map_or(0, |block| block.timestamp);
     let pool_prices: Vec<Option<U256>> =
         (1..=blocks.len()).map(|upto| pool_price(known, &blocks[..upto], token)).collect();
+    let (average, average_age_s) = average(known.window, blocks, &pool_prices, now).unzip();
     Judged {
         pool: pool_prices.last().copied().flatten(),
         is_torn: is_torn(known, blocks, token),
         feed: feed_price(known, loaded, blocks, token, now),
-        average: average(known.window, blocks, &pool_prices, now),
+        average,
+        pool_age_s: age(blocks, &pool_prices, now),
+        average_age_s: average_age_s.unwrap_or_default(),
+        unanswered_ppm: unanswered_ppm(known, token),
     }
+}
+
+/// Since the last block behind which the price was another one.
+fn age(blocks: &[PriceBlock], prices: &[Option<U256>], now: u64) -> u64 {
+    let same = prices.iter().rev().take_while(|price| Some(*price) == prices.last()).count();
+    blocks.get(blocks.len() - same).map_or(0, |block| now - block.timestamp)
+}
+
+fn unanswered_ppm(known: &KnownPrices, token: Address) -> u64 {
+    let of = |token: Address| known.feeds.iter().find(|feed| feed.token == token);
+    let rate = of(token).filter(|feed| feed.in_dollars).and_then(|_| of(known.native));
+    [of(token), rate].into_iter().flatten().map(|feed| feed.deviation_ppm).sum()
 }
 
 fn is_torn(known: &KnownPrices, blocks: &[PriceBlock], token: Address) -> bool {
@@ -178,12 +242,20 @@ fn told_by(known: &KnownPrices, blocks: &[PriceBlock], pool: Address) -> Option<
     Some((U256::from(native) * ten(36) / U256::from(other), U256::from(native)))
 }
 
-/// Second by second.
-fn average(window: u64, blocks: &[PriceBlock], prices: &[Option<U256>], now: u64) -> Option<(U256, u64)> {
-    let mut seconds = Vec::new();
+/// Second by second; and how long ago those were.
+fn average(
+    window: u64,
+    blocks: &[PriceBlock],
+    prices: &[Option<U256>],
+    now: u64,
+) -> Option<((U256, u64), u64)> {
+    let (mut seconds, mut half_seconds_ago) = (Vec::new(), 0);
     for second in now.saturating_sub(window)..now {
         let standing = blocks.iter().zip(prices).rfind(|(block, _)| block.timestamp <= second);
-        seconds.extend(standing.and_then(|(_, price)| *price));
+        if let Some(price) = standing.and_then(|(_, price)| *price) {
+            seconds.push(price);
+            half_seconds_ago += 2 * (now - second) - 1;
+        }
     }
     let covered = seconds.len() as u64;
     if covered == 0 || 2 * covered < window {
@@ -193,7 +265,7 @@ fn average(window: u64, blocks: &[PriceBlock], prices: &[Option<U256>], now: u64
     let median = seconds[seconds.len().div_ceil(2) - 1];
     let (low, high) = (median / U256::from(2), median * U256::from(2));
     let sum: U512 = seconds.into_iter().map(|price| U512::from(price.max(low).min(high))).sum();
-    Some(((sum / U512::from(covered)).to(), covered))
+    Some((((sum / U512::from(covered)).to(), covered), half_seconds_ago / (2 * covered)))
 }
 
 /// What the feed of a proxy says last, and whether it still speaks for the proxy.
@@ -271,7 +343,7 @@ mod tests {
 
     fn feed(token: Address, proxy: u8) -> JudgedFeed {
         let proxy = Address::repeat_byte(proxy);
-        JudgedFeed { proxy, token, token_decimals: 6, in_dollars: true, lifetime: 100 }
+        JudgedFeed { proxy, token, token_decimals: 6, in_dollars: true, lifetime: 100, deviation_ppm: 7 }
     }
 
     fn answered(round: u64, answer: i64, updated_at: u64) -> Answered {
@@ -378,6 +450,9 @@ mod tests {
             is_torn: false,
             feed,
             average: average.map(|average| (U256::from(average), 100)),
+            pool_age_s: 1,
+            average_age_s: 50,
+            unanswered_ppm: 1_000,
         };
         let fresh = JudgedPrice::Fresh(U256::from(100), 0);
         assert!(judged(105, fresh, None).to_act_upon(50_000, 0).is_some());
@@ -385,5 +460,13 @@ mod tests {
         assert!(judged(106, fresh, Some(100)).to_act_upon(0, 0).is_some());
         assert!(judged(106, JudgedPrice::Unknown, Some(100)).to_act_upon(50_000, 50_000).is_none());
         assert!(judged(106, JudgedPrice::Stale, None).to_act_upon(50_000, 0).is_none());
+        let told = |quotes: Vec<JudgedQuote>| -> Vec<_> {
+            let parts = |quote: &JudgedQuote| (quote.age_s, quote.deviation_ppm, quote.unexplained_ppm);
+            quotes.iter().map(parts).collect()
+        };
+        let all = told(judged(106, fresh, Some(103)).quotes());
+        let expected = [(1, 60_000, 59_000), (0, 60_000, 59_000), (50, 30_000, 29_127)];
+        assert_eq!(all, expected.map(|(age, whole, rest)| (age, Some(whole), Some(rest))));
+        assert_eq!(told(judged(106, JudgedPrice::Stale, None).quotes()), [(1, None, None)]);
     }
 }

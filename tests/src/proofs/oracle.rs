@@ -9,7 +9,7 @@ use alloy_primitives::{Address, B256, I256, U256};
 use anyhow::{Context, ensure};
 use headwater_market::{FeedPrice, PendingAnswer, PriceSnapshot, ResolvedMarket};
 use headwater_oracle::{Oracle, OracleConfig, PricedBlock};
-use headwater_reference::feeds::{Judged, JudgedPrice, judge};
+use headwater_reference::feeds::{Judged, JudgedPrice, JudgedQuote, judge};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -42,6 +42,9 @@ struct Counts {
     restored: u64,
     manipulated: u64,
     torn: u64,
+    /// Prices of which the furthest other is explained by the silence of a feed, or is not.
+    explained: u64,
+    unexplained: u64,
 }
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
@@ -59,6 +62,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let lived = runtime(2)?.block_on(live::run())?;
     let Counts { compared, fresh, stale, averages, held_back, reorgs, undone, phases, .. } = counts;
     let Counts { strangers, resolved, pending, restored, manipulated, torn, .. } = counts;
+    let Counts { explained, unexplained, .. } = counts;
     let least = if args.quick { 1 } else { 100 };
     for (what, count) in [
         ("fresh prices of feeds", fresh),
@@ -66,6 +70,8 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         ("averages", averages),
         ("prices about which pools disagree", torn),
         ("prices that were held back", held_back),
+        ("distances that the silence of a feed explains", explained),
+        ("distances that it does not", unexplained),
         ("reorganisations", reorgs),
         ("changes of phase", phases),
         ("answers of strangers", strangers),
@@ -79,6 +85,10 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
             "{histories} histories, {reorgs} reorganisations that undid {undone} blocks: {compared} prices by pool, feed and time \
              equal those of the judge; {fresh} of feeds were fresh and {stale} stale, {averages} were averages, {torn} were of pools \
              that lay far apart, and {held_back} were not to be acted upon"
+        ),
+        format!(
+            "every source with its age and how far the others lie as the judge has it; the silence of a feed explained {explained} \
+             distances whole, and {unexplained} it did not"
         ),
         format!(
             "{phases} changes of phase, {resolved} verdicts, some late and some about blocks that were undone; {strangers} answers \
@@ -163,12 +173,21 @@ fn compare_token(
     let acted_upon = snapshot.price(&token).map(|price| price.mantissa);
     let expected = judged.to_act_upon(FEED_PPM, AVERAGE_PPM);
     ensure!(acted_upon == expected, "to be acted upon {expected:?}, and told to be {acted_upon:?}");
-    let sources = [pool.is_some(), matches!(feed, JudgedPrice::Fresh(..)), average.is_some()];
-    let sources = sources.into_iter().filter(|has| *has).count();
-    let quotes = snapshot.quotes(&token);
-    ensure!(
-        quotes.len() == sources && quotes.iter().all(|quote| quote.deviation_ppm.is_some() == (sources > 1)),
-        "{sources} sources, and {quotes:?} are told"
+    let quotes: Vec<_> = snapshot
+        .quotes(&token)
+        .into_iter()
+        .map(|quote| JudgedQuote {
+            price: quote.price.mantissa,
+            age_s: quote.age_s,
+            deviation_ppm: quote.deviation_ppm,
+            unexplained_ppm: quote.unexplained_ppm,
+        })
+        .collect();
+    let expected = judged.quotes();
+    ensure!(quotes == expected, "the sources are {expected:?}, and told to be {quotes:?}");
+    counts.unexplained += u64::from(quotes.iter().any(|quote| quote.unexplained_ppm > Some(0)));
+    counts.explained += u64::from(
+        quotes.iter().any(|quote| quote.unexplained_ppm == Some(0) && quote.deviation_ppm > Some(0)),
     );
     counts.compared += 1;
     counts.fresh += u64::from(matches!(feed, JudgedPrice::Fresh(..)));

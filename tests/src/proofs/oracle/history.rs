@@ -41,6 +41,8 @@ pub(super) const FEED_PPM: u64 = 300_000;
 pub(super) const AVERAGE_PPM: u64 = 400_000;
 const HEARTBEAT: u64 = 300;
 const GRACE: u64 = 40;
+/// By which a price moves without an answer: of each feed another.
+const DEVIATION_PPM: [u64; FEEDS] = [5_000, 2_500, 20_000];
 
 pub(super) fn config() -> anyhow::Result<OracleConfig> {
     let text = format!(
@@ -57,8 +59,9 @@ pub(super) fn market() -> anyhow::Result<ResolvedMarket> {
     );
     for (feed, token) in OF_FEED.into_iter().enumerate() {
         let (proxy, quote) = (proxy(feed), if feed == 2 { "native" } else { "usd" });
+        let deviation_ppm = DEVIATION_PPM[feed];
         text += &format!(
-            "[[market.feeds]]\nproxy = '{proxy:#x}'\ntoken = '{token:#x}'\nquote = '{quote}'\nheartbeat_s = {HEARTBEAT}\n"
+            "[[market.feeds]]\nproxy = '{proxy:#x}'\ntoken = '{token:#x}'\nquote = '{quote}'\nheartbeat_s = {HEARTBEAT}\ndeviation_ppm = {deviation_ppm}\n"
         );
     }
     let config =
@@ -119,6 +122,7 @@ impl History {
             token_decimals: TOKEN_DECIMALS[feed],
             in_dollars: feed != 2,
             lifetime,
+            deviation_ppm: DEVIATION_PPM[feed],
         });
         let mut pools: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (place, token) in POOL_OF.into_iter().enumerate() {

@@ -4,6 +4,7 @@
 mod history;
 mod live;
 mod observations;
+mod ranged;
 
 use alloy_primitives::{Address, B256, I256, U256};
 use anyhow::{Context, ensure};
@@ -13,7 +14,8 @@ use headwater_reference::feeds::{Judged, JudgedPrice, JudgedQuote, judge};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use self::history::{AVERAGE_PPM, FEED_PPM, FEEDS, History, NATIVE, TOKENS, WINDOW};
+use self::history::{AVERAGE_PPM, ETHER, FEED_PPM, FEEDS, History, NATIVE, TOKENS, WINDOW};
+use self::ranged::Attack;
 use crate::proof::{Proof, ProofArgs, Report};
 use crate::replayed::runtime;
 
@@ -45,6 +47,11 @@ struct Counts {
     /// Prices of which the furthest other is explained by the silence of a feed, or is not.
     explained: u64,
     unexplained: u64,
+    /// Prices of the token that only pools of V3 and V4 hold.
+    ranged: u64,
+    /// Attacks by a narrow range, and those that moved the price.
+    attacks: u64,
+    felt: u64,
 }
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
@@ -58,11 +65,15 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         let mut random = ChaCha8Rng::seed_from_u64(args.seed.wrapping_add(index));
         manipulate(&mut random, &mut counts).with_context(|| format!("manipulation {index}"))?;
     }
+    for index in 0..manipulations {
+        let mut random = ChaCha8Rng::seed_from_u64(args.seed.wrapping_sub(index));
+        attack(&mut random, &mut counts).with_context(|| format!("narrow range {index}"))?;
+    }
     let observed = observations::run(args.seed, args.quick)?;
     let lived = runtime(2)?.block_on(live::run())?;
     let Counts { compared, fresh, stale, averages, held_back, reorgs, undone, phases, .. } = counts;
     let Counts { strangers, resolved, pending, restored, manipulated, torn, .. } = counts;
-    let Counts { explained, unexplained, .. } = counts;
+    let Counts { explained, unexplained, ranged, attacks, felt, .. } = counts;
     let least = if args.quick { 1 } else { 100 };
     for (what, count) in [
         ("fresh prices of feeds", fresh),
@@ -72,6 +83,8 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         ("prices that were held back", held_back),
         ("distances that the silence of a feed explains", explained),
         ("distances that it does not", unexplained),
+        ("prices of pools of V3 and V4 alone", ranged),
+        ("narrow ranges that were felt", felt),
         ("reorganisations", reorgs),
         ("changes of phase", phases),
         ("answers of strangers", strangers),
@@ -98,10 +111,14 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         format!(
             "{manipulations} blocks that moved a price a millionfold moved no average beyond its bound, in {manipulated} blocks"
         ),
+        format!(
+            "{ranged} prices were of pools of Uniswap V3 and V4 alone; {attacks} narrow ranges at a foreign price, each like a pair of more \
+             than ninety times what it held, moved no price beyond what their own capital may; {felt} were felt"
+        ),
         observed.line(),
         lived,
     ];
-    let checked = compared + pending + manipulated + observed.compared;
+    let checked = compared + pending + manipulated + attacks + observed.compared;
     let (floor, observations) = if args.quick { (1_000, 500) } else { (50_000, 5_000) };
     ensure!(observed.compared >= observations, "only {} sums of ticks", observed.compared);
     Ok(Report { checked, floor, seed: args.seed, lines, ..Report::default() })
@@ -190,6 +207,7 @@ fn compare_token(
         quotes.iter().any(|quote| quote.unexplained_ppm == Some(0) && quote.deviation_ppm > Some(0)),
     );
     counts.compared += 1;
+    counts.ranged += u64::from(token == TOKENS[3] && pool.is_some());
     counts.fresh += u64::from(matches!(feed, JudgedPrice::Fresh(..)));
     counts.stale += u64::from(feed == JudgedPrice::Stale);
     counts.averages += u64::from(average.is_some());
@@ -284,6 +302,40 @@ fn manipulate(random: &mut ChaCha8Rng, counts: &mut Counts) -> anyhow::Result<()
         ensure!(average.covered_s <= WINDOW, "it covers more than its window");
         counts.manipulated += 1;
     }
+    Ok(())
+}
+
+/// Somebody creates a pool with one narrow range at a price far off, which looks like a pair that is far deeper than all others. It
+/// weighs three times at most what it holds of the native token, and so moves the price by its share of that at most.
+fn attack(random: &mut ChaCha8Rng, counts: &mut Counts) -> anyhow::Result<()> {
+    let (market, config) = (history::market()?, history::config()?);
+    let mut history = History::new(random.random());
+    let mut oracle = Oracle::new(&market, &config);
+    for envelope in history.begin() {
+        oracle.apply(&envelope)?;
+    }
+    let price_of =
+        |snapshot: &PriceSnapshot| snapshot.prices.get(&TOKENS[0]).map(|known| known.price.mantissa);
+    let per_mille = random.random_range(900u128..=1_100);
+    let snapshot = oracle.apply(&history.one_price(12, per_mille, 1))?.context("a block")?.snapshot;
+    let honest = price_of(&snapshot).context("it has a pool")?;
+    let sign = if random.random() { 1 } else { -1 };
+    let held = random.random_range(ETHER / 3..3 * ETHER);
+    let attack = Attack::new(sign * random.random_range(100..150_000), 1, held);
+    let pair = U256::from(10 * ETHER / 1_000 * per_mille);
+    // A range of two percent is like fifty pairs.
+    ensure!(attack.looks_like() > U256::from(held) * U256::from(90), "it looks like little");
+    let snapshot = oracle.apply(&history.attack(12, per_mille, &attack))?.context("a block")?.snapshot;
+    let moved = price_of(&snapshot).context("it has a pool still")?;
+    let (weight, all) = (U256::from(3 * held), pair + U256::from(3 * held));
+    let (most, least) = (honest + honest * weight / all, honest - honest * weight / all / U256::from(2));
+    let one = U256::from(1);
+    ensure!(
+        least <= moved + one && moved <= most + one,
+        "{moved} is not between {least} and {most}: {held} held, the price was {honest}"
+    );
+    counts.attacks += 1;
+    counts.felt += u64::from(moved != honest);
     Ok(())
 }
 

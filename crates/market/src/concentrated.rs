@@ -1,6 +1,7 @@
 //! Pools with concentrated liquidity as the chain's events tell them.
 
 mod account;
+mod depth;
 mod event;
 mod image;
 mod table;
@@ -16,6 +17,7 @@ use headwater_amm::{
 use headwater_events::{ConcentratedLoaded, ConcentratedState, MarketLoaded, V4Loaded};
 use serde::{Deserialize, Serialize};
 
+pub use self::depth::PairLike;
 pub use self::event::{concentrated_event, v4_event};
 pub use self::image::ConcentratedImage;
 pub use self::table::{

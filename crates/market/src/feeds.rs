@@ -17,7 +17,8 @@ pub struct Feed {
     pub quote: FeedQuote,
     /// Seconds between two answers at most, as its operators promise.
     pub heartbeat_s: u64,
-    /// Parts per million by which the price has to move for an answer before that.
+    /// Parts per million by which the price has to move for an answer before that: as far may it have moved since the last one
+    /// without a word.
     pub deviation_ppm: u32,
 }
 
@@ -84,6 +85,9 @@ pub enum FeedPrice {
         proxy: Address,
         /// Seconds since the older of the answers that it is made of.
         age_s: u64,
+        /// Parts per million by which the price may have moved since without an answer: the `deviation_ppm` of the feeds that it is
+        /// made of, added up.
+        unanswered_ppm: u64,
     },
 }
 
@@ -115,11 +119,13 @@ impl Feeds {
             Ok(answer) => answer,
             Err(why) => return why,
         };
+        let mut unanswered_ppm = u64::from(feed.deviation_ppm);
         let (dollars, dollars_age) = match feed.quote {
             FeedQuote::Native => (None, 0),
             FeedQuote::Usd => {
                 let is_dollars = |feed: &Feed| feed.token == native && feed.quote == FeedQuote::Usd;
                 let Some(at) = self.feeds.iter().position(is_dollars) else { return FeedPrice::Unknown };
+                unanswered_ppm += u64::from(self.feeds[at].deviation_ppm);
                 match self.answer(&self.feeds[at], reading(at), now) {
                     Ok((dollars, age)) => (Some(dollars), age),
                     Err(why) => return why,
@@ -128,7 +134,7 @@ impl Feeds {
         };
         let Some(mantissa) = in_native(&answer, dollars.as_ref()) else { return FeedPrice::Stale };
         let price = Price { quote: native, mantissa };
-        FeedPrice::Fresh { price, proxy: feed.proxy, age_s: age_s.max(dollars_age) }
+        FeedPrice::Fresh { price, proxy: feed.proxy, age_s: age_s.max(dollars_age), unanswered_ppm }
     }
 
     /// What a feed says, and how old that is.
@@ -339,6 +345,15 @@ mod tests {
         assert_eq!(fresh(&gold, GOLD, 10_012), Some((wei(30, 8, 1), 22)));
         assert_eq!(feeds().price(&NATIVE, NATIVE, 10_012), FeedPrice::Unknown, "it is what is counted in");
         assert_eq!(feeds().price(&Address::ZERO, NATIVE, 10_012), FeedPrice::Unknown);
+    }
+
+    #[test]
+    fn a_price_in_dollars_may_move_unanswered_as_far_as_both_of_its_feeds() {
+        let unanswered = |token| match feeds().price(&token, NATIVE, 10_012) {
+            FeedPrice::Fresh { unanswered_ppm, .. } => Some(unanswered_ppm),
+            FeedPrice::Unknown | FeedPrice::Stale => None,
+        };
+        assert_eq!([COIN, GOLD, NATIVE].map(unanswered), [Some(10_000), Some(5_000), None]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use book::{
 };
 pub use concentrated::{
     ConcentratedApplied, ConcentratedBook, ConcentratedCounts, ConcentratedId, ConcentratedImage,
-    ConcentratedKey, ConcentratedKind, ConcentratedMeta, ConcentratedTable, ConcentratedUpdate,
+    ConcentratedKey, ConcentratedKind, ConcentratedMeta, ConcentratedTable, ConcentratedUpdate, PairLike,
     concentrated_event, v4_event,
 };
 pub use config::{

@@ -147,6 +147,8 @@ pub struct TokenPrice {
     pub source: Address,
     /// The block in which a pool last changed it.
     pub changed_at: BlockNumber,
+    /// The timestamp of that block, in seconds since the Unix epoch.
+    pub changed_at_s: u64,
 }
 
 impl TokenPrice {
@@ -193,12 +195,17 @@ pub struct Quote {
     pub price: Price,
     /// Where it comes from.
     pub source: PriceSource,
-    /// Seconds from the newest observation that it is made of to the block: none for pools, whose reserves are those of the
-    /// block.
+    /// Seconds to the block: of pools, since they last changed it (what they hold is known as of the block, so that an old price is
+    /// one that stands); of a feed, since the older of the answers that it is made of; of an average, how long ago the seconds
+    /// lie that it is of, in the mean.
     pub age_s: u64,
     /// Confidence: the parts per million by which the furthest of the token's other sources lies from it, of the lower of both.
     /// `None` where no other source has a price: then nothing but itself speaks for it.
     pub deviation_ppm: Option<u64>,
+    /// What of that is not explained by the feed's silence, which lets a price move by its `deviation_ppm` before it is answered:
+    /// above zero, an answer is due, and much above it one of the sources is wrong. As much for averages and pools, between which
+    /// nothing is explained so.
+    pub unexplained_ppm: Option<u64>,
 }
 
 /// Where a price comes from.
@@ -221,6 +228,19 @@ pub enum PriceSource {
     },
 }
 
+impl PriceSource {
+    fn is_feed(&self) -> bool {
+        matches!(self, Self::Feed { .. })
+    }
+}
+
+impl Quote {
+    /// Before it is compared with others.
+    fn alone(price: Price, source: PriceSource, age_s: u64) -> Self {
+        Self { price, source, age_s, deviation_ppm: None, unexplained_ppm: None }
+    }
+}
+
 impl PriceSnapshot {
     /// The price of a token to be acted upon: that of its pools as of the block. The quote itself is worth one.
     ///
@@ -238,24 +258,29 @@ impl PriceSnapshot {
     /// Every source that has a price of a token: pools, feed, time-weighted average, in this order. The quote has none.
     pub fn quotes(&self, token: &Address) -> Vec<Quote> {
         let pools = self.prices.get(token).map(|known| {
-            let source = PriceSource::Pools { deepest: known.source };
-            Quote { price: known.price, source, age_s: 0, deviation_ppm: None }
+            let age_s = self.sources.timestamp.saturating_sub(known.changed_at_s);
+            Quote::alone(known.price, PriceSource::Pools { deepest: known.source }, age_s)
         });
-        let feed = match self.feed_price(token) {
-            FeedPrice::Fresh { price, proxy, age_s } => {
-                Some(Quote { price, source: PriceSource::Feed { proxy }, age_s, deviation_ppm: None })
+        let (feed, unanswered_ppm) = match self.feed_price(token) {
+            FeedPrice::Fresh { price, proxy, age_s, unanswered_ppm } => {
+                (Some(Quote::alone(price, PriceSource::Feed { proxy }, age_s)), unanswered_ppm)
             }
-            FeedPrice::Unknown | FeedPrice::Stale => None,
+            FeedPrice::Unknown | FeedPrice::Stale => (None, 0),
         };
-        let average = self.average(token).map(|TimeWeighted { mantissa, covered_s }| {
+        let average = self.average(token).map(|TimeWeighted { mantissa, covered_s, age_s }| {
             let price = Price { quote: self.quote, mantissa };
-            Quote { price, source: PriceSource::TimeWeighted { covered_s }, age_s: 0, deviation_ppm: None }
+            Quote::alone(price, PriceSource::TimeWeighted { covered_s }, age_s)
         });
         let mut quotes: Vec<Quote> = [pools, feed, average].into_iter().flatten().collect();
-        let prices: Vec<Price> = quotes.iter().map(|quote| quote.price).collect();
+        let alone = quotes.clone();
         for (at, quote) in quotes.iter_mut().enumerate() {
-            let others = prices.iter().enumerate().filter(|(other, _)| *other != at);
-            quote.deviation_ppm = others.map(|(_, other)| deviation_ppm(&quote.price, other)).max();
+            for (_, other) in alone.iter().enumerate().filter(|(other, _)| *other != at) {
+                let deviation = deviation_ppm(&quote.price, &other.price);
+                let is_of_feed = quote.source.is_feed() || other.source.is_feed();
+                let unexplained = deviation.saturating_sub(if is_of_feed { unanswered_ppm } else { 0 });
+                quote.deviation_ppm = quote.deviation_ppm.max(Some(deviation));
+                quote.unexplained_ppm = quote.unexplained_ppm.max(Some(unexplained));
+            }
         }
         quotes
     }
@@ -339,7 +364,8 @@ mod tests {
         let mut prices = PriceTable::default();
         let place = prices.place(TOKEN);
         let source = Address::repeat_byte(9);
-        prices.set(place, Some(TokenPrice { price: price(pools), source, changed_at: 0 }));
+        let changed_at_s = NOW - 90;
+        prices.set(place, Some(TokenPrice { price: price(pools), source, changed_at: 0, changed_at_s }));
         let mut window = PriceWindow::default();
         if let Some(average) = average {
             let (before, after) = (Some(U256::from(average)), Some(U256::from(pools)));
@@ -408,12 +434,27 @@ mod tests {
         let told: Vec<_> =
             quotes.iter().map(|quote| (quote.source, quote.age_s, quote.deviation_ppm)).collect();
         let expected = [
-            (PriceSource::Pools { deepest: Address::repeat_byte(9) }, 0, Some(20_000)),
+            (PriceSource::Pools { deepest: Address::repeat_byte(9) }, 90, Some(20_000)),
             (PriceSource::Feed { proxy: Address::repeat_byte(8) }, 7, Some(10_000)),
-            (PriceSource::TimeWeighted { covered_s: 1_800 }, 0, Some(20_000)),
+            (PriceSource::TimeWeighted { covered_s: 1_800 }, 900, Some(20_000)),
         ];
         assert_eq!(told, expected);
         let alone = snapshot(5, Some((5, 3_601)), None).quotes(&TOKEN);
         assert_eq!(alone.iter().map(|quote| quote.deviation_ppm).collect::<Vec<_>>(), [None]);
+    }
+
+    #[test]
+    fn what_a_feed_lets_pass_without_an_answer_explains_as_much_of_a_distance_and_no_more() {
+        let unexplained = |threshold: u32, pools: u64, average: Option<u64>| -> Vec<Option<u64>> {
+            let mut snapshot = snapshot(pools, Some((1_000_000, 7)), average);
+            let known = Feed { deviation_ppm: threshold, ..snapshot.sources.feeds.feeds[0].clone() };
+            snapshot.sources.feeds.feeds = [known].into();
+            snapshot.quotes(&TOKEN).iter().map(|quote| quote.unexplained_ppm).collect()
+        };
+        assert_eq!(unexplained(5_000, 1_005_000, None), [Some(0), Some(0)]);
+        assert_eq!(unexplained(5_000, 1_005_001, None), [Some(1), Some(1)]);
+        assert_eq!(unexplained(0, 1_005_001, None), [Some(5_001), Some(5_001)]);
+        // Between pools and average the feed explains nothing.
+        assert_eq!(unexplained(20_000, 1_010_000, Some(1_000_000)), [Some(10_000), Some(0), Some(10_000)]);
     }
 }

@@ -59,6 +59,8 @@ pub struct TimeWeighted {
     pub mantissa: U256,
     /// Seconds of the window in which there was a price.
     pub covered_s: u64,
+    /// How many seconds ago those lie, in the mean, rounded down: 900 where half an hour is covered whole.
+    pub age_s: u64,
 }
 
 impl PriceWindow {
@@ -117,7 +119,7 @@ impl PriceWindow {
         now: u64,
         window_s: u64,
     ) -> Option<TimeWeighted> {
-        let mut stood = self.stood(place, current, now, window_s);
+        let (mut stood, ages) = self.stood(place, current, now, window_s);
         let covered_s: u64 = stood.iter().map(|(_, seconds)| seconds).sum();
         if covered_s == 0 || covered_s.saturating_mul(2) < window_s {
             return None;
@@ -130,18 +132,27 @@ impl PriceWindow {
             .map(|(mantissa, seconds)| U512::from((*mantissa).clamp(least, most)) * U512::from(*seconds))
             .sum();
         let mantissa = (weighted / U512::from(covered_s)).to();
-        Some(TimeWeighted { mantissa, covered_s })
+        let age_s = (ages / (2 * u128::from(covered_s))) as u64;
+        Some(TimeWeighted { mantissa, covered_s, age_s })
     }
 
-    /// Which prices stood for how many seconds.
-    fn stood(&self, place: PriceId, current: Option<U256>, now: u64, window_s: u64) -> Vec<(U256, u64)> {
+    /// Which prices stood for how many seconds; and twice the sum of how long ago each of those seconds was, from its middle.
+    fn stood(
+        &self,
+        place: PriceId,
+        current: Option<U256>,
+        now: u64,
+        window_s: u64,
+    ) -> (Vec<(U256, u64)>, u128) {
         let start = now.saturating_sub(window_s);
+        let mut ages = 0u128;
         let (mut price, mut until) = (current, now);
         let mut stood: Vec<(U256, u64)> = Vec::new();
         for block in self.blocks.iter().rev() {
             let from = block.timestamp.max(start);
             if let Some(price) = price.filter(|_| from < until) {
                 let seconds = until - from;
+                ages += u128::from(seconds) * u128::from((now - from) + (now - until));
                 match stood.last_mut().filter(|(last, _)| *last == price) {
                     Some((_, more)) => *more += seconds,
                     None => stood.push((price, seconds)),
@@ -155,7 +166,7 @@ impl PriceWindow {
                 price = block.changes[at].before;
             }
         }
-        stood
+        (stood, ages)
     }
 }
 
@@ -221,6 +232,20 @@ mod tests {
         check(&[(0, Some(100)), (899, Some(100))], None);
         check(&[(0, Some(100)), (900, Some(100))], Some((100, 900)));
         check(&[(0, Some(100)), (800, None), (500, Some(100)), (100, Some(100))], Some((100, 900)));
+    }
+
+    #[test]
+    fn an_average_is_as_old_as_the_seconds_that_it_is_of() {
+        let age = |prices: &[(u64, Option<u64>)]| {
+            let (window, current, now) = window(prices);
+            window.average(place(), current, now, WINDOW).map(|average| average.age_s)
+        };
+        assert_eq!(age(&[(0, Some(100)), (9_000, Some(100))]), Some(900));
+        assert_eq!(age(&[(0, Some(100)), (1_000, Some(100))]), Some(500));
+        // 800 seconds a while ago, and the last 100: (800 · 1,000 + 100 · 50) / 900.
+        assert_eq!(age(&[(0, Some(100)), (800, None), (500, Some(7)), (100, Some(7))]), Some(894));
+        // It is of the first 1,000 of the last 1,800 seconds.
+        assert_eq!(age(&[(0, Some(100)), (1_000, None), (800, None)]), Some(1_300));
     }
 
     #[test]

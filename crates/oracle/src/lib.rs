@@ -5,6 +5,7 @@ mod config;
 mod error;
 mod feeds;
 mod prices;
+mod ranged;
 mod rebuild;
 mod resolver;
 #[cfg(test)]

@@ -7,18 +7,19 @@ use alloy_primitives::{Address, B256, U256, U512, keccak256};
 use headwater_abi::logs;
 use headwater_events::{
     AsOf, BlockEvent, BusEvent, Envelope, FeedRequest, Log, MarketResynced, PoolLoaded, Price, PriceEvent,
-    ReorgEvent, ResyncRequest, V2Action,
+    ReorgEvent, ResyncRequest, V2Action, V4Quarantined,
 };
 use headwater_market::{
-    BlockPrices, BlockRef, BookImage, Changes, Feed, FeedReading, Feeds, HORIZON, PoolBook, PoolId,
-    PoolUpdate, PriceChange, PriceId, PriceSnapshot, PriceSources, PriceTable, PriceWindow, Reserves,
-    ResolvedMarket, RolledBack, TokenPrice,
+    BlockPrices, BlockRef, BookImage, Changes, ConcentratedId, ConcentratedImage, ConcentratedKey, Feed,
+    FeedReading, Feeds, HORIZON, PairLike, PoolBook, PoolId, PoolUpdate, PriceChange, PriceId, PriceSnapshot,
+    PriceSources, PriceTable, PriceWindow, Refused, Reserves, ResolvedMarket, RolledBack, TokenPrice,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::config::OracleConfig;
 use crate::error::{ImageError, OracleError};
 use crate::feeds::{FeedBook, FeedCounts};
+use crate::ranged::RangedPools;
 
 /// Blocks beyond the horizon whose prices may wait to be forgotten until there is time.
 const TO_BE_FORGOTTEN: usize = 8;
@@ -33,14 +34,18 @@ pub struct Oracle {
     min_base_reserve: U256,
     config: OracleConfig,
     factories: Vec<Address>,
-    /// The pools that hold the quote, and nobody else's.
+    /// The pairs that hold the quote, and nobody else's.
     book: PoolBook,
+    /// The pools with concentrated liquidity that do. Verdicts about their tokens are the book's.
+    ranged: RangedPools,
     /// Proven pools without the quote. Their `Sync` comes often and means nothing here.
     others: imbl::HashSet<Address>,
     /// What the token at each place is quoted in.
     quoted: Vec<Quoted>,
-    /// The token that each pool holds beside the quote.
+    /// The token that each pair holds beside the quote.
     token_of: Vec<Option<PriceId>>,
+    /// The same of each pool with concentrated liquidity.
+    token_of_ranged: Vec<Option<PriceId>>,
     prices: PriceTable,
     /// The prices after each block that can be rolled back to, oldest first.
     history: VecDeque<PriceTable>,
@@ -70,10 +75,17 @@ struct Quoted {
 /// A pool, seen from the quote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Side {
-    pool: PoolId,
+    pool: AnyPool,
+    /// The contract that its logs are of.
     address: Address,
     /// Whether the quote is its token 0.
     is_first: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AnyPool {
+    Pair(PoolId),
+    Ranged(ConcentratedId),
 }
 
 impl Quoted {
@@ -103,11 +115,12 @@ pub struct OracleImage {
     counts: OracleCounts,
     window: PriceWindow,
     feeds: FeedBook,
+    ranged: ConcentratedImage,
 }
 
 impl OracleImage {
     /// Version of what is saved: it changes when this, anything within it, or the rule that gives the prices does.
-    pub const VERSION: u16 = 5;
+    pub const VERSION: u16 = 7;
 }
 
 /// An image as it is saved: of earlier prices only what was different.
@@ -125,25 +138,27 @@ struct SavedOracle {
     /// Oldest first.
     window: Vec<BlockPrices>,
     feeds: FeedBook,
+    ranged: ConcentratedImage,
 }
 
 impl From<OracleImage> for SavedOracle {
     fn from(image: OracleImage) -> Self {
-        let OracleImage { min_base_reserve, book, others, prices, history, base, counts, window, feeds } =
-            image;
+        let OracleImage { min_base_reserve, book, others, prices, history, base, counts, .. } = image;
+        let OracleImage { window, feeds, ranged, .. } = image;
         let mut others: Vec<_> = others.into_iter().collect();
         others.sort_unstable();
         let tables = || std::iter::once(&prices).chain(history.iter().rev());
         let older = tables().skip(1).chain([&base]);
         let earlier = tables().zip(older).map(|(newer, older)| newer.differing(older)).collect();
         let window = window.blocks().cloned().collect();
-        Self { min_base_reserve, book, others, prices, earlier, counts, window, feeds }
+        Self { min_base_reserve, book, others, prices, earlier, counts, window, feeds, ranged }
     }
 }
 
 impl From<SavedOracle> for OracleImage {
     fn from(saved: SavedOracle) -> Self {
-        let SavedOracle { min_base_reserve, book, others, prices, earlier, counts, window, feeds } = saved;
+        let SavedOracle { min_base_reserve, book, others, prices, earlier, counts, window, feeds, ranged } =
+            saved;
         let mut table = prices.clone();
         let mut history = VecDeque::with_capacity(HORIZON + 1);
         for differing in earlier {
@@ -156,7 +171,7 @@ impl From<SavedOracle> for OracleImage {
         let base = history.pop_front().unwrap_or_default();
         let others = others.into_iter().collect();
         let window = PriceWindow::of_blocks(window);
-        Self { min_base_reserve, book, others, prices, history, base, counts, window, feeds }
+        Self { min_base_reserve, book, others, prices, history, base, counts, window, feeds, ranged }
     }
 }
 
@@ -174,13 +189,13 @@ pub struct PricedBlock {
 pub struct OracleCounts {
     /// Blocks applied, undone ones included.
     pub blocks: u64,
-    /// Pools against the wrapped native token.
+    /// Pools against the native token, of every sort.
     pub pools: u64,
     /// Tokens that have a price.
     pub prices: u64,
     /// Prices computed: what the blocks cost.
     pub computed: u64,
-    /// Logs with the topic of `Sync` or `PairCreated` that do not decode.
+    /// Logs with the topic of something that pools say, or their factories, that do not decode.
     pub malformed: u64,
     /// Whether what the pools hold is lost, so that nothing has a price.
     pub lost: bool,
@@ -197,9 +212,11 @@ impl Oracle {
             config: config.clone(),
             factories: market.factories.iter().map(|factory| factory.address).collect(),
             book: PoolBook::new(market),
+            ranged: RangedPools::new(market),
             others: imbl::HashSet::new(),
             quoted: Vec::new(),
             token_of: Vec::new(),
+            token_of_ranged: Vec::new(),
             prices: PriceTable::default(),
             history: VecDeque::with_capacity(HORIZON + TO_BE_FORGOTTEN + 1),
             base: PriceTable::default(),
@@ -226,6 +243,7 @@ impl Oracle {
             counts: self.counts,
             window: self.window.clone(),
             feeds: self.feed_book.clone(),
+            ranged: self.ranged.book.image(),
         }
     }
 
@@ -239,8 +257,8 @@ impl Oracle {
         config: &OracleConfig,
         image: OracleImage,
     ) -> Result<Self, ImageError> {
-        let OracleImage { min_base_reserve, book, others, prices, history, base, counts, window, feeds } =
-            image;
+        let OracleImage { min_base_reserve, book, others, prices, history, base, counts, .. } = image;
+        let OracleImage { window, feeds, ranged, .. } = image;
         if min_base_reserve != config.min_base_reserve_wei {
             return Err(ImageError::OtherReserve);
         }
@@ -253,11 +271,15 @@ impl Oracle {
         }
         let empty = Self::new(market, config);
         let readings = feeds.readings();
-        let mut oracle =
-            Self { book, others, prices, history, base, counts, window, feed_book: feeds, readings, ..empty };
+        let ranged = RangedPools::of_image(market, ranged)?;
+        let empty = Self { ranged, feed_book: feeds, readings, ..empty };
+        let mut oracle = Self { book, others, prices, history, base, counts, window, ..empty };
         let ids: Vec<_> = oracle.book.table().iter().map(|(id, ..)| id).collect();
         for id in ids {
             oracle.token_of(id);
+        }
+        for id in oracle.ranged.ids() {
+            oracle.token_of_ranged(id);
         }
         Ok(oracle)
     }
@@ -272,14 +294,14 @@ impl Oracle {
             | BusEvent::MarketLoaded(_)
             | BusEvent::MarketResynced(_)
             | BusEvent::PoolQuarantined(_)
+            | BusEvent::ConcentratedLoaded(_)
+            | BusEvent::V4Loaded(_)
+            | BusEvent::V4Quarantined(_)
             | BusEvent::FeedResolved(_) => true,
             BusEvent::NewPendingTx(_)
             | BusEvent::SourceGap(_)
             | BusEvent::Reconnected(_)
-            | BusEvent::ConcentratedLoaded(_)
             | BusEvent::LendingLoaded(_)
-            | BusEvent::V4Loaded(_)
-            | BusEvent::V4Quarantined(_)
             | BusEvent::PendingEffect(_)
             | BusEvent::PriceUpdate(_)
             | BusEvent::LiquidityChange(_)
@@ -300,11 +322,15 @@ impl Oracle {
             BusEvent::NewBlock(block) => return self.block(envelope.seq, block),
             BusEvent::Reorg(reorg) => self.reorg(envelope.seq, reorg),
             BusEvent::MarketResynced(resynced) => self.resync(resynced),
-            BusEvent::PoolQuarantined(pool) => self.book.quarantine(&pool.pool),
+            BusEvent::PoolQuarantined(pool) => self.quarantine(&pool.pool),
+            BusEvent::V4Quarantined(pool) => self.ranged.book.quarantine_key(&key_of(pool)),
             BusEvent::PoolLoaded(loaded) => self.pool_loaded(loaded),
-            BusEvent::TokenJudged(judged) => self.book.token_judged(judged),
+            BusEvent::ConcentratedLoaded(loaded) => self.ranged.v3_loaded(loaded),
+            BusEvent::V4Loaded(loaded) => self.ranged.v4_loaded(loaded),
+            BusEvent::TokenJudged(judged) => self.judge(judged.token, |book| book.token_judged(judged)),
             BusEvent::MarketLoaded(loaded) => {
                 self.book.market_loaded(loaded);
+                self.ranged.book.market_loaded(loaded);
                 self.feed_book.begin(loaded.number, loaded.hash);
             }
             BusEvent::FeedResolved(resolved) => {
@@ -319,6 +345,7 @@ impl Oracle {
     /// What of a block can wait until its prices are published.
     pub fn settle(&mut self) {
         self.book.settle();
+        self.ranged.book.settle();
         self.prices.settle();
         self.forget_all_but(HORIZON);
     }
@@ -331,15 +358,31 @@ impl Oracle {
                 self.lose(Some(AsOf { seq: envelope.seq, number: header.number, hash: header.hash }));
             }
             BusEvent::Reorg(reorg) => self.lose(Some(ancestor_of(envelope.seq, reorg))),
-            BusEvent::TokenJudged(judged) => self.book.refuse_token(judged.token),
-            BusEvent::PoolQuarantined(pool) => self.book.quarantine(&pool.pool),
+            BusEvent::TokenJudged(judged) => self.judge(judged.token, |book| book.refuse_token(judged.token)),
+            BusEvent::PoolQuarantined(pool) => self.quarantine(&pool.pool),
+            BusEvent::V4Quarantined(pool) => self.ranged.book.quarantine_key(&key_of(pool)),
             _ => {}
+        }
+    }
+
+    fn quarantine(&mut self, pool: &Address) {
+        self.book.quarantine(pool);
+        self.ranged.book.quarantine(pool);
+    }
+
+    /// Has the book take a verdict, which holds for pools of every sort.
+    fn judge(&mut self, token: Address, take: impl FnOnce(&mut PoolBook)) {
+        let before = self.book.refused().contains(&token);
+        take(&mut self.book);
+        if self.book.refused().contains(&token) != before {
+            self.ranged.book.note_token(&token);
         }
     }
 
     /// What the pools hold is lost; the next block stands on `head`, or on whatever it says.
     pub fn lose(&mut self, head: Option<AsOf>) {
         self.book.lose(head.map(|head| head.hash));
+        self.ranged.book.lose(head.map(|head| head.hash));
         self.seen = head;
         self.forget_history(self.history.len());
         self.lose_sources(head);
@@ -365,7 +408,8 @@ impl Oracle {
 
     /// The oracle in figures.
     pub fn counts(&self) -> OracleCounts {
-        let (pools, lost) = (self.book.table().len() as u64, self.book.is_lost());
+        let pools = (self.book.table().len() + self.ranged.book.table().len()) as u64;
+        let lost = self.book.is_lost();
         let feeds = self.feed_book.counts();
         OracleCounts { pools, lost, prices: self.prices.len() as u64, feeds, ..self.counts }
     }
@@ -381,6 +425,7 @@ impl Oracle {
     /// line, to `text`. The README says what stands in a line.
     pub fn account(&self, text: &mut String) {
         self.book.account(text);
+        self.ranged.book.account(text);
         let current = dated(&self.prices);
         current.iter().for_each(|(token, price)| tell_price(text, "price", token, Some(price)));
         let (base, history) = self.undoable();
@@ -401,7 +446,9 @@ impl Oracle {
         let header = &block.header;
         let (number, hash, parent_hash) = (header.number, header.hash, header.parent_hash);
         let updates: Vec<_> = block.logs.iter().filter_map(|log| self.pool_update(log)).collect();
-        self.book.apply_block(BlockRef { number, hash, parent_hash }, updates)?;
+        let place = BlockRef { number, hash, parent_hash };
+        self.book.apply_block(place, updates)?;
+        self.counts.malformed += self.ranged.apply_block(place, &block.logs);
         let as_of = AsOf { seq, number, hash };
         self.seen = Some(as_of);
         self.timestamp = header.timestamp;
@@ -449,6 +496,7 @@ impl Oracle {
     fn reorg(&mut self, seq: u64, reorg: &ReorgEvent) {
         match self.book.roll_back(reorg.ancestor_hash) {
             RolledBack::Undone(undone) => {
+                self.ranged.book.roll_back(reorg.ancestor_hash);
                 self.history.truncate(self.history.len() - undone);
                 self.prices.roll_back_to(self.history.back().unwrap_or(&self.base));
                 self.window.roll_back(reorg.ancestor_number);
@@ -458,6 +506,7 @@ impl Oracle {
                 self.readings = self.feed_book.readings();
             }
             RolledBack::Lost => {
+                self.ranged.book.lose(Some(reorg.ancestor_hash));
                 let ancestor = ancestor_of(seq, reorg);
                 self.seen = Some(ancestor);
                 self.forget_history(self.history.len());
@@ -526,6 +575,8 @@ impl Oracle {
             }
             Changes::Pools(ids) => ids.iter().filter_map(|id| self.token_of(*id)).collect(),
         };
+        let ranged = self.ranged.take_changes();
+        places.extend(ranged.into_iter().filter_map(|id| self.token_of_ranged(id)));
         places.sort_unstable();
         places.dedup();
         self.prices.fetch(places.iter().copied());
@@ -546,7 +597,7 @@ impl Oracle {
         self.prices.at(place).map(|known| known.price.mantissa)
     }
 
-    /// The token that a pool holds beside the quote; takes note of whose pool it is.
+    /// The token that a pair holds beside the quote; takes note of whose pool it is.
     fn token_of(&mut self, id: PoolId) -> Option<PriceId> {
         if let Some(Some(known)) = self.token_of.get(id.index()) {
             return Some(*known);
@@ -554,14 +605,32 @@ impl Oracle {
         let meta = self.book.table().meta(id)?;
         let is_first = meta.token0 == self.quote;
         let token = if is_first { meta.token1 } else { meta.token0 };
-        let side = Side { pool: id, address: meta.address, is_first };
-        let place = self.prices.place(token);
+        let side = Side { pool: AnyPool::Pair(id), address: meta.address, is_first };
+        let place = self.add_side(token, side);
         self.token_of.resize(self.token_of.len().max(id.index() + 1), None);
         self.token_of[id.index()] = Some(place);
+        Some(place)
+    }
+
+    /// The same of a pool with concentrated liquidity.
+    fn token_of_ranged(&mut self, id: ConcentratedId) -> Option<PriceId> {
+        if let Some(Some(known)) = self.token_of_ranged.get(id.index()) {
+            return Some(*known);
+        }
+        let (meta, token, is_first) = self.ranged.side(id)?;
+        let side = Side { pool: AnyPool::Ranged(id), address: meta.address, is_first };
+        let place = self.add_side(token, side);
+        self.token_of_ranged.resize(self.token_of_ranged.len().max(id.index() + 1), None);
+        self.token_of_ranged[id.index()] = Some(place);
+        Some(place)
+    }
+
+    fn add_side(&mut self, token: Address, side: Side) -> PriceId {
+        let place = self.prices.place(token);
         self.quoted.resize(self.quoted.len().max(place.index() + 1), Quoted::default());
         self.quoted[place.index()].token = token;
         self.quoted[place.index()].add(side);
-        Some(place)
+        place
     }
 
     fn reprice_token(&mut self, place: PriceId, as_of: AsOf) -> Option<PriceEvent> {
@@ -575,9 +644,10 @@ impl Oracle {
             return None;
         };
         let same = before.filter(|before| before.price == price);
-        let changed_at = same.map_or(as_of.number, |before| before.changed_at);
+        let (changed_at, changed_at_s) =
+            same.map_or((as_of.number, self.timestamp), |before| (before.changed_at, before.changed_at_s));
         let is_news = same.is_none();
-        let current = TokenPrice { price, source, changed_at };
+        let current = TokenPrice { price, source, changed_at, changed_at_s };
         if before != Some(&current) {
             self.prices.set(place, Some(current));
         }
@@ -586,13 +656,9 @@ impl Oracle {
 
     /// What a token's deep pools say together, and the deepest of them.
     fn price_in_pools(&self, quoted: &Quoted) -> Option<(Price, Address)> {
-        let table = self.book.table();
-        let mut pools = quoted.sides().filter_map(|side| {
-            let held = table.quoted(side.pool)?;
-            let (base, other) =
-                if side.is_first { (held.reserve0, held.reserve1) } else { (held.reserve1, held.reserve0) };
-            (U256::from(base) >= self.min_base_reserve).then(|| PoolPrice::new(base, other, side.address))
-        });
+        let refused = self.book.refused();
+        let told = quoted.sides().filter_map(|side| self.told_by(side, &refused));
+        let mut pools = told.filter(|told| U256::from(told.base) >= self.min_base_reserve);
         let first = pools.next()?;
         // Most tokens have one pool.
         let (mantissa, pool) = match pools.next() {
@@ -601,6 +667,23 @@ impl Oracle {
         };
         // A token whose smallest unit is worth less than can be written is worth nothing.
         (!mantissa.is_zero()).then_some((Price { quote: self.quote, mantissa }, pool))
+    }
+
+    /// What a pool says that may be quoted.
+    fn told_by(&self, side: &Side, refused: &Refused) -> Option<PoolPrice> {
+        match side.pool {
+            AnyPool::Pair(id) => {
+                let Reserves { reserve0, reserve1 } = self.book.table().quoted(id)?;
+                let (base, other) = if side.is_first { (reserve0, reserve1) } else { (reserve1, reserve0) };
+                Some(PoolPrice::new(base, other, side.address))
+            }
+            AnyPool::Ranged(id) => {
+                let PairLike { mantissa, reserve: base } = *self.ranged.told(id)?;
+                let (meta, ..) = self.ranged.side(id)?;
+                let is_refused = refused.contains(&meta.token0) || refused.contains(&meta.token1);
+                (!is_refused).then_some(PoolPrice { mantissa, base, pool: side.address })
+            }
+        }
     }
 
     /// The prices after each block that can be undone, and those below the oldest of them: as many steps as the book has.
@@ -621,6 +704,10 @@ impl Oracle {
     }
 }
 
+fn key_of(pool: &V4Quarantined) -> ConcentratedKey {
+    ConcentratedKey::V4 { manager: pool.manager, id: pool.id }
+}
+
 /// The block that a reorganisation leaves on top.
 fn ancestor_of(seq: u64, reorg: &ReorgEvent) -> AsOf {
     AsOf { seq, number: reorg.ancestor_number, hash: reorg.ancestor_hash }
@@ -633,7 +720,7 @@ fn dated(prices: &PriceTable) -> BTreeMap<Address, TokenPrice> {
 fn tell_price(text: &mut String, word: &str, token: &Address, price: Option<&TokenPrice>) {
     let told = match price {
         None => writeln!(text, "{word} {token:#x} -"),
-        Some(TokenPrice { price, source, changed_at }) => {
+        Some(TokenPrice { price, source, changed_at, changed_at_s: _ }) => {
             let Price { quote, mantissa } = price;
             writeln!(text, "{word} {token:#x} {quote:#x} {mantissa} {source:#x} {changed_at}")
         }
@@ -644,9 +731,9 @@ fn tell_price(text: &mut String, word: &str, token: &Address, price: Option<&Tok
 /// A token's price in a pool.
 #[derive(Clone, Copy, Debug)]
 struct PoolPrice {
-    /// Below 2^112 · 10^36 < 2^232.
+    /// Below 2^249.
     mantissa: U256,
-    /// What the pool holds of the quote, below 2^112: its weight.
+    /// What the pool holds of the quote, or what a pair that is as deep holds: its weight.
     base: u128,
     pool: Address,
 }
@@ -666,7 +753,7 @@ impl PoolPrice {
 fn combined(mut pools: Vec<PoolPrice>) -> Option<(U256, Address)> {
     pools.sort_unstable_by_key(|pool| pool.mantissa);
     let deepest = pools.iter().max_by_key(|pool| (pool.base, Reverse(pool.pool)))?.pool;
-    // 2^143 pools fit, and into the sum of products more.
+    // 2^128 pools fit, and into the sum of products as many.
     let liquidity: U256 = pools.iter().map(|pool| U256::from(pool.base)).sum();
     let median = median(&pools, liquidity)?;
     let (least, most) = (median / U256::from(2), median * U256::from(2));

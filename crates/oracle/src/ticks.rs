@@ -22,16 +22,24 @@ impl TickObservation {
     }
 }
 
-/// The observations of a pool, as its contract keeps them: one for each block that changed its tick, so many at most.
+/// The observations of a pool, as its contract keeps them: one for each second in which its tick changed, or the liquidity at it,
+/// so many at most.
 ///
 /// A tick counts for as long as it stood, so that what a block does to it weighs nothing in that block itself. The price that
 /// belongs to a mean tick is a geometric mean: a block of `d` seconds at a tick that is `t` away moves the mean over `w` seconds
 /// by `t · d / w` ticks, of which 100 are about one percent.
+///
+/// `cargo xtask prove oracle` compares them with a `UniswapV3Pool`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TickObservations {
     /// Oldest first; at least one.
     kept: VecDeque<TickObservation>,
-    most: usize,
+    /// The place of the last one in the contract's array (`observationIndex`).
+    index: u16,
+    /// How many it has room for (`observationCardinality`), at least one.
+    cardinality: u16,
+    /// How many it will have room for when it comes to the end of its array (`observationCardinalityNext`).
+    cardinality_next: u16,
 }
 
 /// Why there is no mean.
@@ -46,25 +54,49 @@ pub enum ObserveError {
 }
 
 impl TickObservations {
-    /// Those of a pool that is initialized now, and remembers `most` of them (`observationCardinality`), at least one.
-    pub fn begin(timestamp: u32, most: usize) -> Self {
-        Self::of(TickObservation { timestamp, tick_cumulative: 0 }, most)
+    /// Those of a pool that is initialized now, and remembers one.
+    pub fn begin(timestamp: u32) -> Self {
+        Self::of(TickObservation { timestamp, tick_cumulative: 0 }, 0, 1)
     }
 
-    /// Those of a pool whose last one is known.
-    pub fn of(last: TickObservation, most: usize) -> Self {
-        Self { kept: [last].into(), most: most.max(1) }
+    /// Those of a pool whose last one is known, with its place and how many there is room for, by `slot0`. What it remembers beside
+    /// that one is not known.
+    pub fn of(last: TickObservation, index: u16, cardinality: u16) -> Self {
+        let cardinality = cardinality.max(1);
+        Self { kept: [last].into(), index, cardinality, cardinality_next: cardinality }
     }
 
-    /// Notes that the tick was `tick` up to this moment (`Oracle.write`): to be done where a block changes it, with the tick before.
-    /// A second time in the same second changes nothing.
-    pub fn write(&mut self, timestamp: u32, tick: i32) {
+    /// Makes room for so many (`increaseObservationCardinalityNext`); never for fewer than before.
+    pub fn raise(&mut self, cardinality: u16) {
+        self.cardinality_next = self.cardinality_next.max(cardinality);
+    }
+
+    /// Follows a swap that moved the tick from one to another.
+    pub fn swapped(&mut self, timestamp: u32, before: i32, after: i32) {
+        if before != after {
+            self.write(timestamp, before);
+        }
+    }
+
+    /// Follows liquidity that was added to a range, or taken out of it, while the pool stood at `tick`.
+    pub fn liquidity_changed(&mut self, timestamp: u32, tick: i32, [lower, upper]: [i32; 2]) {
+        if (lower..upper).contains(&tick) {
+            self.write(timestamp, tick);
+        }
+    }
+
+    /// Notes that the tick was `tick` up to this moment (`Oracle.write`). A second time in the same second changes nothing.
+    fn write(&mut self, timestamp: u32, tick: i32) {
         let last = self.last();
         if last.timestamp == timestamp {
             return;
         }
+        if self.cardinality_next > self.cardinality && self.index == self.cardinality - 1 {
+            self.cardinality = self.cardinality_next;
+        }
+        self.index = if self.index + 1 < self.cardinality { self.index + 1 } else { 0 };
         self.kept.push_back(last.advanced(timestamp, tick));
-        if self.kept.len() > self.most {
+        if self.kept.len() > usize::from(self.cardinality) {
             self.kept.pop_front();
         }
     }
@@ -148,7 +180,7 @@ mod tests {
     fn sums_and_seconds_wrap() {
         let top = (1i64 << 55) - 1;
         let last = TickObservation { timestamp: u32::MAX - 9, tick_cumulative: top };
-        let mut pool = TickObservations::of(last, 10);
+        let mut pool = TickObservations::of(last, 3, 10);
         pool.write(10, 5);
         assert_eq!(pool.last(), TickObservation { timestamp: 10, tick_cumulative: -(1 << 55) + 99 });
         assert_eq!(pool.consult(10, 77, 20), Ok(5));
@@ -157,12 +189,37 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_old() {
-        let mut pool = TickObservations::begin(100, 2);
+        let mut pool = TickObservations::begin(100);
+        pool.raise(2);
         pool.write(110, 1);
         pool.write(120, 2);
         assert_eq!(pool.observe(120, 3, 10), Ok(10));
         assert_eq!(pool.observe(120, 3, 11), Err(ObserveError::Old));
         assert_eq!(pool.consult(130, 3, 0), Err(ObserveError::NoTime));
+    }
+
+    #[test]
+    fn room_is_made_at_the_end_of_the_array() {
+        let mut pool = TickObservations::begin(100);
+        pool.raise(2);
+        pool.raise(1);
+        (1..4).for_each(|step| pool.swapped(100 + 10 * step, 0, 1));
+        // The last stands in the second of two places: from here on there are four.
+        pool.raise(4);
+        assert_eq!((pool.kept.len(), pool.kept[0].timestamp), (2, 120));
+        (4..9).for_each(|step| pool.swapped(100 + 10 * step, 0, 1));
+        assert_eq!((pool.kept.len(), pool.kept[0].timestamp), (4, 150));
+    }
+
+    #[test]
+    fn what_does_not_touch_the_tick_is_not_noted() {
+        let mut pool = TickObservations::begin(100);
+        pool.swapped(110, 5, 5);
+        pool.liquidity_changed(110, 5, [6, 9]);
+        pool.liquidity_changed(110, 5, [0, 5]);
+        assert_eq!(pool.last().timestamp, 100);
+        pool.liquidity_changed(110, 5, [5, 6]);
+        assert_eq!(pool.last(), TickObservation { timestamp: 110, tick_cumulative: 50 });
     }
 
     proptest! {
@@ -174,7 +231,8 @@ mod tests {
             since in 0u32..90,
             ago in 0u32..4_000,
         ) {
-            let mut pool = TickObservations::begin(begin, 1_000);
+            let mut pool = TickObservations::begin(begin);
+            pool.raise(1_000);
             // The tick in each second since the beginning.
             let (mut tick, mut seconds, mut now) = (0i32, Vec::new(), begin);
             for (span, next) in &changes {

@@ -100,7 +100,7 @@ pub fn state(file: &[u8]) -> Result<(Taken, Book)> {
 /// # Errors
 /// A file that is no snapshot, damaged, or not as described.
 pub fn oracle(file: &[u8]) -> Result<(Taken, Book, Prices)> {
-    let (taken, mut reader) = image(file, 5)?;
+    let (taken, mut reader) = image(file, 7)?;
     let _min_base_reserve = reader.word()?;
     let book = reader.book()?;
     let _others = reader.list(Reader::address)?;
@@ -115,6 +115,7 @@ pub fn oracle(file: &[u8]) -> Result<(Taken, Book, Prices)> {
     reader.feed_counts()?;
     reader.list(Reader::block_prices)?;
     reader.feeds()?;
+    reader.concentrated()?;
     reader.end()?;
     let prices = tokens.into_iter().zip(current).filter_map(|(token, price)| Some((token, price?)));
     Ok((taken, book, prices.collect()))
@@ -218,7 +219,7 @@ impl Reader<'_> {
     fn price(&mut self) -> Result<(U256, Address)> {
         let _quote = self.address()?;
         let (mantissa, source) = (self.word()?, self.address()?);
-        let _changed_at = self.integer()?;
+        let _changed_at = (self.integer()?, self.integer()?);
         Ok((mantissa, source))
     }
 
@@ -452,7 +453,7 @@ mod tests {
     #[test]
     fn an_oracle_is_read() {
         let address = |byte: u8| [&[20][..], &[byte; 20]].concat();
-        let price = [&[1][..], &address(4), &[32], &[0; 31], &[77], &address(1), &[6]].concat();
+        let price = [&[1][..], &address(4), &[32], &[0; 31], &[77], &address(1), &[6, 60]].concat();
         let prices = [&[0, 1][..], &address(3), &[1], &price, &[0], &[0; 6]].concat();
         let minimum = [&[32][..], &[0; 32]].concat();
         let word = |low: u8| [&[32][..], &[0; 31], &[low]].concat();
@@ -463,8 +464,10 @@ mod tests {
         let records = [&[1, 5, 32][..], &[9; 32], &said, &[0]].concat();
         let feeds = [&[1][..], &address(6), &[1, 60], &standing, &[1, 0], &records, &[0], &standing, &[0; 7]]
             .concat();
-        let payload = [&minimum[..], &book(), &prices, &[0; 7], &window, &feeds].concat();
-        let (_, book, prices) = oracle(&file_of_version(5, &payload)).unwrap();
+        // No pool, no record, no block below them, nothing that is not told, fourteen counts, nothing refused.
+        let ranged = [0; 20];
+        let payload = [&minimum[..], &book(), &prices, &[0; 7], &window, &feeds, &ranged].concat();
+        let (_, book, prices) = oracle(&file_of_version(7, &payload)).unwrap();
         assert!(oracle(&file(&payload)).is_err(), "of another version");
         assert_eq!(book.records.len(), 1);
         let expected = (U256::from(77), Address::repeat_byte(1));

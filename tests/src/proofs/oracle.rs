@@ -3,23 +3,26 @@
 
 mod history;
 mod live;
+mod observations;
+mod ranged;
 
 use alloy_primitives::{Address, B256, I256, U256};
 use anyhow::{Context, ensure};
 use headwater_market::{FeedPrice, PendingAnswer, PriceSnapshot, ResolvedMarket};
 use headwater_oracle::{Oracle, OracleConfig, PricedBlock};
-use headwater_reference::feeds::{Judged, JudgedPrice, judge};
+use headwater_reference::feeds::{Judged, JudgedPrice, JudgedQuote, judge};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use self::history::{AVERAGE_PPM, FEED_PPM, FEEDS, History, NATIVE, TOKENS, WINDOW};
+use self::history::{AVERAGE_PPM, ETHER, FEED_PPM, FEEDS, History, NATIVE, TOKENS, WINDOW};
+use self::ranged::Attack;
 use crate::proof::{Proof, ProofArgs, Report};
 use crate::replayed::runtime;
 
 /// Prices by feeds and over time.
 pub const ORACLE: Proof = Proof {
     name: "oracle",
-    about: "feeds through changes of phase, silence and reorganisations, averages under manipulation, pending answers: = a judge",
+    about: "feeds through changes of phase, silence and reorganisations, averages under manipulation, pending answers: = a judge; sums of ticks = `observe`",
     full_duration: "2 min",
     run,
 };
@@ -41,6 +44,14 @@ struct Counts {
     restored: u64,
     manipulated: u64,
     torn: u64,
+    /// Prices of which the furthest other is explained by the silence of a feed, or is not.
+    explained: u64,
+    unexplained: u64,
+    /// Prices of the token that only pools of V3 and V4 hold.
+    ranged: u64,
+    /// Attacks by a narrow range, and those that moved the price.
+    attacks: u64,
+    felt: u64,
 }
 
 fn run(args: &ProofArgs) -> anyhow::Result<Report> {
@@ -54,9 +65,15 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         let mut random = ChaCha8Rng::seed_from_u64(args.seed.wrapping_add(index));
         manipulate(&mut random, &mut counts).with_context(|| format!("manipulation {index}"))?;
     }
+    for index in 0..manipulations {
+        let mut random = ChaCha8Rng::seed_from_u64(args.seed.wrapping_sub(index));
+        attack(&mut random, &mut counts).with_context(|| format!("narrow range {index}"))?;
+    }
+    let observed = observations::run(args.seed, args.quick)?;
     let lived = runtime(2)?.block_on(live::run())?;
     let Counts { compared, fresh, stale, averages, held_back, reorgs, undone, phases, .. } = counts;
     let Counts { strangers, resolved, pending, restored, manipulated, torn, .. } = counts;
+    let Counts { explained, unexplained, ranged, attacks, felt, .. } = counts;
     let least = if args.quick { 1 } else { 100 };
     for (what, count) in [
         ("fresh prices of feeds", fresh),
@@ -64,6 +81,10 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         ("averages", averages),
         ("prices about which pools disagree", torn),
         ("prices that were held back", held_back),
+        ("distances that the silence of a feed explains", explained),
+        ("distances that it does not", unexplained),
+        ("prices of pools of V3 and V4 alone", ranged),
+        ("narrow ranges that were felt", felt),
         ("reorganisations", reorgs),
         ("changes of phase", phases),
         ("answers of strangers", strangers),
@@ -79,6 +100,10 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
              that lay far apart, and {held_back} were not to be acted upon"
         ),
         format!(
+            "every source with its age and how far the others lie as the judge has it; the silence of a feed explained {explained} \
+             distances whole, and {unexplained} it did not"
+        ),
+        format!(
             "{phases} changes of phase, {resolved} verdicts, some late and some about blocks that were undone; {strangers} answers \
              of strangers changed nothing; {restored} times the oracle went on from an image of itself"
         ),
@@ -86,10 +111,16 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         format!(
             "{manipulations} blocks that moved a price a millionfold moved no average beyond its bound, in {manipulated} blocks"
         ),
+        format!(
+            "{ranged} prices were of pools of Uniswap V3 and V4 alone; {attacks} narrow ranges at a foreign price, each like a pair of more \
+             than ninety times what it held, moved no price beyond what their own capital may; {felt} were felt"
+        ),
+        observed.line(),
         lived,
     ];
-    let checked = compared + pending + manipulated;
-    let floor = if args.quick { 1_000 } else { 50_000 };
+    let checked = compared + pending + manipulated + attacks + observed.compared;
+    let (floor, observations) = if args.quick { (1_000, 500) } else { (50_000, 5_000) };
+    ensure!(observed.compared >= observations, "only {} sums of ticks", observed.compared);
     Ok(Report { checked, floor, seed: args.seed, lines, ..Report::default() })
 }
 
@@ -159,14 +190,24 @@ fn compare_token(
     let acted_upon = snapshot.price(&token).map(|price| price.mantissa);
     let expected = judged.to_act_upon(FEED_PPM, AVERAGE_PPM);
     ensure!(acted_upon == expected, "to be acted upon {expected:?}, and told to be {acted_upon:?}");
-    let sources = [pool.is_some(), matches!(feed, JudgedPrice::Fresh(..)), average.is_some()];
-    let sources = sources.into_iter().filter(|has| *has).count();
-    let quotes = snapshot.quotes(&token);
-    ensure!(
-        quotes.len() == sources && quotes.iter().all(|quote| quote.deviation_ppm.is_some() == (sources > 1)),
-        "{sources} sources, and {quotes:?} are told"
+    let quotes: Vec<_> = snapshot
+        .quotes(&token)
+        .into_iter()
+        .map(|quote| JudgedQuote {
+            price: quote.price.mantissa,
+            age_s: quote.age_s,
+            deviation_ppm: quote.deviation_ppm,
+            unexplained_ppm: quote.unexplained_ppm,
+        })
+        .collect();
+    let expected = judged.quotes();
+    ensure!(quotes == expected, "the sources are {expected:?}, and told to be {quotes:?}");
+    counts.unexplained += u64::from(quotes.iter().any(|quote| quote.unexplained_ppm > Some(0)));
+    counts.explained += u64::from(
+        quotes.iter().any(|quote| quote.unexplained_ppm == Some(0) && quote.deviation_ppm > Some(0)),
     );
     counts.compared += 1;
+    counts.ranged += u64::from(token == TOKENS[3] && pool.is_some());
     counts.fresh += u64::from(matches!(feed, JudgedPrice::Fresh(..)));
     counts.stale += u64::from(feed == JudgedPrice::Stale);
     counts.averages += u64::from(average.is_some());
@@ -261,6 +302,40 @@ fn manipulate(random: &mut ChaCha8Rng, counts: &mut Counts) -> anyhow::Result<()
         ensure!(average.covered_s <= WINDOW, "it covers more than its window");
         counts.manipulated += 1;
     }
+    Ok(())
+}
+
+/// Somebody creates a pool with one narrow range at a price far off, which looks like a pair that is far deeper than all others. It
+/// weighs three times at most what it holds of the native token, and so moves the price by its share of that at most.
+fn attack(random: &mut ChaCha8Rng, counts: &mut Counts) -> anyhow::Result<()> {
+    let (market, config) = (history::market()?, history::config()?);
+    let mut history = History::new(random.random());
+    let mut oracle = Oracle::new(&market, &config);
+    for envelope in history.begin() {
+        oracle.apply(&envelope)?;
+    }
+    let price_of =
+        |snapshot: &PriceSnapshot| snapshot.prices.get(&TOKENS[0]).map(|known| known.price.mantissa);
+    let per_mille = random.random_range(900u128..=1_100);
+    let snapshot = oracle.apply(&history.one_price(12, per_mille, 1))?.context("a block")?.snapshot;
+    let honest = price_of(&snapshot).context("it has a pool")?;
+    let sign = if random.random() { 1 } else { -1 };
+    let held = random.random_range(ETHER / 3..3 * ETHER);
+    let attack = Attack::new(sign * random.random_range(100..150_000), 1, held);
+    let pair = U256::from(10 * ETHER / 1_000 * per_mille);
+    // A range of two percent is like fifty pairs.
+    ensure!(attack.looks_like() > U256::from(held) * U256::from(90), "it looks like little");
+    let snapshot = oracle.apply(&history.attack(12, per_mille, &attack))?.context("a block")?.snapshot;
+    let moved = price_of(&snapshot).context("it has a pool still")?;
+    let (weight, all) = (U256::from(3 * held), pair + U256::from(3 * held));
+    let (most, least) = (honest + honest * weight / all, honest - honest * weight / all / U256::from(2));
+    let one = U256::from(1);
+    ensure!(
+        least <= moved + one && moved <= most + one,
+        "{moved} is not between {least} and {most}: {held} held, the price was {honest}"
+    );
+    counts.attacks += 1;
+    counts.felt += u64::from(moved != honest);
     Ok(())
 }
 

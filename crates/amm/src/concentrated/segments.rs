@@ -5,6 +5,7 @@ use alloy_primitives::U256;
 use super::full_width::mul_div;
 use super::pool::{ConcentratedPool, PoolPrice};
 use super::quote::{Direction, Quote};
+use super::sqrt_price::{amount0, amount1};
 use super::tick_math::{MAX_SQRT_PRICE, MIN_SQRT_PRICE};
 use super::ticks::Tick;
 
@@ -62,6 +63,35 @@ impl ConcentratedPool {
     /// As [`Self::segments`], roughly.
     pub(crate) fn stretches(&self, direction: Direction) -> Stretches<'_> {
         Stretches { pool: self, direction, at: self.price().map(|price| (price, self.liquidity())) }
+    }
+
+    /// How much of token 0, or of token 1, changes hands on the way from the pool's price to another one: without fees, each stretch
+    /// rounded down. What lies behind more than `most_ticks` initialised ticks is not counted. A pool that is not initialised has
+    /// none.
+    pub fn amount_up_to(&self, is_token0: bool, sqrt_price: U256, most_ticks: usize) -> U256 {
+        let target = sqrt_price.clamp(MIN_SQRT_PRICE, MAX_SQRT_PRICE);
+        let Some(PoolPrice { sqrt_price: mut here, tick: mut index }) = self.price() else {
+            return U256::ZERO;
+        };
+        let downwards = target < here;
+        let (mut liquidity, mut sum) = (self.liquidity(), U256::ZERO);
+        for _ in 0..=most_ticks {
+            let next = self.table().next(index, downwards);
+            let on_the_way = |tick: &&Tick| {
+                if downwards { tick.sqrt_price > target } else { tick.sqrt_price < target }
+            };
+            let reached = next.filter(on_the_way);
+            let end = reached.map_or(target, |tick| tick.sqrt_price);
+            let (lower, upper) = (here.min(end), here.max(end));
+            let between = if is_token0 { amount0 } else { amount1 };
+            sum = sum.saturating_add(between(lower, upper, liquidity, false));
+            let Some(tick) = reached else { break };
+            let net = if downwards { -tick.liquidity_net } else { tick.liquidity_net };
+            let Some(behind) = liquidity.checked_add_signed(net) else { break };
+            (here, liquidity) = (end, behind);
+            index = if downwards { tick.index - 1 } else { tick.index };
+        }
+        sum
     }
 
     /// What a search for the best input walks along. A pool that is not initialised has none.

@@ -89,6 +89,45 @@ fn a_protocol_fee_is_taken_before_the_other_and_for_one_direction() {
 }
 
 #[test]
+fn an_amount_is_walked_along_so_many_ticks_and_no_more() {
+    let ranges: Vec<_> = (0..9).map(|step| (100 * step, 100 * (step + 1), 1_000_000)).collect();
+    let pool = pool(Version::V3, 3_000, 0, &ranges);
+    let whole = pool.amount_up_to(false, price(900).sqrt_price, 9);
+    assert_eq!(pool.amount_up_to(false, MAX_SQRT_PRICE, 20), whole, "there is nothing above");
+    assert_eq!(
+        pool.amount_up_to(false, MAX_SQRT_PRICE, 0),
+        pool.amount_up_to(false, price(100).sqrt_price, 9)
+    );
+    assert_eq!(
+        pool.amount_up_to(false, MAX_SQRT_PRICE, 4),
+        pool.amount_up_to(false, price(500).sqrt_price, 9)
+    );
+    assert_eq!(pool.amount_up_to(true, MIN_SQRT_PRICE, 20), U256::ZERO);
+    let empty = ConcentratedPool::new(Version::V3, SwapFee::of_lp(500), SPACING).expect("a pool");
+    assert_eq!(empty.amount_up_to(true, MAX_SQRT_PRICE, 9), U256::ZERO);
+}
+
+proptest! {
+    /// What a swap gives is what lies on its way, but for what is rounded at the ends of words.
+    #[test]
+    fn an_amount_up_to_a_price_is_what_a_swap_gives(
+        pool in any_pool(),
+        direction in directions(),
+        target in -6_000i32..6_000,
+    ) {
+        let target = price(target).sqrt_price;
+        let here = pool.price().expect("it is initialised").sqrt_price;
+        prop_assume!(target != here && (target < here) == (direction == Direction::ZeroForOne));
+        let enough = U256::ONE << 200;
+        let Ok(quote) = pool.exact_in(direction, enough, Some(target)) else { return Ok(()) };
+        prop_assume!(quote.price.sqrt_price == target);
+        let found = pool.amount_up_to(direction == Direction::OneForZero, target, 1_000);
+        let most = quote.amount_out + U256::from(quote.crossings + 12);
+        prop_assert!(quote.amount_out <= found && found <= most, "{found}, and the swap gives {quote:?}");
+    }
+}
+
+#[test]
 fn what_the_contract_refuses_is_an_error() {
     let empty = ConcentratedPool::new(Version::V3, SwapFee::of_lp(500), SPACING).expect("a pool");
     let (one, down) = (U256::ONE, Direction::ZeroForOne);

@@ -58,7 +58,7 @@ fn view(
     let mut snapshot =
         PriceSnapshot { as_of, quote, prices: Default::default(), sources: Default::default() };
     for (token, price) in prices {
-        let known = TokenPrice { price: *price, source: Address::ZERO, changed_at: number };
+        let known = TokenPrice { price: *price, source: Address::ZERO, changed_at: number, changed_at_s: 0 };
         let place = snapshot.prices.place(*token);
         snapshot.prices.set(place, Some(known));
     }

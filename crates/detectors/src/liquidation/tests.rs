@@ -117,7 +117,7 @@ fn view(market: Option<&Market>, pools: &PoolTable, later: u64, priced: &[u8]) -
     for token in priced.iter().copied().map(token) {
         let price = Price { quote, mantissa: Price::ONE * U256::from(100_000_000u64) };
         let place = prices.prices.place(token);
-        let known = TokenPrice { price, source: Address::ZERO, changed_at: 5 };
+        let known = TokenPrice { price, source: Address::ZERO, changed_at: 5, changed_at_s: 0 };
         prices.prices.set(place, Some(known));
     }
     let decoded = DecodedBlock {

@@ -35,6 +35,7 @@ fn check(learnt: Vec<BusEvent>, logs: Vec<Log>, expected: Option<(U256, Address)
         price: Price { quote: QUOTE, mantissa },
         source,
         changed_at: 1,
+        changed_at_s: 0,
     });
     assert_eq!(found, expected);
     assert_eq!(priced.changed.len(), usize::from(expected.is_some()));

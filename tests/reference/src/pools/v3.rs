@@ -5,7 +5,7 @@ use alloy_sol_types::{SolCall, SolValue, sol};
 use anyhow::Context;
 
 use super::{Change, OWNER, Order, Outcome, State, tokens};
-use crate::evm::{Artifact, Evm, Failure, Message, Parameters, Receipt};
+use crate::evm::{Artifact, Block, Evm, Failure, Message, Parameters, Receipt};
 
 sol! {
     function createPool(address tokenA, address tokenB, uint24 fee) external returns (address pool);
@@ -20,6 +20,9 @@ sol! {
     function ticks(int24 tick) external returns (
         uint128 liquidityGross, int128 liquidityNet, uint256, uint256, int56, uint160, uint32, bool initialized
     );
+    function increaseObservationCardinalityNext(uint16 observationCardinalityNext) external;
+    function observe(uint32[] secondsAgos)
+        external returns (int56[] tickCumulatives, uint160[] secondsPerLiquidityCumulativeX128s);
     function tickBitmap(int16 wordPosition) external returns (uint256 bits);
 
     event Mint(
@@ -148,7 +151,26 @@ impl PoolV3 {
         tick_spacing: i32,
         sqrt_price: U256,
     ) -> anyhow::Result<Self> {
-        let mut evm = Evm::new(&Parameters::default());
+        Self::create_at(
+            Parameters::default().block.timestamp,
+            [factory, token],
+            (fee, tick_spacing),
+            sqrt_price,
+        )
+    }
+
+    /// The same at a time; the contract counts seconds in 32 bits.
+    ///
+    /// # Errors
+    /// As [`PoolV3::create`].
+    pub fn create_at(
+        timestamp: u64,
+        [factory, token]: [&Artifact; 2],
+        (fee, tick_spacing): (u32, i32),
+        sqrt_price: U256,
+    ) -> anyhow::Result<Self> {
+        let usual = Parameters::default();
+        let mut evm = Evm::new(&Parameters { block: Block { timestamp, ..usual.block }, ..usual });
         let factory = evm.deploy(OWNER, &factory.creation_code()?, &[]).context("the factory")?;
         evm.place(PAYER_ADDRESS, PAYER.concat().into());
         let [token0, token1] = tokens(&mut evm, token, PAYER_ADDRESS)?;
@@ -271,6 +293,36 @@ impl PoolV3 {
         let (amount0, amount1, price, liquidity, tick) = told.expect("a swap that succeeds says so");
         let state = State { sqrt_price: U256::from(price), tick: tick.as_i32(), liquidity };
         Ok(Outcome { amount0, amount1, state, gas_used: receipt.gas_used })
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, seconds: u64) {
+        self.evm.advance(seconds);
+    }
+
+    /// Seconds since 1970.
+    pub fn now(&self) -> u64 {
+        self.evm.block().timestamp
+    }
+
+    /// Makes the pool remember so many observations.
+    ///
+    /// # Errors
+    /// What the pool refuses.
+    pub fn remember(&mut self, observations: u16) -> anyhow::Result<()> {
+        let call = increaseObservationCardinalityNextCall { observationCardinalityNext: observations };
+        self.evm.send(OWNER, self.pool, &call).map(drop)
+    }
+
+    /// The sums of the tick over time, up to so many seconds ago.
+    ///
+    /// # Errors
+    /// What the pool refuses: `OLD` where it does not remember that far back.
+    pub fn observe(&mut self, seconds_ago: &[u32]) -> Result<Vec<i64>, Failure> {
+        let call = observeCall { secondsAgos: seconds_ago.to_vec() };
+        let receipt = self.evm.call(&Message::new(OWNER, self.pool, &call))?;
+        let observed = receipt.returned::<observeCall>().map_err(Failure::Refused)?;
+        Ok(observed.tickCumulatives.iter().map(|sum| sum.as_i64()).collect())
     }
 
     /// By the pool's storage: `slot0` and `liquidity`.

@@ -188,7 +188,8 @@ impl Bot {
             PriceSnapshot { as_of, quote, prices: Default::default(), sources: Default::default() };
         for lending in market.lending.iter() {
             for (token, price) in wei_prices(&lending.market, quote) {
-                let known = TokenPrice { price, source: Address::ZERO, changed_at: as_of.number };
+                let known =
+                    TokenPrice { price, source: Address::ZERO, changed_at: as_of.number, changed_at_s: 0 };
                 let place = prices.prices.place(token);
                 prices.prices.set(place, Some(known));
             }

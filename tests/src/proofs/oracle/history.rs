@@ -10,16 +10,22 @@ use headwater_events::{
 use headwater_market::{MarketConfig, PendingAnswer, ResolvedMarket};
 use headwater_oracle::OracleConfig;
 use headwater_reference::fake_node::sync_topic;
-use headwater_reference::feeds::{Answered, JudgedFeed, KnownPrices, PriceBlock, Read};
+use headwater_reference::feeds::{Answered, JudgedFeed, KnownPrices, PriceBlock, RangedSaid, Read};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::ranged::{self, Attack, Stand};
 use super::{Counts, hash_of};
 
 pub(super) const NATIVE: Address = Address::repeat_byte(0x77);
 /// A coin that is counted in dollars, one that is counted in the native token, and one that has no feed.
-pub(super) const TOKENS: [Address; 3] =
-    [Address::repeat_byte(0x21), Address::repeat_byte(0x92), Address::repeat_byte(0x23)];
+/// The last has pools of Uniswap V3 and V4 alone.
+pub(super) const TOKENS: [Address; 4] = [
+    Address::repeat_byte(0x21),
+    Address::repeat_byte(0x92),
+    Address::repeat_byte(0x23),
+    Address::repeat_byte(0x24),
+];
 pub(super) const FEEDS: usize = 3;
 /// The native token in dollars, and both coins.
 const OF_FEED: [Address; FEEDS] = [NATIVE, TOKENS[0], TOKENS[1]];
@@ -27,12 +33,12 @@ const TOKEN_DECIMALS: [u8; FEEDS] = [18, 6, 8];
 const DECIMALS: [u8; FEEDS] = [8, 8, 18];
 const USUAL: [i64; FEEDS] = [200_000_000_000, 100_000_000, 30_000_000_000_000_000];
 /// What a coin's smallest unit is usually worth in wei.
-const PER: [u128; TOKENS.len()] = [500_000_000, 300_000_000, 1];
+const PER: [u128; TOKENS.len()] = [500_000_000, 300_000_000, 1, 400];
 /// The tokens of the pools against the native token: the second has two thin ones beside its deep one.
 const POOL_OF: [usize; 5] = [0, 1, 2, 1, 1];
 const FACTORY: Address = Address::repeat_byte(0xfa);
 const STRANGER: Address = Address::repeat_byte(0x66);
-const ETHER: u128 = 1_000_000_000_000_000_000;
+pub(super) const ETHER: u128 = 1_000_000_000_000_000_000;
 /// Blocks that can be undone.
 const HORIZON: usize = 64;
 
@@ -41,6 +47,8 @@ pub(super) const FEED_PPM: u64 = 300_000;
 pub(super) const AVERAGE_PPM: u64 = 400_000;
 const HEARTBEAT: u64 = 300;
 const GRACE: u64 = 40;
+/// By which a price moves without an answer: of each feed another.
+const DEVIATION_PPM: [u64; FEEDS] = [5_000, 2_500, 20_000];
 
 pub(super) fn config() -> anyhow::Result<OracleConfig> {
     let text = format!(
@@ -53,12 +61,14 @@ pub(super) fn config() -> anyhow::Result<OracleConfig> {
 
 pub(super) fn market() -> anyhow::Result<ResolvedMarket> {
     let mut text = format!(
-        "[market]\npreset = 'none'\nwrapped_native = '{NATIVE:#x}'\n[[market.factories]]\nprotocol = 'uniswap-v2'\naddress = '{FACTORY:#x}'\n"
+        "[market]\npreset = 'none'\nwrapped_native = '{NATIVE:#x}'\n[[market.factories]]\nprotocol = 'uniswap-v2'\naddress = '{FACTORY:#x}'\n{}",
+        ranged::market()
     );
     for (feed, token) in OF_FEED.into_iter().enumerate() {
         let (proxy, quote) = (proxy(feed), if feed == 2 { "native" } else { "usd" });
+        let deviation_ppm = DEVIATION_PPM[feed];
         text += &format!(
-            "[[market.feeds]]\nproxy = '{proxy:#x}'\ntoken = '{token:#x}'\nquote = '{quote}'\nheartbeat_s = {HEARTBEAT}\n"
+            "[[market.feeds]]\nproxy = '{proxy:#x}'\ntoken = '{token:#x}'\nquote = '{quote}'\nheartbeat_s = {HEARTBEAT}\ndeviation_ppm = {deviation_ppm}\n"
         );
     }
     let config =
@@ -83,7 +93,7 @@ fn pool(place: usize) -> Address {
 
 /// What a pool usually holds of the native token, and of its own one.
 fn usual(place: usize) -> (u128, u128) {
-    let native = if place < TOKENS.len() { 10 * ETHER } else { 2 * ETHER };
+    let native = if place < 3 { 10 * ETHER } else { 2 * ETHER };
     (native, native / PER[POOL_OF[place]])
 }
 
@@ -94,6 +104,7 @@ struct Made {
     judged: PriceBlock,
     phases: [u16; FEEDS],
     last: [Answered; FEEDS],
+    ranged: Vec<Stand>,
 }
 
 pub(super) struct History {
@@ -119,6 +130,7 @@ impl History {
             token_decimals: TOKEN_DECIMALS[feed],
             in_dollars: feed != 2,
             lifetime,
+            deviation_ppm: DEVIATION_PPM[feed],
         });
         let mut pools: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (place, token) in POOL_OF.into_iter().enumerate() {
@@ -128,10 +140,12 @@ impl History {
             native: NATIVE,
             held: (0..POOL_OF.len()).map(|place| (pool(place), usual(place))).collect(),
             pools,
+            ranged: ranged::known(),
             least: ETHER,
             feeds: feeds.collect(),
             learnt: BTreeMap::new(),
             window: WINDOW,
+            ranges_told: Default::default(),
         };
         let mut history = Self {
             known,
@@ -150,7 +164,8 @@ impl History {
             answer: USUAL[feed],
             updated_at: 10_000,
         });
-        let first = history.make(10_000, ([1; FEEDS], last), Vec::new(), Vec::new(), Vec::new());
+        let feeds = ([1; FEEDS], last);
+        let first = history.make(10_000, feeds, Vec::new(), Vec::new(), Vec::new(), Vec::new());
         history.chain.push(first);
         history
     }
@@ -187,6 +202,8 @@ impl History {
                 })
             })
             .collect();
+        events.extend(ranged::loaded(number, hash));
+        events.extend([NATIVE].into_iter().chain(TOKENS).map(ranged::accepted));
         let pools = POOL_OF.len() as u64;
         events.push(BusEvent::MarketLoaded(MarketLoaded { number, hash, chain_id: 424_244, pools }));
         events.extend([0, 1].map(|feed| self.resolve(feed, 0)));
@@ -235,7 +252,19 @@ impl History {
         let Made { phases, last, .. } = self.head().clone();
         let timestamp = self.head().event.header.timestamp + seconds;
         let syncs = vec![(0, 10 * ETHER / 1_000 * per_mille, 10 * ETHER / PER[0] * over)];
-        let made = self.make(timestamp, (phases, last), syncs, Vec::new(), Vec::new());
+        let made = self.make(timestamp, (phases, last), syncs, Vec::new(), Vec::new(), Vec::new());
+        let event = BusEvent::NewBlock(made.event.clone());
+        self.push(made);
+        self.envelope(event)
+    }
+
+    /// A block that creates a pool of the first coin at a price far off, with all its liquidity in one range about it.
+    pub(super) fn attack(&mut self, seconds: u64, per_mille: u128, attack: &Attack) -> Envelope {
+        let Made { phases, last, .. } = self.head().clone();
+        let timestamp = self.head().event.header.timestamp + seconds;
+        let syncs = vec![(0, 10 * ETHER / 1_000 * per_mille, 10 * ETHER / PER[0])];
+        let mut made = self.make(timestamp, (phases, last), syncs, Vec::new(), Vec::new(), Vec::new());
+        made.event.logs.extend(attack.logs());
         let event = BusEvent::NewBlock(made.event.clone());
         self.push(made);
         self.envelope(event)
@@ -327,7 +356,9 @@ impl History {
             };
             syncs.push((place, usual(place).0 / 10_000 * held, usual(place).1));
         }
-        let made = self.make(timestamp, (phases, last), syncs, answers, confirmed);
+        let stands = self.head().ranged.clone();
+        let acts = ranged::acts(&mut self.random, &stands);
+        let made = self.make(timestamp, (phases, last), syncs, answers, confirmed, acts);
         let event = BusEvent::NewBlock(made.event.clone());
         self.push(made);
         event
@@ -391,6 +422,7 @@ impl History {
         syncs: Vec<(usize, u128, u128)>,
         answers: Vec<Answered>,
         confirmed: Vec<(Address, Address)>,
+        acts: Vec<(usize, RangedSaid)>,
     ) -> Made {
         self.made += 1;
         let hash = hash_of(self.made);
@@ -410,14 +442,22 @@ impl History {
         };
         let sync_logs = syncs.iter().map(|(place, native, other)| sync(*place, *native, *other));
         let answer_logs = answers.iter().map(answer_log);
-        let logs = sync_logs.chain(answer_logs).chain(confirmed.iter().map(confirmed_log)).collect();
+        let mut logs: Vec<Log> =
+            sync_logs.chain(answer_logs).chain(confirmed.iter().map(confirmed_log)).collect();
+        let mut stands = self.chain.last().map_or_else(ranged::usual, |made| made.ranged.clone());
+        for (place, said) in &acts {
+            stands[*place].follow(said);
+            logs.push(stands[*place].log(*place, said));
+        }
+        let ranged = acts.into_iter().map(|(place, said)| (ranged::name(place), said)).collect();
         let event = BlockEvent { header, transactions: Vec::new(), logs, grade: Grade::Matched };
         let syncs = syncs.into_iter().map(|(place, native, other)| (pool(place), native, other)).collect();
-        Made { event, judged: PriceBlock { hash, timestamp, syncs, answers, confirmed }, phases, last }
+        let judged = PriceBlock { hash, timestamp, syncs, ranged, answers, confirmed };
+        Made { event, judged, phases, last, ranged: stands }
     }
 }
 
-fn log(address: Address, topics: Vec<B256>, data: Bytes) -> Log {
+pub(super) fn log(address: Address, topics: Vec<B256>, data: Bytes) -> Log {
     Log { address, topics: topics.into_iter().collect(), data, transaction_index: 0, log_index: 0 }
 }
 

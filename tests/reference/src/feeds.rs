@@ -280,7 +280,7 @@ fn told(known: &KnownPrices, blocks: &[PriceBlock], token: Address) -> Vec<(U256
 /// gives as much until it is 4/9: the lesser of both.
 fn told_by_range(range: &JudgedRange, name: B256, blocks: &[PriceBlock]) -> (U256, U256) {
     let said = || blocks.iter().flat_map(|block| &block.ranged).filter(|(other, _)| *other == name);
-    let stood = said().filter_map(|(_, said)| match said {
+    let mut stood = said().filter_map(|(_, said)| match said {
         RangedSaid::Stands(sqrt_price) => Some(*sqrt_price),
         RangedSaid::Changes(_) => None,
     });
@@ -288,7 +288,7 @@ fn told_by_range(range: &JudgedRange, name: B256, blocks: &[PriceBlock]) -> (U25
         RangedSaid::Changes(change) => Some(*change),
         RangedSaid::Stands(_) => None,
     });
-    let here = stood.last().unwrap_or(range.sqrt_price);
+    let here = stood.next_back().unwrap_or(range.sqrt_price);
     let changes: Vec<Change> = range.changes.iter().copied().chain(changed).collect();
     let (square, whole): (U512, U512) = (here.widening_mul(here), U512::ONE << 192usize);
     let price: U512 = if range.is_native_first {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, I256, U256};
 use anyhow::{Context, ensure};
-use headwater_bus::{BlockProgress, EventHandler};
+use headwater_bus::{BlockProgress, EventHandler, SnapshotWriter};
 use headwater_events::{BusEvent, Envelope};
+use headwater_market::MarketSnapshot;
 use headwater_node::NodeConfig;
 use headwater_supervisor::{Config, Failure, Hooks, Live, Session};
 use serde::Deserialize;
@@ -21,6 +23,7 @@ use tokio::task::JoinHandle;
 pub struct Follower {
     head: watch::Receiver<Option<Seen>>,
     progress: BlockProgress,
+    market: SnapshotWriter<MarketSnapshot>,
     stop: oneshot::Sender<()>,
     work: JoinHandle<anyhow::Result<()>>,
     /// Journal and results; gone with the follower.
@@ -182,7 +185,7 @@ impl Follower {
         let (heads, head) = watch::channel(None);
         live.bot.register("heads", Heads(heads));
         live.load(|_, _| {}).await?;
-        let progress = live.bot.progress.clone();
+        let (progress, market) = (live.bot.progress.clone(), live.bot.market.clone());
         let (running, record) = live.follow(None);
         let (stop, stopped) = oneshot::channel();
         let work = tokio::spawn(async move {
@@ -195,7 +198,7 @@ impl Follower {
                 None => Ok(()),
             }
         });
-        Ok(Self { head, progress, stop, work, folder })
+        Ok(Self { head, progress, market, stop, work, folder })
     }
 
     /// Waits until this block is the newest and its findings are out.
@@ -208,6 +211,11 @@ impl Follower {
         let seen = *self.head.wait_for(is_it).await.context("the bot has ended")?;
         self.progress.wait_for(seen.context("a block was seen")?.seq).await;
         Ok(())
+    }
+
+    /// The market as of the newest block that it was published for.
+    pub fn market(&self) -> Option<Arc<MarketSnapshot>> {
+        self.market.window().last().cloned()
     }
 
     /// Stops it, drained, and reads what it wrote.

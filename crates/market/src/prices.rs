@@ -143,7 +143,7 @@ impl PriceTable {
 pub struct TokenPrice {
     /// The price.
     pub price: Price,
-    /// The pool that weighs most in it.
+    /// The pool that weighs most in it; of a pool of Uniswap V4 the manager.
     pub source: Address,
     /// The block in which a pool last changed it.
     pub changed_at: BlockNumber,
@@ -213,7 +213,7 @@ pub struct Quote {
 pub enum PriceSource {
     /// The pools as of the block.
     Pools {
-        /// The one that weighs most.
+        /// The one that weighs most; of a pool of Uniswap V4 the manager.
         deepest: Address,
     },
     /// A Chainlink feed that is not stale.

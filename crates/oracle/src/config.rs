@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct OracleConfig {
     /// Source events that wait for the oracle; while it is full the forwarder waits. Default: 256.
     pub mailbox: NonZeroUsize,
-    /// Wei of the wrapped native token that a pool must hold for its price to count, as a decimal string.
+    /// Wei of the native token that a pool, or the pair that is as deep, must hold for its price to count, as a decimal string.
     /// Default: 1 ether.
     pub min_base_reserve_wei: U256,
     /// Seconds over which the prices in pools are averaged. Default: 1,800.

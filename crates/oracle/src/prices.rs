@@ -496,7 +496,7 @@ impl Oracle {
     fn reorg(&mut self, seq: u64, reorg: &ReorgEvent) {
         match self.book.roll_back(reorg.ancestor_hash) {
             RolledBack::Undone(undone) => {
-                self.ranged.book.roll_back(reorg.ancestor_hash);
+                self.ranged.roll_back(reorg.ancestor_hash);
                 self.history.truncate(self.history.len() - undone);
                 self.prices.roll_back_to(self.history.back().unwrap_or(&self.base));
                 self.window.roll_back(reorg.ancestor_number);

@@ -1,9 +1,11 @@
-use alloy_primitives::{Address, U256};
+use std::mem;
+
+use alloy_primitives::{Address, BlockHash, U256};
 use headwater_abi::{Malformed, logs};
 use headwater_events::{ConcentratedLoaded, Log, V3Action, V4Action, V4Loaded};
 use headwater_market::{
     BadImage, BlockRef, Changes, ConcentratedBook, ConcentratedId, ConcentratedImage, ConcentratedKind,
-    ConcentratedMeta, ConcentratedPrice, ConcentratedUpdate, PairLike, ResolvedMarket, V4Key,
+    ConcentratedMeta, ConcentratedPrice, ConcentratedUpdate, PairLike, ResolvedMarket, RolledBack, V4Key,
     concentrated_event, v4_event,
 };
 
@@ -17,6 +19,8 @@ pub(crate) struct RangedPools {
     pub(crate) book: ConcentratedBook,
     /// By pool id, as of the last time that changes were taken.
     told: Vec<Option<PairLike>>,
+    /// Blocks were undone since: the prices are those of an earlier moment, verdicts and pools that were read later are not in them.
+    is_rolled_back: bool,
 }
 
 impl RangedPools {
@@ -33,7 +37,11 @@ impl RangedPools {
 
     fn of_book(market: &ResolvedMarket, book: ConcentratedBook) -> Self {
         let managers = market.concentrated_managers.iter().map(|manager| manager.address).collect();
-        Self { quote: market.wrapped_native, managers, book, told: Vec::new() }
+        Self { quote: market.wrapped_native, managers, book, told: Vec::new(), is_rolled_back: false }
+    }
+
+    pub(crate) fn roll_back(&mut self, ancestor: BlockHash) {
+        self.is_rolled_back |= matches!(self.book.roll_back(ancestor), RolledBack::Undone(1..));
     }
 
     /// Follows what a block says; how many of its logs could not be read.
@@ -80,14 +88,14 @@ impl RangedPools {
         }
     }
 
-    /// The pools of which something else may be known than when this was last asked.
+    /// The pools that may say something else than when this was last asked, or whose prices may be of another moment.
     pub(crate) fn take_changes(&mut self) -> Vec<ConcentratedId> {
         let ids = match self.book.take_changes() {
             Changes::All => self.ids().collect(),
             Changes::Pools(ids) => ids.to_vec(),
         };
         ids.iter().for_each(|id| self.look_at(*id));
-        ids
+        if mem::take(&mut self.is_rolled_back) { self.ids().collect() } else { ids }
     }
 
     /// Every pool.

@@ -177,6 +177,22 @@ fn a_quarantined_pool_says_nothing_any_longer_and_the_others_go_on() {
 }
 
 #[test]
+fn what_was_undone_is_priced_anew_whether_its_pool_was_touched_or_not() {
+    let mut story = Story::begin([v3(1, 2 * ETHER).1]);
+    assert!(story.price().is_some());
+    // Below the first block there were no prices.
+    story.tell(reorg((0, hash(0)), vec![hash(1)]));
+    story.height = 0;
+    assert!(story.price().is_some());
+    story.tell(judged(1, true));
+    assert_eq!(story.price(), None);
+    // A verdict is no block's.
+    story.tell(reorg((1, hash(1)), vec![hash(2)]));
+    story.height = 1;
+    assert_eq!(story.price(), None);
+}
+
+#[test]
 fn what_is_lost_has_no_price_until_it_is_read_and_an_image_goes_on() {
     let mut story = Story::begin([v3(1, 2 * ETHER).1, v4(token(1), 500, 3 * ETHER).1]);
     assert!(story.price().is_some());

@@ -1,6 +1,8 @@
 //! The findings of each block against the exhaustive search over the reserves that the recording says: those in pairs. What goes through
 //! pools with concentrated liquidity, and liquidations, have judges of their own, and are counted here.
 
+mod ranges;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use alloy_primitives::{Address, B256, I256, U256};
@@ -14,6 +16,7 @@ use headwater_supervisor::Config;
 use headwater_supervisor::commands::replay_parts;
 use serde_json::{Value, json};
 
+use self::ranges::Ranges;
 use crate::proof::Report;
 use crate::proofs::recall;
 use crate::replayed::{Replayed, Setup, replay};
@@ -68,15 +71,17 @@ pub(super) fn judge(
     let behind = plain.found.iter().filter(|found| found.kind == Kind::Backrun);
 
     let factories = market.factories.iter().map(|factory| (factory.address, factory.fee_ppm));
-    let mut rebuild = Rebuild::new(factories);
+    let (mut rebuild, mut ranges) = (Rebuild::new(factories), Ranges::default());
     let mut remembered: HashMap<Vec<Swap>, Option<Best>> = HashMap::new();
     let (mut tally, mut blocks) = (Tally::default(), BTreeSet::new());
     for record in recording.records(recording.first_seq()) {
-        let Some(at) = rebuild.take(&as_json(&record?.envelope)?)? else { continue };
+        let envelope = record?.envelope;
+        ranges.take(&envelope.event);
+        let Some(at) = rebuild.take(&as_json(&envelope)?)? else { continue };
         blocks.insert(at.seq);
         let pools = rebuild.pools();
         let [gross, net] = [&gross, &net].map(|found| found.get(&at.seq).map_or(&[][..], Vec::as_slice));
-        let block = Block { at, pools: &pools, market: &market };
+        let block = Block { at, pools: &pools, ranges: &ranges, market: &market };
         block.judge_after_gas(gross, net, &mut tally).with_context(|| block.name())?;
         for found in behind.clone().filter(|found| found.as_of.seq == at.seq) {
             tally.behind += u64::from(block.judge_behind(found, &effects).with_context(|| block.name())?);
@@ -191,6 +196,7 @@ fn effects(recording: &Recording) -> anyhow::Result<Effects> {
 struct Block<'a> {
     at: At,
     pools: &'a [Pool],
+    ranges: &'a Ranges,
     market: &'a ResolvedMarket,
 }
 
@@ -284,7 +290,8 @@ impl Block<'_> {
             };
             Some(U256::from(native_reserve) * U256::from(10u8).pow(U256::from(36u8)) / U256::from(reserve))
         };
-        let mut prices: Vec<U256> = self.pools.iter().filter_map(price).collect();
+        let in_ranges = self.ranges.prices(token, native);
+        let mut prices: Vec<U256> = self.pools.iter().filter_map(price).chain(in_ranges).collect();
         prices.sort_unstable();
         prices
     }
@@ -353,7 +360,7 @@ mod tests {
         let pools = pools(&market);
         let good = finding(&at, &pools, &market);
         let judge = |pools: &[Pool], gross: &Opportunity, net: &[Opportunity]| {
-            let block = Block { at, pools, market: &market };
+            let block = Block { at, pools, ranges: &Ranges::default(), market: &market };
             block.judge_after_gas(std::slice::from_ref(gross), net, &mut Tally::default()).is_ok()
         };
         let good_set = std::slice::from_ref(&good);

@@ -172,7 +172,7 @@ fn without_arguments_the_bundled_recording_is_replayed_and_said_to_be() -> anyho
     let stdout = text(&output.stdout);
     for part in [
         "337 blocks",
-        "6665 arbitrage in pairs, 14324 arbitrage with pools of V3 or V4, 3639 backrun, 800 liquidation",
+        "7380 arbitrage in pairs, 14800 arbitrage with pools of V3 or V4, 6019 backrun, 924 liquidation",
         "0 events lost, every edge conserved",
         "Best opportunities",
         "Edges",

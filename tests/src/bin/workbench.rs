@@ -61,7 +61,7 @@ struct DemoArguments {
 #[derive(Debug, clap::Args)]
 struct RecordArguments {
     /// Decides every trade
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 8)]
     seed: u64,
     /// Canonical blocks
     #[arg(long, default_value_t = 320)]

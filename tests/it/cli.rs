@@ -234,11 +234,11 @@ fn a_journal_is_looked_into() -> anyhow::Result<()> {
     let info = text(&check(&["journal", "info", RECORDING], 0, &[])?.stdout);
     ensure!(info.contains("337 new_block") && info.contains("8 reorg"), "{info}");
     let verified = text(&check(&["journal", "verify", RECORDING], 0, &[])?.stdout);
-    ensure!(verified.contains("787 events, 1 to 787: all hold"), "{verified}");
+    ensure!(verified.contains("1067 events, 1 to 1067: all hold"), "{verified}");
     let dump = text(&check(&["journal", "dump", RECORDING], 0, &[])?.stdout);
     let events: Vec<Value> = dump.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let numbers: Vec<_> = events.iter().filter_map(|event| event["seq"].as_u64()).collect();
-    ensure!(numbers == (1..=787).collect::<Vec<_>>());
+    ensure!(numbers == (1..=1067).collect::<Vec<_>>());
     Ok(())
 }
 

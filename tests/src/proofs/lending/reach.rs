@@ -117,6 +117,9 @@ fn standing(world: &mut World, account: Address, change: &Move) -> anyhow::Resul
         return Ok(Standing::OwesNothing);
     }
     let health = data.healthFactor;
+    if health <= WAD {
+        return Ok(Standing::Reachable);
+    }
     let distance = health.saturating_sub(WAD) * MILLION / health;
     // Next to nothing at all is at the threshold by its roundings.
     if distance <= NEAR || data.totalCollateralBase < world.dollar {

@@ -1,5 +1,5 @@
 //! The devnet: anvil with other people's real bytecode: two Uniswap V2 exchanges with seven tokens and twenty pools, pools of
-//! Uniswap V3 and V4 of the same tokens with the routers to all of them, Aave V3 with two hundred borrowers, and a seeded trader who
+//! Uniswap V3 and V4 of the same tokens with the routers to all of them, Aave V2, V3.0 and V3.6 with two hundred borrowers, and a seeded trader who
 //! makes prices drift apart.
 //!
 //! Everything that reaches a block is fixed: the accounts, the order of transactions (first in, first out, sent one after
@@ -195,7 +195,7 @@ impl Devnet {
         deployment::deploy(self, &self.artifacts).context("deploying the devnet's contracts")?;
         if self.extent == Extent::Whole {
             concentrated::deploy(self, &self.artifacts).context("deploying Uniswap V3 and V4")?;
-            lending::deploy(self, &self.artifacts).context("deploying Aave V3")?;
+            lending::deploy(self, &self.artifacts).context("deploying Aave")?;
             routers::deploy(self, &self.artifacts).context("deploying the routers")?;
             // Blocks with little in them have lowered it, blocks with much have raised it.
             self.rpc().call::<Value>("anvil_setNextBlockBaseFeePerGas", json!([hex(BASE_FEE)]))?;
@@ -229,7 +229,7 @@ impl Devnet {
         &self.addresses
     }
 
-    /// Who owes something to the lending pool; the same on every devnet with everything on it.
+    /// Who owes something to one of the lending pools; the same on every devnet with everything on it.
     pub fn borrowers(&self) -> Vec<Borrower> {
         lending::borrowers(self)
     }

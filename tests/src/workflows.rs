@@ -237,11 +237,19 @@ fn ensure_found_again(results: &Path, file: &Path) -> anyhow::Result<usize> {
 
 /// The journal of the one run in a folder, once there is one.
 fn run_in(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
-    match fs::read_dir(folder.join(JOURNAL)) {
-        Ok(mut runs) => Ok(runs.next().transpose()?.map(|run| run.path())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
+    let entries = match fs::read_dir(folder.join(JOURNAL)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    // Beside it stands what searches of the chain remember.
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            return Ok(Some(path));
+        }
     }
+    Ok(None)
 }
 
 fn follow(
@@ -262,7 +270,7 @@ fn follow(
         command.arg("--ndjson").arg(results);
     }
     let mut process = Process::start(&mut command)?;
-    wait_for_load(&mut process, folder)?;
+    wait_for_load(&mut process, folder, devnet.addresses().lending.len() as u64)?;
     let pace = Pace { block_time, reorg_every: NonZeroU64::new(37) };
     let mut asked = Ok(());
     devnet.run(&mut trader, pace, |_| match process.has_ended() {
@@ -276,12 +284,12 @@ fn follow(
     process.succeed()
 }
 
-/// Nobody trades before the lending pool is loaded, which comes last: so that every block is announced to one who follows.
-fn wait_for_load(process: &mut Process, folder: &Path) -> anyhow::Result<()> {
+/// Nobody trades before the lending pools are loaded, which come last: so that every block is announced to one who follows.
+fn wait_for_load(process: &mut Process, folder: &Path, pools: u64) -> anyhow::Result<()> {
     while !process.has_ended()? {
         // It may be writing there right now.
         let examined = run_in(folder)?.and_then(|run| examine(run).ok());
-        if examined.is_some_and(|examined| examined.info.count("lending_loaded") > 0) {
+        if examined.is_some_and(|examined| examined.info.count("lending_loaded") >= pools) {
             break;
         }
         thread::sleep(Duration::from_millis(50));

@@ -933,10 +933,12 @@ mod tests {
         assert_eq!((second.name.as_str(), second.from_block, second.log_range.get()), ("mine", 7, 9));
         assert_eq!(market.lending_pools(), [first.pool, second.pool]);
         assert!(resolve(1, "").expect("the preset").lending.is_empty());
-        let [known] = &resolve(DEVNET_CHAIN_ID, "").expect("the preset").lending[..] else { panic!("one") };
-        let own = format!("[[lending]]\nprotocol = 'aave-v3'\npool = '{}'\nname = 'mine'\n", known.pool);
-        let [mine] = &resolve(DEVNET_CHAIN_ID, &own).expect("it is right").lending[..] else { panic!("one") };
-        assert_eq!((mine.pool, mine.name.as_str()), (known.pool, "mine"));
+        let preset = resolve(DEVNET_CHAIN_ID, "").expect("the preset").lending;
+        let own = format!("[[lending]]\nprotocol = 'aave-v3'\npool = '{}'\nname = 'mine'\n", preset[1].pool);
+        let lending = resolve(DEVNET_CHAIN_ID, &own).expect("it is right").lending;
+        let names: Vec<_> = lending.iter().map(|lending| (lending.pool, &*lending.name)).collect();
+        let others = [0, 2].map(|place| (preset[place].pool, &*preset[place].name));
+        assert_eq!(names, [&others[..], &[(preset[1].pool, "mine")]].concat());
         let twice = "[[lending]]\nprotocol = 'aave-v3'\npool = '0x12'\n".to_owned()
             + &format!("[[lending]]\nprotocol = 'aave-v3'\npool = '{other}'\n").repeat(2);
         refused(1, &twice, &["market.lending[0].pool", "market.lending[2].pool"]);

@@ -197,13 +197,23 @@ fn devnet() -> PresetTables {
             name: "uniswap-v4".to_owned(),
             address: address!("c6b8fbf96cf7bbe45576417ec2163acecfa88ecc"),
         }],
-        lending: vec![LendingPool {
-            name: "aave-v3".to_owned(),
-            protocol: LendingProtocol::AaveV3,
-            pool: address!("a8341097e7bca3e9e20809f8513c20782a4686e3"),
-            from_block: 0,
-            log_range: LendingPool::LOG_RANGE,
-        }],
+        lending: vec![
+            lending_pool(
+                "aave-v3.0",
+                LendingProtocol::AaveV3,
+                address!("a8341097e7bca3e9e20809f8513c20782a4686e3"),
+            ),
+            lending_pool(
+                "aave-v3.6",
+                LendingProtocol::AaveV3,
+                address!("a95509b2a7a37319384a500bc0524b2ef1f872d0"),
+            ),
+            lending_pool(
+                "aave-v2",
+                LendingProtocol::AaveV2,
+                address!("da8cd8fbe4eea0f27e1125856bc77cfdcb9f60bf"),
+            ),
+        ],
         ..with_tokens(&DEVNET_TOKENS)
     }
 }
@@ -246,6 +256,10 @@ fn uniswap_v2(name: &str, address: Address, init_code_hash: B256) -> Factory {
         init_code_hash: Some(init_code_hash),
         fee_ppm: Factory::UNISWAP_V2_FEE_PPM,
     }
+}
+
+fn lending_pool(name: &str, protocol: LendingProtocol, pool: Address) -> LendingPool {
+    LendingPool { name: name.to_owned(), protocol, pool, from_block: 0, log_range: LendingPool::LOG_RANGE }
 }
 
 #[cfg(test)]
@@ -313,7 +327,7 @@ mod tests {
             let hash = factory.init_code_hash.map(|hash| hash.to_string());
             assert_eq!(hash.as_deref(), deployed["init_code_hash"].as_str());
         }
-        let (ranged, lending) = (&deployed["concentrated"], &deployed["lending"]);
+        let ranged = &deployed["concentrated"];
         let [factory] = &preset.concentrated_factories[..] else { panic!("one factory of V3") };
         assert_eq!(factory.address, address(&ranged["factory"]));
         assert_eq!(ranged["init_code_hash"].as_str(), Some(&*factory.init_code_hash.to_string()));
@@ -327,8 +341,9 @@ mod tests {
         let routers = &deployed["routers"];
         assert_eq!(preset.swap_routers_02, [address(&routers["swap_router_02"])]);
         assert_eq!(preset.universal_routers, [address(&routers["universal"])]);
-        let [pool] = &preset.lending[..] else { panic!("one lending pool") };
-        assert_eq!(pool.pool, address(&lending["pool"]));
+        let lending = deployed["lending"].as_array().expect("a list").iter();
+        let lending = lending.map(|pool| (pool["name"].as_str().expect("a name"), address(&pool["pool"])));
+        assert!(preset.lending.iter().map(|pool| (&*pool.name, pool.pool)).eq(lending));
         for token in deployed["tokens"].as_array().expect("a list") {
             let name = token["symbol"].as_str().expect("a symbol");
             assert!(preset.tokens.contains(&(name, address(&token["address"]))), "{name}");

@@ -89,8 +89,8 @@ pub struct Addresses {
     pub concentrated: Concentrated,
     /// Those that lead to pools of every make.
     pub routers: Routers,
-    /// Aave V3.
-    pub lending: Lending,
+    /// Aave, in each revision that is claimed.
+    pub lending: Vec<Lending>,
 }
 
 /// The routers that came after that of V3, for the pairs of the first exchange and all pools with concentrated liquidity.
@@ -138,16 +138,18 @@ pub struct RangedPool {
     pub id: Option<B256>,
 }
 
-/// Aave V3.0.
+/// A pool of Aave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lending {
+    /// As the preset calls it.
+    pub name: String,
     /// The pool's proxy.
     pub pool: Address,
-    /// What says the prices, by reserve.
+    /// What says the prices, by reserve; V2 asks nobody for that of ether.
     pub feeds: Vec<PriceFeed>,
 }
 
-/// What says a price in dollars, with eight decimals.
+/// What says a price: in dollars with eight decimals, or to V2 in ether with eighteen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceFeed {
     /// Of which token.

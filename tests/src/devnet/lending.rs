@@ -1,12 +1,15 @@
-//! Aave V3.0 of its authors' own bytecode, its borrowers, and what becomes of them.
+//! Aave V2, V3.0 and V3.6 of their authors' own bytecode, their borrowers, and what becomes of them.
 //!
-//! A feed says what it said at the start but while a price dips; then it falls by some percent for some blocks. Who stands near the edge
-//! is below it as long as that lasts, and somebody liquidates some of them. So between two dips there is nobody to liquidate.
+//! The three list the same tokens; those of V3 ask the same feeds, in dollars, and V2 feeds of its own, in ether. A feed says what it
+//! said at the start but while a price dips: then that falls by some percent for some blocks. Who stands near the edge is below it as long
+//! as that lasts, and somebody liquidates some of them. So between two dips there is nobody to liquidate.
 
-use alloy_primitives::{Address, Bytes, U256, address, bytes, keccak256};
+#![expect(non_snake_case, reason = "the pool's parameters keep their names in Solidity")]
+
+use alloy_primitives::{Address, U256, address, hex, keccak256};
 use alloy_sol_types::SolCall;
 use anyhow::{Context, ensure};
-use headwater_reference::aave::contracts::Pool;
+use headwater_reference::aave::contracts::{Pool, PoolV2};
 use headwater_reference::aave::{Builder, Ground, Release, Terms};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -16,13 +19,20 @@ use super::artifacts::Artifacts;
 use super::deployment::{Lending, NONCE_WITH_A_FULL_PURSE, PriceFeed, created_by, worth};
 use super::{Devnet, Extent, concentrated};
 
-/// Anvil's last account but one: governs the pool, lends to it, and liquidates.
+/// Anvil's last account but one: governs the pool of V3.0, lends to all of them, and liquidates.
 pub(crate) const BANKER: Address = address!("23618e81E3f5cdF7f54C3d65f7FBc0aBf5B21E8f");
 
-/// How many owe something.
+/// Whose contracts, how people call the pool, and who governs it: an account with a full purse, and nothing else to its name by then.
+const POOLS: [(Release, &str, Address); 3] = [
+    (Release::V3_0, "aave-v3.0", BANKER),
+    (Release::V3_6, "aave-v3.6", address!("976EA74026E726554dB657fA54763abd0C3a0aa9")),
+    (Release::V2, "aave-v2", address!("9965507D1a55bcC2695C58ba16FB37d819B0A4dc")),
+];
+
+/// How many owe something to one of the pools: each of them has a third.
 const BORROWERS: usize = 200;
 
-/// What the banker supplies of each reserve, in ether.
+/// What the banker supplies of each reserve of each pool, in ether.
 const SUPPLY: u64 = 20_000;
 
 /// What an ether is worth in dollars, at the start.
@@ -31,7 +41,7 @@ const DOLLARS_IN_ETHER: f64 = 2_500.0;
 /// Loans are made in the second of the pool's two modes, the variable one.
 const VARIABLE: U256 = U256::from_limbs([2, 0, 0, 0]);
 
-/// At the prices of the start. One may borrow nearly as much as leads to a liquidation, so that some do.
+/// The first is ether, which V2 counts in. At the prices of the start. One may borrow nearly as much as leads to a liquidation, so that some do.
 const RESERVES: [Terms; 5] = [
     terms("WETH", 18, 2_500 * 100_000_000, [8_200, 8_250, 10_500]),
     terms("USDC", 6, 100_000_000, [7_950, 8_000, 10_450]),
@@ -46,38 +56,26 @@ const LOANS: [(usize, usize); 7] = [(0, 1), (0, 2), (3, 1), (3, 0), (4, 1), (4, 
 /// Reserves whose price dips: what most collateral is in.
 const DIPPING: [usize; 3] = [0, 3, 4];
 
-/// A price feed: a Chainlink proxy that is its own aggregator, of eight decimals.
-///
-/// Called with one word it makes that its answer and says so by `AnswerUpdated`; else it answers `aggregator`, `latestRoundData`,
-/// `decimals` and, to whatever else it is asked, `latestAnswer`. Storage: answer, round, time.
-const FEED: [Bytes; 16] = [
-    bytes!("609e8060095f395ff3"),
-    // One word sets it; else the selector says what is asked.
-    bytes!("36602014606057"),
-    bytes!("5f3560e01c"),
-    bytes!("8063245a7bfc14603257"),
-    bytes!("8063feaf968c14604357"),
-    bytes!("8063313ce56714603a57"),
-    // The answer; its own address; eight.
-    bytes!("5f545f5260205ff3"),
-    bytes!("5b305f5260205ff3"),
-    bytes!("5b60085f5260205ff3"),
-    // Round, answer, time, time, round.
-    bytes!("5b600154805f52608052"),
-    bytes!("5f54602052"),
-    bytes!("60025480604052606052"),
-    bytes!("60a05ff3"),
-    // Answer, time and round are stored and logged.
-    bytes!("5b5f35805f5542806002555f52"),
-    bytes!("6001546001018060015590"),
-    bytes!("7f0559884fd3a460db3073b7fc896cc77986f16e378210ded43186175bf646fc5f60205fa300"),
-];
+/// What feeds count in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Unit {
+    /// With eight decimals.
+    Dollar,
+    /// With eighteen. Of ether itself there is no such feed: one is one.
+    Ether,
+}
+
+/// In dollars with eight decimals, reserve by reserve.
+type Prices = [u64; RESERVES.len()];
 
 /// Somebody who owes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Borrower {
     /// Who.
     pub account: Address,
+    /// To whom it is owed.
+    pub pool: Address,
+    release: Release,
     /// What stands for the debt.
     pub collateral: Address,
     /// What is owed.
@@ -93,11 +91,10 @@ pub struct Borrower {
 #[derive(Clone, Debug)]
 pub(super) struct Users {
     random: ChaCha8Rng,
-    /// The feed whose price dips, and what it says otherwise.
-    dip: Option<(Address, u64)>,
+    prices: Prices,
     /// Blocks until the dip begins, or ends.
     left: u32,
-    /// Nobody where there is no pool.
+    /// Nobody where there are no pools.
     borrowers: Vec<Borrower>,
 }
 
@@ -105,59 +102,143 @@ const fn terms(symbol: &'static str, decimals: u8, price: u64, [ltv, threshold, 
     Terms { symbol, decimals, price, ltv, threshold, bonus, protocol_fee: 1_000, category: 0 }
 }
 
-/// Where everything will stand. The pool's proxy is the first that the provider of addresses creates, and that is the first that the
-/// banker creates.
-pub(super) fn derive() -> Lending {
-    let provider = created_by(BANKER, NONCE_WITH_A_FULL_PURSE);
-    let first = NONCE_WITH_A_FULL_PURSE + concentrated::CONTRACTS;
-    let feeds = RESERVES.iter().zip(first..).map(|(terms, nonce)| PriceFeed {
-        symbol: terms.symbol.to_owned(),
-        address: created_by(concentrated::ARCHITECT, nonce),
-    });
-    Lending { pool: created_by(provider, 1), feeds: feeds.collect() }
+/// The feeds in the order of their creation: what they count in, and the reserve.
+fn feeds() -> impl Iterator<Item = (Unit, usize)> {
+    let dollars = (0..RESERVES.len()).map(|reserve| (Unit::Dollar, reserve));
+    dollars.chain((1..RESERVES.len()).map(|reserve| (Unit::Ether, reserve)))
 }
 
-/// The pool, its reserves, and everybody who lends and borrows.
+/// Every feed's address, behind what it says of what.
+fn addressed_feeds() -> impl Iterator<Item = ((Unit, usize), Address)> {
+    let nonces = NONCE_WITH_A_FULL_PURSE + concentrated::CONTRACTS..;
+    feeds().zip(nonces.map(|nonce| created_by(concentrated::ARCHITECT, nonce)))
+}
+
+impl Unit {
+    fn of(release: Release) -> Self {
+        match release {
+            Release::V2 => Self::Ether,
+            Release::V3_0 | Release::V3_6 => Self::Dollar,
+        }
+    }
+
+    fn decimals(self) -> u8 {
+        match self {
+            Self::Dollar => 8,
+            Self::Ether => 18,
+        }
+    }
+
+    /// What a feed answers.
+    fn price(self, of: usize, prices: &Prices) -> U256 {
+        let price = U256::from(prices[of]);
+        match self {
+            Self::Dollar => price,
+            Self::Ether => price * WAD / U256::from(prices[0]),
+        }
+    }
+}
+
+/// The creation code of a price feed: a Chainlink proxy that is its own aggregator.
+///
+/// Called with one word it makes that its answer and says so by `AnswerUpdated`; else it answers `aggregator`, `latestRoundData`,
+/// `decimals` and, to whatever else it is asked, `latestAnswer`. Storage: answer, round, time.
+fn feed(decimals: u8) -> Vec<u8> {
+    let code: [&[u8]; 18] = [
+        &hex!("609e8060095f395ff3"),
+        // One word sets it; else the selector says what is asked.
+        &hex!("36602014606057"),
+        &hex!("5f3560e01c"),
+        &hex!("8063245a7bfc14603257"),
+        &hex!("8063feaf968c14604357"),
+        &hex!("8063313ce56714603a57"),
+        // The answer; its own address; its decimals.
+        &hex!("5f545f5260205ff3"),
+        &hex!("5b305f5260205ff3"),
+        &hex!("5b60"),
+        &[decimals],
+        &hex!("5f5260205ff3"),
+        // Round, answer, time, time, round.
+        &hex!("5b600154805f52608052"),
+        &hex!("5f54602052"),
+        &hex!("60025480604052606052"),
+        &hex!("60a05ff3"),
+        // Answer, time and round are stored and logged.
+        &hex!("5b5f35805f5542806002555f52"),
+        &hex!("6001546001018060015590"),
+        &hex!("7f0559884fd3a460db3073b7fc896cc77986f16e378210ded43186175bf646fc5f60205fa300"),
+    ];
+    code.concat()
+}
+
+/// Where everything will stand. A pool's proxy is the first that its provider of addresses creates, and that is the first that whoever
+/// governs it creates.
+pub(super) fn derive() -> Vec<Lending> {
+    let lending = POOLS.map(|(release, name, governor)| {
+        let provider = created_by(governor, NONCE_WITH_A_FULL_PURSE);
+        let feeds = addressed_feeds().filter(|((unit, _), _)| *unit == Unit::of(release));
+        let feeds = feeds.map(|((_, reserve), address)| PriceFeed {
+            symbol: RESERVES[reserve].symbol.to_owned(),
+            address,
+        });
+        Lending { name: name.to_owned(), pool: created_by(provider, 1), feeds: feeds.collect() }
+    });
+    lending.into()
+}
+
+/// The pools, their reserves, and everybody who lends and borrows.
 pub(super) fn deploy(devnet: &Devnet, artifacts: &Artifacts) -> anyhow::Result<()> {
-    let (contracts, Lending { pool, feeds }) = (artifacts.aave(Release::V3_0)?, &devnet.addresses().lending);
-    let mut builder = Builder::new(OnNode(devnet), &contracts, Release::V3_0, BANKER, BANKER);
-    let protocol = builder.protocol()?;
-    ensure!(protocol.pool == *pool, "the pool stands at {} and not at {pool}", protocol.pool);
-    for (terms, feed) in RESERVES.iter().zip(feeds) {
-        say(devnet, feed.address, terms.price)?;
-        builder.list(&protocol, terms, devnet.addresses().token(terms.symbol), feed.address)?;
+    let addresses = devnet.addresses();
+    for ((release, name, governor), Lending { pool, feeds, .. }) in POOLS.iter().zip(&addresses.lending) {
+        let contracts = artifacts.aave(*release)?;
+        let mut builder = Builder::new(OnNode(devnet), &contracts, *release, *governor, BANKER);
+        let protocol = builder.protocol(addresses.weth)?;
+        ensure!(protocol.pool == *pool, "{name} stands at {} and not at {pool}", protocol.pool);
+        for terms in &RESERVES {
+            let feed = feeds.iter().find(|feed| feed.symbol == terms.symbol);
+            let source = feed.map_or(Address::ZERO, |feed| feed.address);
+            builder.list(&protocol, terms, addresses.token(terms.symbol), source)?;
+        }
     }
     supply(devnet)?;
     borrow(devnet)
 }
 
-/// Not part of the pool; the architect's nonces are spoken for by then.
+/// Not part of the pools; the architect's nonces are spoken for by then.
 pub(super) fn deploy_feeds(devnet: &Devnet) -> anyhow::Result<()> {
-    for PriceFeed { address, .. } in &devnet.addresses().lending.feeds {
-        let created = devnet.create_mined(concentrated::ARCHITECT, &FEED.concat())?;
-        ensure!(created == *address, "a feed stands at {created} and not at {address}");
+    for ((unit, _), address) in addressed_feeds() {
+        let created = devnet.create_mined(concentrated::ARCHITECT, &feed(unit.decimals()))?;
+        ensure!(created == address, "a feed stands at {created} and not at {address}");
+    }
+    for ((unit, reserve), feed) in addressed_feeds() {
+        say(devnet, feed, unit.price(reserve, &at_the_start()))?;
     }
     Ok(())
 }
 
-fn say(devnet: &Devnet, feed: Address, price: u64) -> anyhow::Result<()> {
-    let answer = U256::from(price).to_be_bytes::<32>().to_vec();
+fn at_the_start() -> Prices {
+    RESERVES.map(|terms| terms.price)
+}
+
+fn say(devnet: &Devnet, feed: Address, answer: U256) -> anyhow::Result<()> {
+    let answer = answer.to_be_bytes::<32>().to_vec();
     devnet.send(concentrated::ARCHITECT, feed, U256::ZERO, answer, 150_000).map(drop)
 }
 
 /// The banker lends, and supplies what the borrowers' debts stand on.
 fn supply(devnet: &Devnet) -> anyhow::Result<()> {
-    let pool = devnet.addresses().lending.pool;
-    for terms in &RESERVES {
-        let asset = devnet.addresses().token(terms.symbol);
-        devnet.approve(BANKER, asset, pool)?;
-        let (amount, on_behalf_of) = (worth(terms.symbol, SUPPLY), BANKER);
-        send(devnet, BANKER, &supply_call(asset, amount, on_behalf_of))?;
+    for ((release, ..), Lending { pool, .. }) in POOLS.iter().zip(&devnet.addresses().lending) {
+        for terms in &RESERVES {
+            let asset = devnet.addresses().token(terms.symbol);
+            devnet.approve(BANKER, asset, *pool)?;
+            let lent = Supply { asset, amount: worth(terms.symbol, SUPPLY), on_behalf_of: BANKER };
+            lent.send(devnet, *release, *pool)?;
+        }
     }
     devnet.mine()?;
     for some in borrowers(devnet).chunks(40) {
-        for Borrower { account, collateral, supplied, .. } in some {
-            send(devnet, BANKER, &supply_call(*collateral, *supplied, *account))?;
+        for borrower in some {
+            borrower.supply(devnet, borrower.supplied)?;
         }
         devnet.mine()?;
     }
@@ -170,7 +251,7 @@ fn borrow(devnet: &Devnet) -> anyhow::Result<()> {
     let borrowers = borrowers(devnet);
     rpc.call::<Value>("anvil_autoImpersonateAccount", json!([true]))?;
     for some in borrowers.chunks(25) {
-        for Borrower { account, debt, borrowed, .. } in some {
+        for Borrower { account, pool, debt, borrowed, .. } in some {
             rpc.call::<Value>("anvil_setBalance", json!([account, worth("WETH", 10)]))?;
             let borrow = Pool::borrowCall {
                 asset: *debt,
@@ -179,7 +260,7 @@ fn borrow(devnet: &Devnet) -> anyhow::Result<()> {
                 referralCode: 0,
                 onBehalfOf: *account,
             };
-            send(devnet, *account, &borrow)?;
+            send(devnet, *account, *pool, &borrow)?;
         }
         devnet.mine()?;
     }
@@ -190,27 +271,53 @@ fn borrow(devnet: &Devnet) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One, as health factors are counted.
+/// One, as health factors are counted, and ether.
 const WAD: U256 = U256::from_limbs([1_000_000_000_000_000_000, 0, 0, 0]);
 
 fn health_factors(devnet: &Devnet, of: &[Borrower]) -> anyhow::Result<Vec<U256>> {
-    let pool = devnet.addresses().lending.pool;
     let calls: Vec<_> =
         of.iter().map(|borrower| Pool::getUserAccountDataCall { user: borrower.account }).collect();
-    let told = devnet.read(&calls.iter().map(|call| (pool, call)).collect::<Vec<_>>())?;
+    let calls: Vec<_> = of.iter().zip(&calls).map(|(borrower, call)| (borrower.pool, call)).collect();
+    let told = devnet.read(&calls)?;
     told.into_iter().map(|told| Ok(told.context("there is no pool")?.healthFactor)).collect()
 }
 
-fn supply_call(asset: Address, amount: U256, on_behalf_of: Address) -> Pool::supplyCall {
-    Pool::supplyCall { asset, amount, onBehalfOf: on_behalf_of, referralCode: 0 }
+/// What the banker puts into a pool.
+struct Supply {
+    asset: Address,
+    amount: U256,
+    on_behalf_of: Address,
 }
 
-fn send<C: SolCall>(devnet: &Devnet, from: Address, call: &C) -> anyhow::Result<()> {
-    let pool = devnet.addresses().lending.pool;
+impl Supply {
+    fn send(&self, devnet: &Devnet, release: Release, pool: Address) -> anyhow::Result<()> {
+        let Self { asset, amount, on_behalf_of: onBehalfOf } = *self;
+        match release {
+            Release::V2 => {
+                let deposit = PoolV2::depositCall { asset, amount, onBehalfOf, referralCode: 0 };
+                send(devnet, BANKER, pool, &deposit)
+            }
+            Release::V3_0 | Release::V3_6 => {
+                let supply = Pool::supplyCall { asset, amount, onBehalfOf, referralCode: 0 };
+                send(devnet, BANKER, pool, &supply)
+            }
+        }
+    }
+}
+
+impl Borrower {
+    /// More of its collateral, from the banker.
+    fn supply(&self, devnet: &Devnet, amount: U256) -> anyhow::Result<()> {
+        let supply = Supply { asset: self.collateral, amount, on_behalf_of: self.account };
+        supply.send(devnet, self.release, self.pool)
+    }
+}
+
+fn send<C: SolCall>(devnet: &Devnet, from: Address, pool: Address, call: &C) -> anyhow::Result<()> {
     devnet.send(from, pool, U256::ZERO, call.abi_encode(), GAS).map(drop)
 }
 
-/// Enough for whatever is done with the pool.
+/// Enough for whatever is done with a pool.
 const GAS: u64 = 700_000;
 
 /// The same on every devnet: debts of a few hundred to a hundred thousand dollars; every fifth is near the edge.
@@ -223,8 +330,11 @@ pub(super) fn borrowers(devnet: &Devnet) -> Vec<Borrower> {
         let scale = [1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5][random.random_range(0..7)];
         let dollars = scale * random.random_range(0.8..1.25);
         let owed = dollars * f64::from(RESERVES[collateral].threshold) / 1e4 / health;
+        let place = number % POOLS.len();
         Borrower {
             account: Address::from_word(keccak256(format!("borrower {number}"))),
+            pool: devnet.addresses().lending[place].pool,
+            release: POOLS[place].0,
             collateral: devnet.addresses().token(RESERVES[collateral].symbol),
             debt: devnet.addresses().token(RESERVES[debt].symbol),
             is_near,
@@ -248,7 +358,7 @@ impl Users {
             Extent::Pairs => Vec::new(),
         };
         let random = ChaCha8Rng::seed_from_u64(seed ^ 0x1e4d_0000_a4e5);
-        Self { random, dip: None, left: 6, borrowers }
+        Self { random, prices: at_the_start(), left: 6, borrowers }
     }
 
     /// This block's part of what happens.
@@ -258,38 +368,49 @@ impl Users {
         }
         let is_due = self.left == 0;
         self.left = self.left.saturating_sub(1);
-        match self.dip {
-            None if is_due => self.begin_dip(devnet),
-            None if self.random.random_range(0..3) == 0 => self.do_business(devnet),
-            None => Ok(()),
-            Some((feed, price)) if is_due => {
-                self.dip = None;
+        let is_dip = self.prices != at_the_start();
+        match is_dip {
+            false if is_due => self.begin_dip(devnet),
+            false if self.random.random_range(0..3) == 0 => self.do_business(devnet),
+            true if is_due => {
                 self.left = self.random.random_range(14..=26);
-                say(devnet, feed, price)
+                self.report(devnet, at_the_start())
             }
-            Some(_) if self.random.random_range(0..3) == 0 => self.liquidate(devnet),
-            Some(_) => Ok(()),
+            true if self.random.random_range(0..3) == 0 => self.liquidate(devnet),
+            _ => Ok(()),
         }
     }
 
     fn begin_dip(&mut self, devnet: &Devnet) -> anyhow::Result<()> {
         let reserve = DIPPING[self.random.random_range(0..DIPPING.len())];
-        let (feed, price) = (devnet.addresses().lending.feeds[reserve].address, RESERVES[reserve].price);
         let left = self.random.random_range(0.96..0.985);
-        self.dip = Some((feed, price));
         self.left = self.random.random_range(4..=9);
-        say(devnet, feed, (price as f64 * left) as u64)
+        let mut prices = at_the_start();
+        prices[reserve] = (prices[reserve] as f64 * left) as u64;
+        self.report(devnet, prices)
+    }
+
+    /// Each feed whose answer is another one says so.
+    fn report(&mut self, devnet: &Devnet, prices: Prices) -> anyhow::Result<()> {
+        for ((unit, reserve), feed) in addressed_feeds() {
+            let answer = unit.price(reserve, &prices);
+            if answer != unit.price(reserve, &self.prices) {
+                say(devnet, feed, answer)?;
+            }
+        }
+        self.prices = prices;
+        Ok(())
     }
 
     /// Somebody supplies more, or pays a part of the debt back. The banker does it for them: who pays is of no interest.
     fn do_business(&mut self, devnet: &Devnet) -> anyhow::Result<()> {
         let borrower = self.borrowers[self.random.random_range(0..self.borrowers.len())];
-        let Borrower { account, collateral, debt, supplied, borrowed, is_near } = borrower;
+        let Borrower { account, pool, debt, supplied, borrowed, is_near, .. } = borrower;
         let part = U256::from(self.random.random_range(50..400));
         match self.random.random_range(0..2) {
             // Whoever stands near the edge stays there.
             _ if is_near => Ok(()),
-            0 => send(devnet, BANKER, &supply_call(collateral, supplied / part, account)),
+            0 => borrower.supply(devnet, supplied / part),
             _ => {
                 let repay = Pool::repayCall {
                     asset: debt,
@@ -297,7 +418,7 @@ impl Users {
                     interestRateMode: VARIABLE,
                     onBehalfOf: account,
                 };
-                send(devnet, BANKER, &repay)
+                send(devnet, BANKER, pool, &repay)
             }
         }
     }
@@ -317,7 +438,7 @@ impl Users {
             debtToCover: U256::MAX,
             receiveAToken: false,
         };
-        send(devnet, BANKER, &call)
+        send(devnet, BANKER, borrower.pool, &call)
     }
 }
 

@@ -161,6 +161,7 @@ sol! {
         function setLendingRateOracle(address lendingRateOracle) external;
         function getLendingPool() external view returns (address);
         function getLendingPoolConfigurator() external view returns (address);
+        function getLendingRateOracle() external view returns (address);
     }
 
     interface PoolV2 {

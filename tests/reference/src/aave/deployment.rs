@@ -58,6 +58,9 @@ pub const CATEGORIES: [Category; 2] = [
     Category { id: 2, ltv: 9_000, threshold: 9_300, bonus: 10_233 },
 ];
 
+/// A dollar in version 3: eight decimals.
+const UNIT: u64 = 100_000_000;
+
 /// Before the sentinel lets liquidations happen after the sequencer is up again. Seconds.
 const SENTINEL_GRACE: u64 = 3_600;
 
@@ -110,21 +113,25 @@ impl World {
         let (admin, treasury) = (named("admin"), named("treasury"));
         let mut evm = Evm::new(&parameters);
         let mut builder = Builder::new(&mut evm, contracts, release, admin, treasury);
-        let mut reserves = Vec::new();
-        let (mut sequencer, mut sentinel, mut category_source) = (Address::ZERO, Address::ZERO, None);
-        let (protocol, dollar) = if release == Release::V2 {
-            (builder.second(&mut reserves)?, second::DOLLAR)
-        } else {
-            let protocol = builder.protocol()?;
-            (sequencer, sentinel) = builder.sentinel(protocol.provider)?;
-            for terms in &RESERVES {
-                let asset = builder.token(terms)?;
-                let aggregator = builder.aggregator(U256::from(terms.price))?;
-                reserves.push(builder.list(&protocol, terms, asset, aggregator)?);
-            }
-            category_source = builder.categories(&protocol, &reserves)?;
-            (protocol, U256::from(100_000_000))
+        let (listed, dollar) = match release {
+            Release::V2 => ([&RESERVES[..], &[second::IDLE]].concat(), second::DOLLAR),
+            Release::V3_0 | Release::V3_6 => (RESERVES.to_vec(), U256::from(UNIT)),
         };
+        let assets: Vec<Address> =
+            listed.iter().map(|terms| builder.token(terms)).collect::<Result<_, _>>()?;
+        let protocol = builder.protocol(assets[0])?;
+        let mut reserves = Vec::new();
+        for (terms, asset) in listed.iter().zip(assets) {
+            let aggregator = builder.aggregator(U256::from(terms.price) * dollar / U256::from(UNIT))?;
+            reserves.push(builder.list(&protocol, terms, asset, aggregator)?);
+        }
+        let (mut sequencer, mut sentinel, mut category_source) = (Address::ZERO, Address::ZERO, None);
+        if release == Release::V2 {
+            builder.put_aside(&protocol, reserves[RESERVES.len()].asset)?;
+        } else {
+            (sequencer, sentinel) = builder.sentinel(protocol.provider)?;
+            category_source = builder.categories(&protocol, &reserves)?;
+        }
         let Protocol { pool, configurator, oracle, .. } = protocol;
         Ok(Self {
             evm,
@@ -155,11 +162,14 @@ impl<'a, G: Ground> Builder<'a, G> {
         Self { ground, contracts, release, admin, treasury }
     }
 
-    /// Everything but reserves, and without a sentinel. Of version 3: the second one is deployed whole, by [`World::deploy`].
+    /// Everything but reserves, and without a sentinel. `ether` is the token that version 2 counts in.
     ///
     /// # Errors
     /// A contract that is missing, or one that reverts.
-    pub fn protocol(&mut self) -> anyhow::Result<Protocol> {
+    pub fn protocol(&mut self, ether: Address) -> anyhow::Result<Protocol> {
+        if self.release == Release::V2 {
+            return self.protocol_second(ether);
+        }
         let provider = self.provide()?;
         let (pool, configurator, oracle) = self.pool(provider)?;
         Ok(Protocol { provider, pool, configurator, oracle })
@@ -207,8 +217,7 @@ impl<'a, G: Ground> Builder<'a, G> {
         let call = Provider::setPoolConfiguratorImplCall { newPoolConfiguratorImpl: implementation };
         self.send(provider, &call)?;
         let nothing: Vec<Address> = Vec::new();
-        let unit = U256::from(100_000_000);
-        let arguments = (provider, nothing.clone(), nothing, Address::ZERO, Address::ZERO, unit);
+        let arguments = (provider, nothing.clone(), nothing, Address::ZERO, Address::ZERO, U256::from(UNIT));
         let oracle = self.deploy("AaveOracle", arguments.abi_encode_params())?;
         self.send(provider, &Provider::setPriceOracleCall { newPriceOracle: oracle })?;
         let pool = self.ground.read(provider, &Provider::getPoolCall {})?;
@@ -226,27 +235,22 @@ impl<'a, G: Ground> Builder<'a, G> {
     }
 
     /// A token that anybody may mint.
-    pub(super) fn token(&mut self, terms: &Terms) -> anyhow::Result<Address> {
+    fn token(&mut self, terms: &Terms) -> anyhow::Result<Address> {
         let symbol = terms.symbol.to_owned();
         let arguments = (symbol.clone(), symbol, U256::from(terms.decimals)).abi_encode_params();
         self.deploy("MintableERC20", arguments)
     }
 
-    pub(super) fn aggregator(&mut self, price: U256) -> anyhow::Result<Address> {
+    fn aggregator(&mut self, price: U256) -> anyhow::Result<Address> {
         self.deploy("MockAggregator", price.abi_encode())
     }
 
-    pub(super) fn quote(
-        &mut self,
-        protocol: &Protocol,
-        source: Address,
-        aggregator: Address,
-    ) -> anyhow::Result<()> {
+    fn quote(&mut self, protocol: &Protocol, source: Address, aggregator: Address) -> anyhow::Result<()> {
         let call = Oracle::setAssetSourcesCall { assets: vec![source], sources: vec![aggregator] };
         self.send(protocol.oracle, &call)
     }
 
-    /// Lists a token, whose price is what `aggregator` says.
+    /// Lists a token, whose price is what `aggregator` says; version 2 asks nobody for that of ether.
     ///
     /// # Errors
     /// As [`Builder::protocol`].
@@ -259,8 +263,9 @@ impl<'a, G: Ground> Builder<'a, G> {
     ) -> anyhow::Result<Site> {
         self.quote(protocol, asset, aggregator)?;
         match self.release {
+            Release::V2 => return self.list_second(protocol, terms, asset, aggregator),
             Release::V3_0 => self.init_reserve(terms, asset, protocol)?,
-            Release::V2 | Release::V3_6 => self.init_reserve_v3_6(terms, asset, protocol)?,
+            Release::V3_6 => self.init_reserve_v3_6(terms, asset, protocol)?,
         }
         let configurator = protocol.configurator;
         self.send(

@@ -5,13 +5,13 @@ use alloy_sol_types::SolValue;
 
 use super::contracts::{Configurator, ConfiguratorV2, PoolV2, ProviderV2, RateOracle};
 use super::deployment::{Builder, Protocol, terms};
-use super::{Ground, RESERVES, Site, Terms};
+use super::{Ground, Site, Terms};
 
 /// In ether, of which the first asset's is worth two thousand dollars. Eighteen decimals.
 pub(super) const DOLLAR: U256 = U256::from_limbs([500_000_000_000_000, 0, 0, 0]);
 
 /// Frozen from the beginning, so that nobody has anything of it, and it may be inactive.
-const IDLE: Terms = terms("IDL", 18, 100_000_000, [5_000, 6_000, 10_500, 0], 0);
+pub(super) const IDLE: Terms = terms("IDL", 18, 100_000_000, [5_000, 6_000, 10_500, 0], 0);
 
 /// All of this reserve's interest goes to the treasury: while suppliers earn nothing, its borrow index stands still.
 const GREEDY: &str = "ODD";
@@ -21,8 +21,8 @@ fn ray(percent: u64) -> U256 {
 }
 
 impl<G: Ground> Builder<'_, G> {
-    /// Everything from the addresses provider to the last of the `reserves`.
-    pub(super) fn second(&mut self, reserves: &mut Vec<Site>) -> anyhow::Result<Protocol> {
+    /// Everything but reserves.
+    pub(super) fn protocol_second(&mut self, ether: Address) -> anyhow::Result<Protocol> {
         let admin = self.admin;
         let provider = self.deploy("LendingPoolAddressesProvider", "judge".to_owned().abi_encode())?;
         self.send(provider, &ProviderV2::setPoolAdminCall { admin })?;
@@ -37,31 +37,24 @@ impl<G: Ground> Builder<'_, G> {
         self.send(provider, &ProviderV2::setLendingPoolCollateralManagerCall { manager })?;
         let rates = self.deploy("LendingRateOracle", Vec::new())?;
         self.send(provider, &ProviderV2::setLendingRateOracleCall { lendingRateOracle: rates })?;
-        let mut assets = Vec::new();
-        for terms in RESERVES.iter().chain([&IDLE]) {
-            assets.push(self.token(terms)?);
-        }
         let nothing: Vec<Address> = Vec::new();
-        let arguments = (nothing.clone(), nothing, Address::ZERO, assets[0]).abi_encode_params();
+        let arguments = (nothing.clone(), nothing, Address::ZERO, ether).abi_encode_params();
         let oracle = self.deploy("AaveOracle", arguments)?;
         self.send(provider, &ProviderV2::setPriceOracleCall { priceOracle: oracle })?;
-        let protocol = Protocol { provider, pool, configurator, oracle };
-        for (terms, asset) in RESERVES.iter().chain([&IDLE]).zip(assets) {
-            let rate = RateOracle::setMarketBorrowRateCall { asset, rate: ray(9) };
-            self.send(rates, &rate)?;
-            reserves.push(self.list_second(&protocol, terms, asset)?);
-        }
-        let asset = reserves[RESERVES.len()].asset;
-        self.send(configurator, &ConfiguratorV2::freezeReserveCall { asset })?;
-        self.send(configurator, &ConfiguratorV2::deactivateReserveCall { asset })?;
-        Ok(protocol)
+        Ok(Protocol { provider, pool, configurator, oracle })
     }
 
-    /// Rates as those of the other releases.
-    fn list_second(&mut self, protocol: &Protocol, terms: &Terms, asset: Address) -> anyhow::Result<Site> {
+    /// Rates as those of the other releases. The price is known by then.
+    pub(super) fn list_second(
+        &mut self,
+        protocol: &Protocol,
+        terms: &Terms,
+        asset: Address,
+        aggregator: Address,
+    ) -> anyhow::Result<Site> {
         let Protocol { provider, pool, configurator, .. } = *protocol;
-        let aggregator = self.aggregator(U256::from(terms.price) * DOLLAR / U256::from(100_000_000))?;
-        self.quote(protocol, asset, aggregator)?;
+        let rates = self.ground.read(provider, &ProviderV2::getLendingRateOracleCall {})?;
+        self.send(rates, &RateOracle::setMarketBorrowRateCall { asset, rate: ray(9) })?;
         let arguments = (provider, ray(80), ray(20), ray(4), ray(300), ray(5), ray(200));
         let strategy = self.deploy("DefaultReserveInterestRateStrategy", arguments.abi_encode_params())?;
         let (treasury, symbol) = (self.treasury, terms.symbol.to_owned());
@@ -99,5 +92,11 @@ impl<G: Ground> Builder<'_, G> {
             aggregator,
             decimals: terms.decimals,
         })
+    }
+
+    /// A reserve that is frozen and inactive.
+    pub(super) fn put_aside(&mut self, protocol: &Protocol, asset: Address) -> anyhow::Result<()> {
+        self.send(protocol.configurator, &ConfiguratorV2::freezeReserveCall { asset })?;
+        self.send(protocol.configurator, &ConfiguratorV2::deactivateReserveCall { asset })
     }
 }

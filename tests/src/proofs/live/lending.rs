@@ -1,15 +1,15 @@
-//! The liquidations that were found, beside what the lending pool itself says of every borrower at the same block.
+//! The liquidations that were found, beside what the lending pools themselves say of every borrower at the same block.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
-use alloy_sol_types::SolCall;
+use alloy_sol_types::{SolCall, SolEvent};
 use anyhow::{Context, ensure};
 use headwater_reference::aave::contracts::Pool;
 use headwater_reference::rpc::Refusal;
 use serde_json::{Value, json};
 
-use crate::devnet::{BANKER, Borrower, Devnet};
+use crate::devnet::{BANKER, Borrower, Devnet, Lending};
 use crate::follower::{BlockLine, Results};
 
 /// One, as health factors are counted.
@@ -19,7 +19,8 @@ const WAD: U256 = U256::from_limbs([1_000_000_000_000_000_000, 0, 0, 0]);
 const EVERY: usize = 4;
 
 /// Asks about every so many blocks, and about all where somebody comes to be liquidatable or ceases to be: who is below one is who is
-/// found, with the same health factor. Whoever is not found, the pool lets nobody liquidate. `floor`: how many are found.
+/// found, with the same health factor. Whoever is not found, the pool lets nobody liquidate. `floor`: how many are found, a sixth of
+/// them at least in each of the pools.
 pub(super) fn judge(devnet: &Devnet, results: &Results, floor: u64) -> anyhow::Result<String> {
     let borrowers = devnet.borrowers();
     let evaluated: Vec<&BlockLine> = results.blocks.iter().filter(|block| block.was_evaluated()).collect();
@@ -29,7 +30,8 @@ pub(super) fn judge(devnet: &Devnet, results: &Results, floor: u64) -> anyhow::R
     let is_edge = |index: usize| {
         who(index) != who(index + 1) || index.checked_sub(1).is_some_and(|before| who(index) != who(before))
     };
-    let (mut blocks, mut edges, mut equal, mut refused) = (0u64, 0u64, 0u64, 0u64);
+    let (mut blocks, mut edges, mut refused) = (0u64, 0u64, 0u64);
+    let mut equal: BTreeMap<Address, u64> = BTreeMap::new();
     for (index, (block, found)) in evaluated.iter().zip(&found).enumerate() {
         if !is_edge(index) && !index.is_multiple_of(EVERY) {
             continue;
@@ -38,14 +40,27 @@ pub(super) fn judge(devnet: &Devnet, results: &Results, floor: u64) -> anyhow::R
             compare(devnet, &borrowers, block, found).with_context(|| format!("block {}", block.number))?;
         blocks += 1;
         edges += u64::from(is_edge(index));
-        equal += found.len() as u64;
+        for borrower in borrowers.iter().filter(|borrower| found.contains_key(&borrower.account)) {
+            *equal.entry(borrower.pool).or_default() += 1;
+        }
         refused += not_found;
     }
-    ensure!(equal >= floor, "only {equal} liquidations are found, below {floor}");
+    let carried_out = carried_out(devnet, &evaluated)?;
+    let (mut all, mut by_pool) = (0, Vec::new());
+    for Lending { name, pool, .. } in &devnet.addresses().lending {
+        let of = |counts: &BTreeMap<Address, u64>| counts.get(pool).copied().unwrap_or_default();
+        let (equal, carried_out) = (of(&equal), of(&carried_out));
+        ensure!(equal >= floor / 6, "only {equal} liquidations are found in {name}");
+        ensure!(carried_out >= floor / 50, "only {carried_out} liquidations are carried out in {name}");
+        all += equal;
+        by_pool.push(format!("{equal} in {name} (where others carry out {carried_out})"));
+    }
+    ensure!(all >= floor, "only {all} liquidations are found, below {floor}");
     let asked = blocks * borrowers.len() as u64;
     Ok(format!(
-        "{asked} accounts asked for by getUserAccountData in {blocks} blocks, {edges} of them before or behind a change: {equal} are below \
-         one and found with this health factor, no other is found, {refused} are below one and the pool refuses their liquidation"
+        "{asked} accounts asked for by getUserAccountData in {blocks} blocks, {edges} of them before or behind a change: {} are below \
+         one and found with this health factor, no other is found, {refused} are below one and the pool refuses their liquidation",
+        by_pool.join(", ")
     ))
 }
 
@@ -57,6 +72,24 @@ fn found_in(results: &Results, block: B256) -> anyhow::Result<BTreeMap<Address, 
         ensure!(found.insert(borrower, health).is_none(), "{borrower} is found twice in {block}");
     }
     Ok(found)
+}
+
+/// By pool, how many liquidations the blocks hold.
+fn carried_out(devnet: &Devnet, blocks: &[&BlockLine]) -> anyhow::Result<BTreeMap<Address, u64>> {
+    let questions: Vec<_> = blocks
+        .iter()
+        .map(|block| {
+            let topics = [Pool::LiquidationCall::SIGNATURE_HASH];
+            ("eth_getLogs", json!([{ "blockHash": block.hash, "topics": topics }]))
+        })
+        .collect();
+    let mut counts = BTreeMap::new();
+    for logs in devnet.rpc().batch(&questions)? {
+        for log in logs.as_array().context("no list of logs")? {
+            *counts.entry(serde_json::from_value(log["address"].clone())?).or_default() += 1;
+        }
+    }
+    Ok(counts)
 }
 
 /// How many below one are not found.
@@ -95,7 +128,7 @@ fn health_factors(devnet: &Devnet, borrowers: &[Borrower], block: B256) -> anyho
         .iter()
         .map(|borrower| {
             let call = Pool::getUserAccountDataCall { user: borrower.account };
-            ("eth_call", question(devnet, Address::ZERO, &call, block))
+            ("eth_call", question(borrower.pool, Address::ZERO, &call, block))
         })
         .collect();
     let answers = devnet.rpc().batch(&questions)?;
@@ -119,7 +152,7 @@ fn ensure_refused(devnet: &Devnet, borrower: &Borrower, block: B256) -> anyhow::
             debtToCover: repay,
             receiveAToken: false,
         };
-        match devnet.rpc().call::<Value>("eth_call", question(devnet, BANKER, &call, block)) {
+        match devnet.rpc().call::<Value>("eth_call", question(borrower.pool, BANKER, &call, block)) {
             Ok(_) => anyhow::bail!("it is not found, and a liquidation of {repay} goes through"),
             Err(error) => {
                 let refusal = error.downcast::<Refusal>()?;
@@ -130,7 +163,6 @@ fn ensure_refused(devnet: &Devnet, borrower: &Borrower, block: B256) -> anyhow::
     Ok(())
 }
 
-fn question<C: SolCall>(devnet: &Devnet, from: Address, call: &C, block: B256) -> Value {
-    let (pool, data) = (devnet.addresses().lending.pool, Bytes::from(call.abi_encode()));
-    json!([{ "from": from, "to": pool, "data": data }, { "blockHash": block }])
+fn question<C: SolCall>(pool: Address, from: Address, call: &C, block: B256) -> Value {
+    json!([{ "from": from, "to": pool, "data": Bytes::from(call.abi_encode()) }, { "blockHash": block }])
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use headwater_events::{BusEvent, Grade, Header, RunId};
 use headwater_ingest::{Canonical, Link, REMEMBERED};
-use headwater_journal::{DESCRIPTION, Journal, JournalConfig, Recording, Snapshots, describe};
+use headwater_journal::{DESCRIPTION, Journal, JournalConfig, Recording, Snapshots, describe, newest_run};
 use headwater_market::ResolvedMarket;
 use tracing::{info, warn};
 
@@ -57,13 +57,6 @@ pub(crate) fn find(config: &Config, market: &ResolvedMarket, run_id: RunId) -> O
             None
         }
     }
-}
-
-/// Runs sort by time.
-fn newest_run(directory: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(directory).ok()?;
-    let runs = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("run-"));
-    runs.map(|entry| entry.path()).max()
 }
 
 fn open(

@@ -21,6 +21,14 @@ pub enum JournalError {
         /// The directory.
         path: PathBuf,
     },
+    /// The directory is that of all runs, and each of them has a journal.
+    #[error("{} holds the journals of several runs; the newest is {}", path.display(), newest.display())]
+    Runs {
+        /// The directory.
+        path: PathBuf,
+        /// The newest run's.
+        newest: PathBuf,
+    },
     /// A journal is there already.
     #[error("there is a journal in {} already", path.display())]
     Exists {

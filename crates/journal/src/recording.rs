@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::backlog::JournalBacklog;
 use crate::compressed;
+use crate::config::RUN_PREFIX;
 use crate::error::{Damage, JournalError};
 use crate::format::{BadHeader, FORMAT_VERSION, HEADER_BYTES, SegmentHeader};
 use crate::records::Records;
@@ -64,8 +65,8 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// [`JournalError::NotAJournal`] for a foreign file, [`JournalError::Empty`] for a directory without segments,
-    /// [`JournalError::Damaged`] where a header or a compressed recording does not hold.
+    /// [`JournalError::NotAJournal`] for a foreign file, [`JournalError::Empty`] or [`JournalError::Runs`] for a directory
+    /// without segments, [`JournalError::Damaged`] where a header or a compressed recording does not hold.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
         let path = path.as_ref();
         let metadata = fs::metadata(path).map_err(JournalError::io("open", path))?;
@@ -138,9 +139,10 @@ impl Recording {
         }
         match &broken {
             Some(broken) if segments.is_empty() => Err(broken.error()),
-            None if segments.is_empty() && torn_head.is_none() => {
-                Err(JournalError::Empty { path: path.into() })
-            }
+            None if segments.is_empty() && torn_head.is_none() => Err(match newest_run(path) {
+                Some(newest) => JournalError::Runs { path: path.into(), newest },
+                None => JournalError::Empty { path: path.into() },
+            }),
             _ => Ok(Self { path: path.into(), segments: segments.into(), torn_head, broken }),
         }
     }
@@ -219,6 +221,13 @@ fn stranger(segments: &[Segment]) -> Option<(usize, Damage)> {
         let goes_on = || segments[position + 1..].iter().any(|later| run(later) == expected);
         (actual != expected && goes_on()).then_some((position, Damage::Run { expected, actual }))
     })
+}
+
+/// The last begun of the runs that have their journals in a directory; their names sort by time.
+pub fn newest_run(runs: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(runs).ok()?.flatten();
+    let runs = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(RUN_PREFIX));
+    runs.map(|entry| entry.path()).filter(|path| path.is_dir()).max()
 }
 
 /// The name of segment `index`.

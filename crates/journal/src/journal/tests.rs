@@ -364,6 +364,10 @@ fn a_foreign_file_gets_one_clear_message() {
     }
     let message = Recording::open(directory.path()).expect_err("it is empty").to_string();
     assert_eq!(message, format!("no journal in {}", directory.path().display()));
+    let runs = ["run-18ebfd5540457a54", "run-18ebfd5545ffb751"].map(|run| directory.path().join(run));
+    runs.iter().for_each(|run| fs::create_dir(run).expect("it can be made"));
+    let message = Recording::open(directory.path()).expect_err("it is the directory of all").to_string();
+    assert!(message.ends_with(&format!("the newest is {}", runs[1].display())), "{message}");
     let missing = directory.path().join("missing");
     let message = Recording::open(&missing).expect_err("it is not there").to_string();
     assert!(message.starts_with(&format!("cannot open {}: ", missing.display())), "{message}");

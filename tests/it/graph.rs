@@ -97,9 +97,11 @@ fn the_configuration_in_the_readme_is_the_defaults() -> anyhow::Result<()> {
     for table in [
         "market",
         "ingest",
+        "mempool",
         "decoder",
         "oracle",
         "state",
+        "state.tripwire",
         "detectors.arbitrage",
         "detectors.liquidation",
         "executor",

@@ -166,6 +166,10 @@ fn prove(arguments: &ProveArguments) -> anyhow::Result<()> {
     let args = ProofArgs { seed: arguments.seed, quick: arguments.quick, rest };
     let report = (proof::find(name)?.run)(&args)?;
     println!("{report}");
+    anyhow::ensure!(
+        report.checked > 0 || report.skipped == 0,
+        "{name} checked nothing: above stands what it needs"
+    );
     report.verdict()
 }
 

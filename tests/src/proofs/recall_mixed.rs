@@ -23,7 +23,7 @@ use crate::proof::{Proof, ProofArgs, Report};
 pub const RECALL_MIXED: Proof = Proof {
     name: "recall-mixed",
     about: "100 markets of 60 pools of Uniswap V2, V3 and V4, 3 blocks each: the cycles of 2 to 4 pools that an exhaustive search finds, \
-            all of them and no others",
+            all of them but for dust, and no others",
     full_duration: "5 min",
     run,
 };

@@ -39,13 +39,31 @@ struct Size {
     v2: u64,
     /// Swaps in one pool, before another is made.
     per_pool: u64,
+    /// One swap at least crosses so many ticks.
+    deepest: u32,
+    /// The share of swaps in pools at an extreme tick; a sample has few pools.
+    at_the_edge: f64,
 }
 
-const FULL: Size = Size { v3: 100_000, pancake: 10_000, v4: 10_000, v2: 10_000, per_pool: 200 };
-const QUICK: Size = Size { v3: 900, pancake: 300, v4: 300, v2: 200, per_pool: 60 };
+const FULL: Size = Size {
+    v3: 100_000,
+    pancake: 10_000,
+    v4: 10_000,
+    v2: 10_000,
+    per_pool: 200,
+    deepest: 50,
+    at_the_edge: 0.05,
+};
+const QUICK: Size =
+    Size { v3: 900, pancake: 300, v4: 300, v2: 200, per_pool: 60, deepest: 20, at_the_edge: 0.0 };
 
-/// Of the swaps that succeed, these have to cross five ticks or more.
+/// Of the swaps that succeed, these have to cross five ticks or more, be in either direction, ask for an output, be stopped by a
+/// price limit, and go through a gap.
 const DEEP_SHARE: f64 = 0.2;
+const DIRECTION_SHARE: f64 = 0.25;
+const EXACT_OUT_SHARE: f64 = 0.25;
+const LIMITED_SHARE: f64 = 0.05;
+const GAP_SHARE: f64 = 0.2;
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -55,6 +73,7 @@ struct Tally {
     deep: u64,
     crossings: u64,
     deepest: u32,
+    zero_for_one: u64,
     exact_out: u64,
     limited: u64,
     at_the_edge: u64,
@@ -63,6 +82,27 @@ struct Tally {
     ticks: u64,
     /// Logs that the book was told.
     followed: u64,
+}
+
+impl Tally {
+    /// Enough of every kind.
+    fn ensure_varied(&self, size: &Size) -> anyhow::Result<()> {
+        for (kind, count, least) in [
+            ("cross five ticks", self.deep, DEEP_SHARE),
+            ("take token 0", self.zero_for_one, DIRECTION_SHARE),
+            ("take token 1", self.swaps - self.zero_for_one, DIRECTION_SHARE),
+            ("are exact out", self.exact_out, EXACT_OUT_SHARE),
+            ("stop at a limit", self.limited, LIMITED_SHARE),
+            ("go through a gap", self.through_gaps, GAP_SHARE),
+            ("are at an extreme tick", self.at_the_edge, size.at_the_edge),
+        ] {
+            let share = count as f64 / self.swaps as f64;
+            ensure!(count > 0 && share >= least, "only {share:.3} {kind}, below {least}");
+        }
+        ensure!(self.refused > 0, "none is refused");
+        ensure!(self.deepest >= size.deepest, "none crosses {} ticks", size.deepest);
+        Ok(())
+    }
 }
 
 /// A real pool.
@@ -124,10 +164,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
         }
     }
     for (name, tally) in [("V3", &v3), ("PancakeSwap", &pancake), ("V4", &v4)] {
-        let share = tally.deep as f64 / tally.swaps as f64;
-        ensure!(share >= DEEP_SHARE, "only {share} of the swaps of {name} cross five ticks or more");
-        let kinds = [tally.exact_out, tally.limited, tally.at_the_edge, tally.through_gaps, tally.refused];
-        ensure!(kinds.iter().all(|count| *count > 0), "a kind of swap of {name} did not occur: {tally:?}");
+        tally.ensure_varied(&size).with_context(|| format!("the swaps of {name}: {tally:?}"))?;
     }
     let mut lines = lines("Uniswap V3", &v3);
     lines.extend(self::lines("PancakeSwap V3", &pancake));
@@ -148,6 +185,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
 fn lines(name: &str, tally: &Tally) -> Vec<String> {
     let Tally { pools, swaps, refused, deep, crossings, deepest, .. } = tally;
     let Tally { exact_out, limited, at_the_edge, through_gaps, changes, ticks, followed, .. } = tally;
+    let [one_way, other_way] = [tally.zero_for_one, swaps - tally.zero_for_one];
     let mut lines = vec![
         format!(
             "{name}: {swaps} swaps in {pools} pools, amounts, price, tick and liquidity bit-equal; {refused} more \
@@ -158,7 +196,7 @@ fn lines(name: &str, tally: &Tally) -> Vec<String> {
             100.0 * *deep as f64 / *swaps as f64
         ),
         format!(
-            "  {exact_out} exact out, {limited} stopped by a price limit, {through_gaps} through a gap without \
+            "  {one_way} one way, {other_way} the other; {exact_out} exact out, {limited} stopped by a price limit, {through_gaps} through a gap without \
              liquidity, {at_the_edge} in pools at an extreme tick"
         ),
         format!(
@@ -331,6 +369,7 @@ fn count(
     tally.crossings += u64::from(quote.crossings);
     tally.deepest = tally.deepest.max(quote.crossings);
     tally.deep += u64::from(quote.crossings >= 5);
+    tally.zero_for_one += u64::from(order.zero_for_one);
     tally.exact_out += u64::from(!order.is_exact_in);
     tally.limited += u64::from(quote.price.sqrt_price == order.sqrt_price_limit);
     tally.at_the_edge += u64::from(place.is_extreme);

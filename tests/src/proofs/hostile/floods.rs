@@ -23,7 +23,7 @@ const LIES: usize = 20;
 /// `2^96`: the price of one for one.
 const PRICE_OF_ONE: U256 = U256::from_limbs([0, 1 << 32, 0, 0]);
 
-/// Bytes by which what the state saves may grow in a flood of [`FLOOD`] pools of each kind, as text: the addresses of all of them
+/// Bytes by which what state and oracle save may grow, each, in a flood of [`FLOOD`] pools of each kind, as text: the addresses of all of them
 /// and of their tokens alone would be more.
 const MOST_BYTES: usize = 1 << 18;
 
@@ -35,8 +35,8 @@ pub(super) struct Counts {
     fakes: u64,
     announced: u64,
     created: u64,
-    /// By which what there is to be saved grew most.
-    most_bytes: usize,
+    /// By which what state and oracle would save grew most.
+    most_bytes: [usize; 2],
 }
 
 impl Counts {
@@ -48,13 +48,13 @@ impl Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fakes, announced, created, most_bytes } = self;
+        let Self { fakes, announced, created, most_bytes: [state, oracle] } = self;
         write!(
             f,
             "{fakes} fake pools that emit Sync: none tracked, {REMEMBERED} remembered at most; {announced} pools of V2 and V3 that \
              their factory announces at addresses that do not derive from it refused; {created} pools of V2, V3 and V4 that are created in a \
-             flood: {TRACKED} of V2 tracked at most, and as many of V3 and V4; what the state saves grew by {most_bytes} bytes at most, \
-             of {MOST_BYTES}, written as text"
+             flood: {TRACKED} of V2 tracked at most, and as many of V3 and V4; what the state saves grew by {state} bytes at most, what \
+             the oracle saves by {oracle}, of {MOST_BYTES}, written as text"
         )
     }
 }
@@ -118,7 +118,7 @@ pub(super) fn judge_flood(
     native: Address,
     counts: &mut Counts,
 ) -> anyhow::Result<()> {
-    let (before, saved_before) = (follower.world.counts(), saved(follower)?);
+    let (before, saved_before) = (follower.world.counts(), follower.saved()?);
     let announced: Vec<V2Pair> = (0..LIES)
         .map(|_| {
             let token = any_address(random);
@@ -159,17 +159,14 @@ pub(super) fn judge_flood(
     let is_about_a_pool = asked.iter().any(|request| matches!(request.subject, Subject::Pool(_)));
     ensure!(!is_about_a_pool, "the node is asked about a pool that there is no place for");
     ensure!(real.iter().all(|pair| !next.is_quoted(pair.address)), "a pool of an unjudged token is quoted");
-    let grown = saved(follower)?.saturating_sub(saved_before);
-    ensure!(grown <= MOST_BYTES, "what is saved grew by {grown} bytes");
-    counts.most_bytes = counts.most_bytes.max(grown);
+    for ((now, before), most) in follower.saved()?.iter().zip(saved_before).zip(&mut counts.most_bytes) {
+        let grown = now.saturating_sub(before);
+        ensure!(grown <= MOST_BYTES, "what is saved grew by {grown} bytes");
+        *most = grown.max(*most);
+    }
     counts.announced += 2 * LIES as u64;
     counts.created += 3 * FLOOD as u64;
     Ok(())
-}
-
-/// Bytes of what the state would save now, undo records included.
-fn saved(follower: &Follower) -> anyhow::Result<usize> {
-    Ok(serde_json::to_vec(&follower.world.image())?.len())
 }
 
 /// In hundredths of a basis point, with the spacing that belongs to it.

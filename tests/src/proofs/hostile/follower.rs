@@ -73,6 +73,11 @@ impl Follower {
         Self { world, oracle, default_oracle, bases, head, timestamp: BEGINNING, seq: 0 }
     }
 
+    /// Bytes of what state and oracle would save now, undo records included.
+    pub(super) fn saved(&self) -> anyhow::Result<[usize; 2]> {
+        Ok([serde_json::to_vec(&self.world.image())?.len(), serde_json::to_vec(&self.oracle.image())?.len()])
+    }
+
     pub(super) fn take(&mut self, event: BusEvent) -> anyhow::Result<Option<Followed>> {
         self.seq += 1;
         let envelope = Envelope { run_id: RunId(1), seq: self.seq, received_at: 0, derived: None, event };

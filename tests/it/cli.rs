@@ -84,6 +84,8 @@ fn a_wrong_url_is_one_line_and_never_repeated() -> anyhow::Result<()> {
         (&["run", "--rpc", "ws://"], refused),
         (&["run", "--rpc", "host-SECRET"], refused),
         (&["run", "--live", "--rpc", "ws://:80/SECRET"], refused),
+        (&["--rpc", "ws://host:99999/SECRET"], "error: --rpc: not a node URL: a port"),
+        (&["--rpc", "https://host/SECRET"], "error: --rpc: new heads are announced over ws://"),
         (&["wss://host/SECRET"], "unrecognized subcommand"),
         (&["run", "--rcp=wss://host/SECRET"], "unexpected argument"),
     ] {
@@ -247,19 +249,21 @@ fn a_journal_is_looked_into() -> anyhow::Result<()> {
 }
 
 #[test]
-fn ctrl_c_ends_a_replay_drained() -> anyhow::Result<()> {
-    // Nobody reads on, so that the replay cannot be through before it is interrupted.
-    let process = Running::start(&["replay", RECORDING, "--ndjson", "-"])?;
-    process.line()?;
-    let took = process.interrupt()?;
-    let mut last = process.line()?;
-    while last["type"] != "summary" {
-        last = process.line()?;
+fn ctrl_c_and_sigterm_end_a_replay_drained() -> anyhow::Result<()> {
+    for signal in ["-INT", "-TERM"] {
+        // Nobody reads on, so that the replay cannot be through before it is interrupted.
+        let process = Running::start(&["replay", RECORDING, "--ndjson", "-"])?;
+        process.line()?;
+        let took = process.send(signal)?;
+        let mut last = process.line()?;
+        while last["type"] != "summary" {
+            last = process.line()?;
+        }
+        let (code, stderr) = process.end()?;
+        ensure!(code == Some(0) && stderr.contains("every edge conserved"), "{signal}: {code:?}\n{stderr}");
+        ensure!(last["blocks"].as_u64() < Some(337), "{last}");
+        ensure!(took.elapsed() < Duration::from_secs(5), "{:?}", took.elapsed());
     }
-    let (code, stderr) = process.end()?;
-    ensure!(code == Some(0) && stderr.contains("every edge conserved"), "{code:?}\n{stderr}");
-    ensure!(last["blocks"].as_u64() < Some(337), "{last}");
-    ensure!(took.elapsed() < Duration::from_secs(5), "{:?}", took.elapsed());
     Ok(())
 }
 
@@ -324,7 +328,7 @@ async fn ctrl_c_ends_a_live_run_drained_and_recorded() -> anyhow::Result<()> {
         let line = process.line()?;
         ensure!(line["type"] == "block" && line["number"] == number, "{line}");
     }
-    let took = process.interrupt()?;
+    let took = process.send("-INT")?;
     let mut last = process.line()?;
     while last["type"] != "summary" {
         last = process.line()?;
@@ -405,6 +409,33 @@ async fn a_run_goes_on_with_the_last_one_unless_it_cannot_or_shall_not() -> anyh
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_costs_the_last_run_nothing() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (node, url, mut head) = empty_chain().await?;
+    let config = empty_market(&folder, 0xee)?;
+    let lending =
+        "[[market.lending]]\nprotocol = \"aave-v2\"\npool = \"0x00000000000000000000000000000000000000fa\"\n";
+    let wrong = written(&folder, "wrong.toml", fs::read_to_string(&config)? + lending)?;
+    for says in ["recording", "going on with an earlier run"] {
+        let process =
+            Running::start(&["--config", &config, "--rpc", &url, "--blocks", "1", "--ndjson", "-"])?;
+        tokio::time::timeout(DEADLINE, node.until_subscribed("newHeads", 1)).await?;
+        head = BlockBuilder::child_of(&head).build();
+        node.push_block(head.clone());
+        while process.line()?["type"] != "summary" {}
+        let (code, stderr) = process.end()?;
+        ensure!(code == Some(0) && stderr.contains(says), "{code:?} without {says:?}\n{stderr}");
+        tokio::time::timeout(DEADLINE, node.until(|node| node.subscriptions("newHeads") == 0)).await?;
+        check(
+            &["--config", &wrong, "--rpc", &url],
+            1,
+            &["of [[market.lending]] does not answer as such a pool"],
+        )?;
+    }
+    Ok(())
+}
+
 fn only_entry(folder: &Path) -> anyhow::Result<PathBuf> {
     let mut entries = fs::read_dir(folder)?;
     let entry = entries.next().context("the folder is empty")??.path();
@@ -443,9 +474,9 @@ impl Running {
         Ok(serde_json::from_str(&lines.recv_timeout(DEADLINE)?)?)
     }
 
-    fn interrupt(&self) -> anyhow::Result<Instant> {
+    fn send(&self, signal: &str) -> anyhow::Result<Instant> {
         let now = clock::now();
-        let sent = Command::new("kill").args(["-INT", &self.child.0.id().to_string()]).status()?;
+        let sent = Command::new("kill").args([signal, &self.child.0.id().to_string()]).status()?;
         ensure!(sent.success(), "kill ended with {sent}");
         Ok(now)
     }

@@ -64,7 +64,7 @@ pub struct RunArgs {
     /// Stop, drained, after this many canonical blocks.
     #[arg(long, value_name = "N")]
     pub blocks: Option<u64>,
-    /// Write results as NDJSON to a file, or to stdout (`-`).
+    /// Write results as NDJSON to a file, in place of what is in it, or to stdout (`-`).
     #[arg(long, value_name = "FILE|-")]
     pub ndjson: Option<PathBuf>,
 }
@@ -77,7 +77,7 @@ pub struct ReplayArgs {
     /// The configuration (TOML).
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Write results as NDJSON to a file, or to stdout (`-`).
+    /// Write results as NDJSON to a file, in place of what is in it, or to stdout (`-`).
     #[arg(long, value_name = "FILE|-")]
     pub ndjson: Option<PathBuf>,
 }

@@ -12,7 +12,7 @@ use headwater_detectors::{Arbitrage, Liquidations, Pace};
 use headwater_events::{BusEvent, MarketLoaded, RunId};
 use headwater_journal::{Examined, Info, JournalError, Recording, SetAside, TornTail, examine};
 use headwater_market::{DEVNET_CHAIN_ID, ResolvedMarket};
-use headwater_node::NodeConfig;
+use headwater_node::{Endpoint, NodeConfig};
 use headwater_simulation::Unavailable;
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing::{error, warn};
@@ -181,6 +181,8 @@ pub async fn graph(arguments: ConfigArgs) -> Result<(), Failure> {
 pub fn check(arguments: ConfigArgs) -> Result<(), Failure> {
     let path = arguments.config.ok_or_else(|| Failure::usage(anyhow!("check needs --config FILE")))?;
     let config = load(Some(&path))?;
+    let node = config.node.as_ref();
+    node.map_or(Ok(()), |node| ensure_followable(node, &format!("{}: node.urls", path.display())))?;
     let chain = config.node.as_ref().and_then(|node| node.chain_id);
     let chain = chain.or_else(|| config.market.preset.and_then(headwater_market::Preset::chain_id));
     ResolvedMarket::resolve(&config.market, chain.unwrap_or(DEVNET_CHAIN_ID))
@@ -332,23 +334,57 @@ fn load(path: Option<&Path>) -> Result<Config, Failure> {
 
 /// The node to follow: `--rpc` takes the place of the configured URLs.
 fn node_of(config: &Config, arguments: &RunArgs) -> Result<Option<NodeConfig>, Failure> {
-    let Some(url) = &arguments.rpc else { return Ok(config.node.clone()) };
+    let Some(url) = &arguments.rpc else {
+        config.node.iter().try_for_each(|node| ensure_followable(node, "node.urls"))?;
+        return Ok(config.node.clone());
+    };
     // Parsed here and not by the command line's parser, which would repeat it with whatever secret it holds.
     let url = url.parse().context("--rpc").map_err(Failure::usage)?;
     let node = config.node.clone().unwrap_or_else(|| NodeConfig::new(Vec::new()));
-    Ok(Some(NodeConfig { urls: vec![url], ..node }))
+    let node = NodeConfig { urls: vec![url], ..node };
+    ensure_followable(&node, "--rpc")?;
+    Ok(Some(node))
+}
+
+fn ensure_followable(node: &NodeConfig, place: &str) -> Result<(), Failure> {
+    if node.urls.iter().any(Endpoint::carries_subscriptions) {
+        return Ok(());
+    }
+    Err(Failure::usage(anyhow!(
+        "{place}: new heads are announced over ws://, wss:// and IPC, and there is no such URL"
+    )))
 }
 
 fn new_run() -> RunId {
     RunId(clock::unix_nanos())
 }
 
-/// Resolves on Ctrl-C.
+/// Resolves on Ctrl-C, and on what ends a service.
 async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        warn!("Ctrl-C cannot be heard");
-        std::future::pending::<()>().await;
+    tokio::select! {
+        heard = tokio::signal::ctrl_c() => if heard.is_err() {
+            warn!("Ctrl-C cannot be heard");
+            std::future::pending::<()>().await;
+        },
+        () = terminated() => {}
     }
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut told) => drop(told.recv().await),
+        Err(error) => {
+            warn!(%error, "SIGTERM cannot be heard");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending::<()>().await;
 }
 
 /// Drawn on a terminal only.

@@ -300,8 +300,15 @@ impl Connected {
 async fn publish(bot: &Bot, loaded: BulkLoad) -> anyhow::Result<Start> {
     let mut start = Start::Head;
     let publisher = bot.bus.publisher();
-    let LoadReport { pools, concentrated_pools, tokens, failures, begun_anew, .. } = loaded.report;
+    let LoadReport { pools, concentrated_pools, tokens, failures, begun_anew, refused, .. } = loaded.report;
     info!(pools, concentrated_pools, tokens, failures, begun_anew, "the market is loaded");
+    if refused > 0 {
+        warn!(
+            refused,
+            "contracts that a factory lists do not derive from it: where that is most of them, the init_code_hash of its \
+             [[market.factories]] is another one's"
+        );
+    }
     for event in loaded.events {
         if let BusEvent::MarketLoaded(MarketLoaded { number, hash, .. }) = &event {
             start = Start::After { number: *number, hash: *hash };

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use headwater_events::{BusEvent, Grade, Header, RunId};
 use headwater_ingest::{Canonical, Link, REMEMBERED};
-use headwater_journal::{DESCRIPTION, Journal, JournalConfig, Recording, Snapshots, describe, newest_run};
+use headwater_journal::{
+    DESCRIPTION, Journal, JournalConfig, JournalError, Recording, Snapshots, describe, runs,
+};
 use headwater_market::ResolvedMarket;
 use tracing::{info, warn};
 
@@ -40,23 +42,43 @@ pub(crate) fn note_market(directory: &Path, market: &ResolvedMarket) -> anyhow::
     Ok(describe(directory, &serde_json::to_vec_pretty(market)?)?)
 }
 
-/// The newest run's record, if it can be gone on with; else it is said why not. An incomplete record at its end is cut off.
+/// The newest run's record, if it can be gone on with; else it is said why not. An incomplete record at its end is cut off. Runs that
+/// ended before their first block, as with a configuration that was wrong, cost no earlier one its place.
 pub(crate) fn find(config: &Config, market: &ResolvedMarket, run_id: RunId) -> Option<Earlier> {
-    let directory = newest_run(&config.journal.directory)?;
-    match open(config, &directory, market, run_id) {
-        Ok(earlier) => {
-            if let Some(torn) = earlier.journal.torn_tail() {
-                warn!(file = %torn.file.display(), torn.offset, torn.bytes, "cut off the incomplete record of a run that was cut off");
+    for directory in runs(&config.journal.directory).iter().rev() {
+        match open(config, directory, market, run_id) {
+            Ok(earlier) => {
+                if let Some(torn) = earlier.journal.torn_tail() {
+                    warn!(file = %torn.file.display(), torn.offset, torn.bytes, "cut off the incomplete record of a run that was cut off");
+                }
+                let last = earlier.chain.head().map(|link| link.number);
+                info!(journal = %directory.display(), events = earlier.events.end(), last_block = last, "going on with an earlier run");
+                return Some(earlier);
             }
-            let last = earlier.chain.head().map(|link| link.number);
-            info!(journal = %directory.display(), events = earlier.events.end(), last_block = last, "going on with an earlier run");
-            Some(earlier)
-        }
-        Err(reason) => {
-            warn!(journal = %directory.display(), reason = format!("{reason:#}"), "the last run is not gone on with; beginning anew");
-            None
+            Err(reason) => {
+                let (journal, reason) = (directory.display(), format!("{reason:#}"));
+                if holds_a_block(directory) {
+                    warn!(%journal, reason, "the last run is not gone on with; beginning anew");
+                    return None;
+                }
+                info!(%journal, reason, "a run that ended before its first block is passed over");
+            }
         }
     }
+    None
+}
+
+/// What cannot be read may hold one.
+fn holds_a_block(directory: &Path) -> bool {
+    let recording = match Recording::open(directory) {
+        Ok(recording) => recording,
+        Err(JournalError::Empty { .. }) => return false,
+        Err(_) => return true,
+    };
+    let is_one = |event: &BusEvent| matches!(event, BusEvent::NewBlock(_));
+    recording
+        .records(recording.first_seq())
+        .any(|record| record.map_or(true, |record| is_one(&record.envelope.event)))
 }
 
 fn open(

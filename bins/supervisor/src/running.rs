@@ -106,7 +106,7 @@ impl Running {
             _ = self.source.ended() => {}
             given_up = self.system.fatal() => fatal = Some(given_up),
             () = interrupt.as_mut() => {
-                info!("interrupted: draining");
+                info!("told to stop: draining");
                 interrupted = true;
             }
         }

@@ -33,7 +33,7 @@ pub use fail_points::fail_at;
 pub use format::{FORMAT_VERSION, MAX_RECORD_BYTES, SCHEMA_VERSION};
 pub use inspect::{Examined, Info, SegmentInfo, examine, info, verify};
 pub use journal::{DESCRIPTION, Journal};
-pub use recording::{Recording, TornTail, newest_run};
+pub use recording::{Recording, TornTail, runs};
 pub use records::{Record, Records};
 pub use snapshots::{MAX_SNAPSHOT_BYTES, Refusal, Snapshots};
 pub use writer::{JournalStatus, JournalWriter, Keeper};

@@ -139,7 +139,7 @@ impl Recording {
         }
         match &broken {
             Some(broken) if segments.is_empty() => Err(broken.error()),
-            None if segments.is_empty() && torn_head.is_none() => Err(match newest_run(path) {
+            None if segments.is_empty() && torn_head.is_none() => Err(match runs(path).pop() {
                 Some(newest) => JournalError::Runs { path: path.into(), newest },
                 None => JournalError::Empty { path: path.into() },
             }),
@@ -223,11 +223,13 @@ fn stranger(segments: &[Segment]) -> Option<(usize, Damage)> {
     })
 }
 
-/// The last begun of the runs that have their journals in a directory; their names sort by time.
-pub fn newest_run(runs: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(runs).ok()?.flatten();
+/// The runs that have their journals in a directory, as they were begun: their names sort by time. None where it cannot be read.
+pub fn runs(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let runs = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(RUN_PREFIX));
-    runs.map(|entry| entry.path()).filter(|path| path.is_dir()).max()
+    let mut runs: Vec<PathBuf> = runs.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    runs.sort_unstable();
+    runs
 }
 
 /// The name of segment `index`.

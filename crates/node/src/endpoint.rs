@@ -1,6 +1,7 @@
 //! Where a node is reached, without ever showing how it is paid for.
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -38,6 +39,9 @@ pub enum EndpointError {
     /// The scheme is known, the rest does not parse.
     #[error("not a node URL: what follows the scheme does not parse")]
     Malformed,
+    /// A colon behind the host, and then no port.
+    #[error("not a node URL: a port is a number from 1 to 65535")]
+    Port,
     /// `ipc://` without a path.
     #[error("not a node URL: the ipc path is empty")]
     EmptyPath,
@@ -67,6 +71,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether a chain can be followed over it.
+    pub fn carries_subscriptions(&self) -> bool {
+        self.transport() != Transport::Http
+    }
+
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
@@ -76,6 +85,13 @@ impl Endpoint {
         let authority = uri.authority().ok_or(EndpointError::Malformed)?;
         if authority.host().is_empty() {
             return Err(EndpointError::Malformed);
+        }
+        // The parser takes any digits, and then says that there is no port.
+        let port = authority.as_str().rsplit_once(':').map(|(_, port)| port);
+        let is_port =
+            |port: &str| port.is_empty() || port.contains(['@', ']']) || port.parse::<NonZeroU16>().is_ok();
+        if !port.is_none_or(is_port) {
+            return Err(EndpointError::Port);
         }
         let Some((user, host)) = authority.as_str().rsplit_once('@') else {
             return Ok(Self { address: Address::Url { scheme, uri, authorization: None } });
@@ -201,6 +217,17 @@ mod tests {
         assert_eq!(endpoint.to_string(), shown);
         assert_eq!(format!("{endpoint:?}"), format!("Endpoint({shown})"));
         assert_eq!(endpoint.transport(), transport);
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_not_taken_for_the_usual_one() {
+        for text in ["ws://127.0.0.1:99999", "ws://user:pass@host:0", "http://[::1]:65536/", "wss://host:80a"]
+        {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+        for text in ["ws://[::1]", "wss://user:pass@host", "ws://host:"] {
+            assert!(text.parse::<Endpoint>().is_ok(), "{text}");
+        }
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub enum LoadError {
         error: LendingError,
     },
     /// A configured lending pool, or a contract of it, does not answer as one does.
-    #[error("{pool} does not answer as a lending pool: {reason}")]
+    #[error("{pool} of [[market.lending]] does not answer as such a pool: {reason}")]
     NoPool {
         /// Its configured name.
         pool: String,

@@ -105,7 +105,8 @@ impl Rpc {
         stream.write_all(head.as_bytes())?;
         stream.write_all(&body)?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
+        let read = stream.read_to_end(&mut answer);
+        read.with_context(|| format!("no answer of {} within {DEADLINE:?}", self.authority))?;
         Ok(serde_json::from_slice(body_of(&answer)?)?)
     }
 }

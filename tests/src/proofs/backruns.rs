@@ -51,7 +51,7 @@ struct Size {
     concentrated_executed: u64,
     /// Predictions behind computed and behind executed transactions that move pools of V4 and none of V3, and through V4.
     v4: u64,
-    /// Computed transactions of each sort of call through V3 and V4, and transactions that change ticks.
+    /// Transactions of each sort of call of the routers of V3 and V4, and transactions that change ticks.
     each: u64,
 }
 
@@ -96,7 +96,7 @@ struct Tally {
     moving: [u64; 2],
     moving_v4: [u64; 2],
     changing_ticks: u64,
-    /// Computed calls through V3 and V4.
+    /// Calls of the routers of V3 and V4.
     routed: BTreeMap<Routed, u64>,
     failing: u64,
     replaced: u64,
@@ -141,7 +141,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
              {moving_executed_v4} executed ones; {} transactions change ticks; {} backruns go through V3 or V4, {} through V4",
             tally.changing_ticks, tally.mixed, tally.through_v4
         ),
-        format!("calls through V3 and V4 computed: {:?}", tally.routed),
+        format!("calls of the routers of V3 and V4: {:?}", tally.routed),
         format!(
             "none behind {} that fail, {} that are replaced, {} that never land; {} open nothing",
             tally.failing, tally.replaced, tally.never_landing, tally.without_gain
@@ -413,6 +413,7 @@ impl Tested {
             (of_v3.first, RouterKind::UniswapV3),
             (of_v3.second, RouterKind::SwapRouter02),
             (of_v3.universal, RouterKind::UniversalRouter),
+            (of_v3.universal_v1, RouterKind::UniversalRouterV1),
         ];
         let routers =
             Routers { kinds: pairs.into_iter().chain(of_v3).collect(), wrapped_native: world.tokens[1] };

@@ -13,7 +13,7 @@ use headwater_reference::pools::{
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::orders::Orders;
+use super::orders::{self, Orders};
 use super::world::{World, data};
 use crate::routers::{ADDRESS_THIS, MSG_SENDER, Second, Universal, actions, path_v4, single_v4};
 
@@ -35,7 +35,7 @@ sol! {
 /// The router itself, to the first of them.
 const NOBODY: Address = Address::ZERO;
 
-/// A call of a router that is computed without being executed.
+/// A call of a router: computed without being executed, unless Permit2 pays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Routed {
     Single,
@@ -52,9 +52,9 @@ pub(super) enum Routed {
     SecondExactOutput,
     PairsThenPool,
     PoolThenPairs,
-    Universal,
-    UniversalExactOutput,
-    UniversalPairsThenPool,
+    Universal(Plan),
+    /// The Universal Router before V4.
+    UniversalV1(Plan),
     V4,
     V4Path,
     V4ExactOutput,
@@ -63,8 +63,31 @@ pub(super) enum Routed {
     PoolThenV4,
 }
 
+/// What a Universal Router of either dialect is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Plan {
+    /// Wrap, and swap through two pools of V3.
+    Pools,
+    /// And backwards, with what is left back as native tokens.
+    PoolsExactOutput,
+    Pairs,
+    PairsExactOutput,
+    /// With a part of what comes out for somebody else.
+    PairsThenPool,
+    /// Permit2 pays the first pool.
+    PermittedPools,
+    /// The same of the first pair.
+    PermittedPairs,
+}
+
+impl Plan {
+    const fn is_permitted(self) -> bool {
+        matches!(self, Self::PermittedPools | Self::PermittedPairs)
+    }
+}
+
 impl Routed {
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 30] = [
         Self::Single,
         Self::Limited,
         Self::Path,
@@ -76,15 +99,31 @@ impl Routed {
         Self::SecondExactOutput,
         Self::PairsThenPool,
         Self::PoolThenPairs,
-        Self::Universal,
-        Self::UniversalExactOutput,
-        Self::UniversalPairsThenPool,
+        Self::Universal(Plan::Pools),
+        Self::Universal(Plan::PoolsExactOutput),
+        Self::Universal(Plan::Pairs),
+        Self::Universal(Plan::PairsExactOutput),
+        Self::Universal(Plan::PairsThenPool),
+        Self::Universal(Plan::PermittedPools),
+        Self::Universal(Plan::PermittedPairs),
+        Self::UniversalV1(Plan::Pools),
+        Self::UniversalV1(Plan::PoolsExactOutput),
+        Self::UniversalV1(Plan::Pairs),
+        Self::UniversalV1(Plan::PairsExactOutput),
+        Self::UniversalV1(Plan::PairsThenPool),
+        Self::UniversalV1(Plan::PermittedPools),
+        Self::UniversalV1(Plan::PermittedPairs),
         Self::V4,
         Self::V4Path,
         Self::V4ExactOutput,
         Self::V4ExactOutputPath,
         Self::PoolThenV4,
     ];
+
+    /// Whether only executing it tells what it does.
+    pub(super) fn is_executed(self) -> bool {
+        matches!(self, Self::Universal(plan) | Self::UniversalV1(plan) if plan.is_permitted())
+    }
 }
 
 /// A way through two pools of V3, and how much to begin with.
@@ -173,11 +212,10 @@ impl Orders {
     ) -> anyhow::Result<PendingTxEvent> {
         let wrapped = world.tokens[1];
         let first = match sort {
-            Routed::NativeIn
-            | Routed::Universal
-            | Routed::UniversalExactOutput
-            | Routed::UniversalPairsThenPool
-            | Routed::PoolThenV4 => Some(wrapped),
+            Routed::Universal(plan) | Routed::UniversalV1(plan) if plan.is_permitted() => None,
+            Routed::NativeIn | Routed::Universal(_) | Routed::UniversalV1(_) | Routed::PoolThenV4 => {
+                Some(wrapped)
+            }
             _ => None,
         };
         if matches!(sort, Routed::V4 | Routed::V4Path | Routed::V4ExactOutput | Routed::V4ExactOutputPath) {
@@ -198,8 +236,19 @@ impl Orders {
                 (routers.second, U256::ZERO, second(sort, &way, &quotes, user, deadline))
             }
             Routed::PoolThenV4 => (routers.universal, way.amount, pool_then_v4(world, &way, deadline)),
-            Routed::Universal | Routed::UniversalExactOutput | Routed::UniversalPairsThenPool => {
-                (routers.universal, way.amount, universal(sort, &way, &quotes, deadline))
+            Routed::Universal(plan) | Routed::UniversalV1(plan) => {
+                let out_of_pairs = orders::quote(market, world.exchanges[0][1], &way.tokens, way.amount);
+                let (mut commands, inputs) = universal(plan, &way, &quotes, out_of_pairs);
+                let mut router = routers.universal;
+                if matches!(sort, Routed::UniversalV1(_)) {
+                    router = routers.universal_v1;
+                    // A bit that its mask takes away.
+                    commands
+                        .iter_mut()
+                        .for_each(|command| *command |= u8::from(random.random::<bool>()) << 6);
+                }
+                let value = if plan.is_permitted() { U256::ZERO } else { way.amount };
+                (router, value, data(&Universal::executeCall { commands: commands.into(), inputs, deadline }))
             }
             _ => {
                 let value = if sort == Routed::NativeIn { way.amount } else { U256::ZERO };
@@ -495,34 +544,39 @@ fn second(sort: Routed, way: &Way, quotes: &[Quote; 2], user: Address, deadline:
     }
 }
 
-fn universal(sort: Routed, way: &Way, quotes: &[Quote; 2], deadline: U256) -> Bytes {
+/// Commands and their inputs.
+fn universal(plan: Plan, way: &Way, quotes: &[Quote; 2], out_of_pairs: U256) -> (Vec<u8>, Vec<Bytes>) {
     let [a, b, c] = way.tokens;
-    let all = U256::ONE << 255usize;
-    let zero = U256::ZERO;
-    let wrap = (ADDRESS_THIS, way.amount).abi_encode_params();
-    let (commands, inputs) = match sort {
-        Routed::Universal => {
-            let least = quotes[1].amount_out;
-            let swap = (MSG_SENDER, way.amount, least, way.packed(), false).abi_encode_params();
-            (vec![0x0b, 0x00], vec![wrap, swap])
+    let (all, zero, half) = (U256::ONE << 255usize, U256::ZERO, U256::from(2));
+    let is_paid_by_user = plan.is_permitted();
+    let through_pools =
+        |exact, limit, path: Bytes| (MSG_SENDER, exact, limit, path, is_paid_by_user).abi_encode_params();
+    let through_pairs =
+        |exact, limit| (MSG_SENDER, exact, limit, way.tokens.to_vec(), is_paid_by_user).abi_encode_params();
+    let wrap = (0x0b, (ADDRESS_THIS, way.amount).abi_encode_params());
+    let unwrap = (0x0c, (MSG_SENDER, zero).abi_encode_params());
+    let out_of_pools = quotes[1].amount_out;
+    let plan = match plan {
+        Plan::Pools => vec![wrap, (0x00, through_pools(way.amount, out_of_pools, way.packed()))],
+        Plan::PoolsExactOutput => {
+            vec![wrap, (0x01, through_pools(out_of_pools / half, way.amount, way.packed_backwards())), unwrap]
         }
-        Routed::UniversalExactOutput => {
-            let out = quotes[1].amount_out / U256::from(2);
-            let swap = (MSG_SENDER, out, way.amount, way.packed_backwards(), false).abi_encode_params();
-            let unwrap = (MSG_SENDER, zero).abi_encode_params();
-            (vec![0x0b, 0x01, 0x0c], vec![wrap, swap, unwrap])
+        Plan::Pairs => vec![wrap, (0x08, through_pairs(way.amount, out_of_pairs))],
+        Plan::PairsExactOutput => {
+            vec![wrap, (0x09, through_pairs(out_of_pairs / half, way.amount)), unwrap]
         }
-        _ => {
+        Plan::PairsThenPool => {
             let pairs = (ADDRESS_THIS, way.amount, zero, vec![a, b], false).abi_encode_params();
             let path: Bytes = (b, U24::from(way.fees[1]), c).abi_encode_packed().into();
             let swap = (ADDRESS_THIS, all, zero, path, false).abi_encode_params();
             let fee = (c, Address::repeat_byte(0xfe), U256::from(25)).abi_encode_params();
             let sweep = (c, MSG_SENDER, zero).abi_encode_params();
-            (vec![0x0b, 0x08, 0x00, 0x06, 0x04], vec![wrap, pairs, swap, fee, sweep])
+            vec![wrap, (0x08, pairs), (0x00, swap), (0x06, fee), (0x04, sweep)]
         }
+        Plan::PermittedPools => vec![(0x00, through_pools(way.amount, out_of_pools, way.packed()))],
+        Plan::PermittedPairs => vec![(0x08, through_pairs(way.amount, out_of_pairs))],
     };
-    let inputs = inputs.into_iter().map(Bytes::from).collect();
-    data(&Universal::executeCall { commands: commands.into(), inputs, deadline })
+    plan.into_iter().map(|(command, input): (u8, Vec<u8>)| (command, Bytes::from(input))).unzip()
 }
 
 /// Wraps, goes through V3 to one of the tokens of V4, and from there on through V4 with all that came out.

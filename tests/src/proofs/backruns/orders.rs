@@ -23,8 +23,8 @@ sol! {
 /// What the mempool shows in a block, and what comes of it.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// It is mined and succeeds; `executed`: only executing it tells what it does. Which of the calls through V3 or V4 it is, if
-    /// any.
+    /// It is mined and succeeds; `executed`: only executing it tells what it does. Which of the calls of their
+    /// routers it is, if any.
     Landing { pending: PendingTxEvent, executed: bool, routed: Option<Routed> },
     /// It is mined and fails.
     Failing { pending: PendingTxEvent },
@@ -111,7 +111,7 @@ impl Orders {
             0..5 => {
                 self.turn += 1;
                 let pending = self.routed_v3(random, world, market, user, sort)?;
-                Order::Landing { pending, executed: false, routed: Some(sort) }
+                Order::Landing { pending, executed: sort.is_executed(), routed: Some(sort) }
             }
             5..8 => {
                 let pending = if random.random() {
@@ -295,7 +295,8 @@ fn pair(market: &MarketSnapshot, factory: Address, a: Address, b: Address) -> Op
     Some((meta.address, if meta.token0 == a { hop } else { hop.reversed() }))
 }
 
-fn quote(market: &MarketSnapshot, factory: Address, path: &[Address], amount: U256) -> U256 {
+/// What comes out of pairs.
+pub(super) fn quote(market: &MarketSnapshot, factory: Address, path: &[Address], amount: U256) -> U256 {
     path.windows(2).fold(amount, |amount, tokens| {
         let hop = pair(market, factory, tokens[0], tokens[1]).map(|(_, hop)| hop);
         hop.and_then(|hop| hop.amount_out(amount).ok()).unwrap_or_default()

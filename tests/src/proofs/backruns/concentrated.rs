@@ -335,44 +335,41 @@ impl Orders {
         Ok(self.sign_with(world, sender, to, value, data, GAS))
     }
 
-    /// A call of a router through V3 that fails: too late, for too much, for a price that is not ahead, or without the tokens.
+    /// A call of a router through V3 that fails: too late, for too much, for a price that is not ahead, or without the tokens; and the
+    /// same as it succeeds.
     pub(super) fn doomed_v3(
         &mut self,
         random: &mut ChaCha8Rng,
         world: &World,
         market: &MarketSnapshot,
         user: Address,
-    ) -> anyhow::Result<PendingTxEvent> {
-        let (way, mut sender) = (Way::random(random, world, None)?, user);
+    ) -> anyhow::Result<[PendingTxEvent; 2]> {
+        let way = Way::random(random, world, None)?;
         let [quote, _] = way.quote(world, market)?;
-        let (soon, late) = (market.head.timestamp + 60, market.head.timestamp);
+        let [soon, late] = [60, 0].map(|seconds| U256::from(market.head.timestamp + seconds));
         let place = place(world, way.tokens[0], way.tokens[1])?;
         let behind = pool(market, place)?.price().context("a pool without a price")?.sqrt_price;
-        let mut price_limit = U160::ZERO;
-        let (least, deadline) = match random.random_range(0..4) {
-            0 => (U256::ZERO, late),
-            1 => (quote.amount_out + U256::ONE, soon),
-            2 => {
-                price_limit = U160::from(behind);
-                (U256::ZERO, soon)
-            }
-            _ => {
-                sender = world.poor;
-                (U256::ZERO, soon)
-            }
+        let (any, out, zero) = (U160::ZERO, quote.amount_out, U256::ZERO);
+        let bent = match random.random_range(0..4) {
+            0 => (user, zero, late, any),
+            1 => (user, out + U256::ONE, soon, any),
+            2 => (user, zero, soon, U160::from(behind)),
+            _ => (world.poor, zero, soon, any),
         };
-        let params = First::Single {
-            tokenIn: way.tokens[0],
-            tokenOut: way.tokens[1],
-            fee: U24::from(way.fees[0]),
-            recipient: user,
-            deadline: U256::from(deadline),
-            exact: way.amount,
-            limit: least,
-            sqrtPriceLimitX96: price_limit,
-        };
-        let input = data(&First::exactInputSingleCall { params });
-        Ok(self.sign_with(world, sender, world.routers_v3.first, U256::ZERO, input, GAS))
+        Ok([bent, (user, out, soon, any)].map(|(sender, least, deadline, price_limit)| {
+            let params = First::Single {
+                tokenIn: way.tokens[0],
+                tokenOut: way.tokens[1],
+                fee: U24::from(way.fees[0]),
+                recipient: user,
+                deadline,
+                exact: way.amount,
+                limit: least,
+                sqrtPriceLimitX96: price_limit,
+            };
+            let input = data(&First::exactInputSingleCall { params });
+            self.sign_with(world, sender, world.routers_v3.first, U256::ZERO, input, GAS)
+        }))
     }
 
     /// A call of the payer, which nobody decodes: a swap of either sort with any limit, or a change of liquidity around the price.
@@ -382,36 +379,54 @@ impl Orders {
         world: &World,
         market: &MarketSnapshot,
         user: Address,
-        succeeds: bool,
     ) -> anyhow::Result<PendingTxEvent> {
         let way = Way::random(random, world, None)?;
         let place = place(world, way.tokens[0], way.tokens[1])?;
         let pool = pool(market, place)?;
         let price = pool.price().context("a pool without a price")?;
-        let zero_for_one = way.tokens[0] == place.tokens[0];
-        let mut order = PoolOrder {
-            zero_for_one,
-            amount: way.amount,
-            is_exact_in: random.random(),
-            sqrt_price_limit: limit(random, market, place, &way)?,
-        };
-        let act = if !succeeds {
-            order.sqrt_price_limit = price.sqrt_price;
-            ActV3::Swap(order)
-        } else if random.random_range(0..4) == 0 {
+        let act = if random.random_range(0..4) == 0 {
             let align = |tick: i32| tick.div_euclid(place.spacing) * place.spacing;
             let width = random.random_range(50..2_000);
             let (lower, upper) = (align(price.tick - width), align(price.tick + width) + place.spacing);
             let delta = (pool.liquidity() / random.random_range(2..6)) as i128 + 1_000;
             ActV3::Modify(Change { lower, upper, delta })
         } else {
-            if random.random() {
-                order.sqrt_price_limit = farthest(zero_for_one);
-            }
-            ActV3::Swap(order)
+            ActV3::Swap(swap_of_payer(random, market, place, &way)?)
         };
         Ok(self.sign_with(world, user, payer_v3().0, U256::ZERO, place.calldata(&act), GAS))
     }
+
+    /// A swap of the payer to a price that is not ahead; and the same with one that is.
+    pub(super) fn undecoded_v3_in_vain(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+    ) -> anyhow::Result<[PendingTxEvent; 2]> {
+        let way = Way::random(random, world, None)?;
+        let place = place(world, way.tokens[0], way.tokens[1])?;
+        let straight = swap_of_payer(random, market, place, &way)?;
+        let behind = pool(market, place)?.price().context("a pool without a price")?.sqrt_price;
+        let bent = PoolOrder { sqrt_price_limit: behind, ..straight };
+        Ok([bent, straight].map(|order| {
+            let data = place.calldata(&ActV3::Swap(order));
+            self.sign_with(world, user, payer_v3().0, U256::ZERO, data, GAS)
+        }))
+    }
+}
+
+/// Of either sort, with any limit.
+fn swap_of_payer(
+    random: &mut ChaCha8Rng,
+    market: &MarketSnapshot,
+    place: &PlaceV3,
+    way: &Way,
+) -> anyhow::Result<PoolOrder> {
+    let zero_for_one = way.tokens[0] == place.tokens[0];
+    let sqrt_price_limit =
+        if random.random() { farthest(zero_for_one) } else { limit(random, market, place, way)? };
+    Ok(PoolOrder { zero_for_one, amount: way.amount, is_exact_in: random.random(), sqrt_price_limit })
 }
 
 /// More than any of these uses, and no more than is executed.

@@ -309,7 +309,7 @@ impl World {
                 let routers = self.exchanges.map(|[router, _]| router);
                 let routers = routers.into_iter().chain([first, second, permit2]);
                 let RoutersV4 { swaps, liquidity, .. } = self.routers_v4;
-                let spenders = routers.chain([private(user), swaps, liquidity]);
+                let spenders = routers.chain(private(user)).chain([swaps, liquidity]);
                 for spender in spenders {
                     self.chain.evm().send(user, token, &approveCall { spender, amount: U256::MAX })?;
                 }
@@ -462,9 +462,9 @@ impl Place<'_> {
     }
 }
 
-/// The contract of a user's own.
-pub(super) fn private(user: Address) -> Address {
-    Address::from_word(keccak256([user.as_slice(), b"private"].concat()))
+/// The contracts of a user's own.
+pub(super) fn private(user: Address) -> [Address; 2] {
+    [1, 2].map(|number| Address::from_word(keccak256([user.as_slice(), b"private", &[number]].concat())))
 }
 
 /// By the pair's storage: `reserve0` and `reserve1` stand in slot 8 (v2-core `UniswapV2Pair.sol`).

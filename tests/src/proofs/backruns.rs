@@ -443,7 +443,8 @@ fn message(pending: &PendingTxEvent) -> Message {
 
 impl Tested {
     fn new(world: &World) -> Self {
-        let limits = Limits { chain_id: 1, block_time_s: BLOCK_TIME, max_gas: 3_000_000, max_fetched: 4_096 };
+        let limits =
+            Limits { chain_id: 1, block_time_s: BLOCK_TIME, max_gas: 12_000_000, max_fetched: 4_096 };
         let pairs = world.exchanges.map(|[router, _]| (router, RouterKind::UniswapV2));
         let of_v3 = world.routers_v3;
         let of_v3 = [

@@ -4,7 +4,7 @@ use alloy_primitives::aliases::U24;
 use alloy_primitives::{Address, Bytes, U160, U256};
 use alloy_sol_types::{SolCall, SolValue, sol};
 use anyhow::Context;
-use headwater_amm::{Direction, MAX_SQRT_PRICE, MIN_SQRT_PRICE, Quote};
+use headwater_amm::{ConcentratedError, Direction, MAX_SQRT_PRICE, MIN_SQRT_PRICE, Quote};
 use headwater_events::PendingTxEvent;
 use headwater_market::{ConcentratedKey, ConcentratedPool, MarketSnapshot};
 use headwater_reference::pools::{
@@ -196,8 +196,22 @@ fn quote(
     [from, to]: [Address; 2],
     amount: U256,
 ) -> anyhow::Result<Quote> {
-    let pool = pool(market, place(world, from, to)?)?;
-    Ok(pool.exact_in(direction(from, to), amount, None)?)
+    whole(pool(market, place(world, from, to)?)?, direction(from, to), amount, true)
+}
+
+/// A swap that does not end at the end of all prices: nothing can be done any more with a pool that stands there.
+fn whole(
+    pool: &ConcentratedPool,
+    direction: Direction,
+    amount: U256,
+    is_exact_in: bool,
+) -> anyhow::Result<Quote> {
+    let quote = match is_exact_in {
+        true => pool.exact_in(direction, amount, None)?,
+        false => pool.exact_out(direction, amount, None)?,
+    };
+    let done = if is_exact_in { quote.amount_in } else { quote.amount_out };
+    if done == amount { Ok(quote) } else { Err(ConcentratedError::PriceLimit.into()) }
 }
 
 impl Orders {
@@ -273,8 +287,8 @@ impl Orders {
             if random.random() { (of_first, world.tokens[2]) } else { (of_third, world.tokens[0]) };
         let middle = place.currencies[1];
         let amount = U256::from(10).pow(U256::from(17)) * U256::from(random.random_range(50..20_000u64));
-        let out = v4_pool(market, place)?.exact_in(Direction::ZeroForOne, amount, None)?.amount_out;
-        let out_of_next = v4_pool(market, between)?.exact_in(direction(middle, next), out, None)?.amount_out;
+        let out = whole(v4_pool(market, place)?, Direction::ZeroForOne, amount, true)?.amount_out;
+        let out_of_next = whole(v4_pool(market, between)?, direction(middle, next), out, true)?.amount_out;
         let short = |amount: U256| u128::try_from(amount);
         let half = U256::from(2);
         let (swap, bought) = match sort {
@@ -327,6 +341,8 @@ impl Orders {
                 (ActV4::Modify(Change { lower, upper, delta }), user)
             }
             _ => {
+                let way = if zero_for_one { Direction::ZeroForOne } else { Direction::OneForZero };
+                whole(pool, way, amount, is_exact_in)?;
                 let sqrt_price_limit = farthest(zero_for_one);
                 (ActV4::Swap(PoolOrder { zero_for_one, amount, is_exact_in, sqrt_price_limit }), user)
             }
@@ -424,13 +440,15 @@ fn swap_of_payer(
     way: &Way,
 ) -> anyhow::Result<PoolOrder> {
     let zero_for_one = way.tokens[0] == place.tokens[0];
+    let is_exact_in = random.random();
+    whole(pool(market, place)?, direction(way.tokens[0], way.tokens[1]), way.amount, is_exact_in)?;
     let sqrt_price_limit =
         if random.random() { farthest(zero_for_one) } else { limit(random, market, place, way)? };
-    Ok(PoolOrder { zero_for_one, amount: way.amount, is_exact_in: random.random(), sqrt_price_limit })
+    Ok(PoolOrder { zero_for_one, amount: way.amount, is_exact_in, sqrt_price_limit })
 }
 
 /// More than any of these uses, and no more than is executed.
-const GAS: u64 = 3_000_000;
+const GAS: u64 = 12_000_000;
 
 fn farthest(zero_for_one: bool) -> U256 {
     if zero_for_one { MIN_SQRT_PRICE + U256::ONE } else { MAX_SQRT_PRICE - U256::ONE }

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, Bytes, U256, keccak256};
 use alloy_sol_types::sol;
-use headwater_amm::{Fee, Hop};
+use headwater_amm::{ConcentratedError, Fee, Hop};
 use headwater_events::{PendingTxEvent, Transaction};
 use headwater_market::MarketSnapshot;
 use headwater_reference::executed::private_swap;
@@ -91,7 +91,11 @@ impl Orders {
     ) -> anyhow::Result<Order> {
         let user = world.users[random.random_range(0..world.users.len())];
         if random.random() {
-            return self.next_v3(random, world, market, user);
+            match self.next_v3(random, world, market, user) {
+                // A pool that has not got enough: something through the pairs instead.
+                Err(error) if error.is::<ConcentratedError>() => {}
+                made => return made,
+            }
         }
         let landing = |pending, executed| Order::Landing { pending, executed, routed: None };
         Ok(match random.random_range(0..12) {

@@ -2,7 +2,7 @@
 //! universal-router, v4-periphery).
 
 use alloy_primitives::aliases::{I24, U24};
-use alloy_primitives::{Address, Bytes, keccak256};
+use alloy_primitives::{Address, B256, Bytes, keccak256};
 use alloy_sol_types::{SolValue, sol};
 use headwater_reference::pools::PlaceV4;
 
@@ -35,6 +35,9 @@ pub(crate) const MSG_SENDER: Address = Address::with_last_byte(1);
 /// The router itself, to these routers.
 pub(crate) const ADDRESS_THIS: Address = Address::with_last_byte(2);
 
+/// Stands for contracts that are not there.
+const NOBODY: Address = Address::repeat_byte(0xdd);
+
 /// What the routers are told of when they are created.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RouterParts {
@@ -61,16 +64,30 @@ impl RouterParts {
 
     /// The same of the Universal Router. What holds positions is not there.
     pub(crate) fn universal_router(&self, artifacts: &Artifacts) -> anyhow::Result<Bytes> {
-        let code = |path: &str| artifacts.contract(path)?.creation_code();
-        let pair = keccak256(code("@uniswap/v2-core/build/UniswapV2Pair.json")?);
-        let pool =
-            keccak256(code("@uniswap/v3-core/artifacts/contracts/UniswapV3Pool.sol/UniswapV3Pool.json")?);
         let path = "@uniswap/universal-router/artifacts/contracts/UniversalRouter.sol/UniversalRouter.json";
+        let [pair, pool] = init_code_hashes(artifacts)?;
         let Self { factory_v2, factory_v3, manager, wrapped, permit2 } = *self;
-        let nobody = Address::repeat_byte(0xdd);
-        let arguments = (permit2, wrapped, factory_v2, factory_v3, pair, pool, manager, nobody, nobody);
-        Ok([&code(path)?[..], &arguments.abi_encode()].concat().into())
+        let arguments = (permit2, wrapped, factory_v2, factory_v3, pair, pool, manager, NOBODY, NOBODY);
+        Ok([&artifacts.contract(path)?.creation_code()?[..], &arguments.abi_encode()].concat().into())
     }
+
+    /// The same of the Universal Router before V4. The markets for what cannot be divided are not there.
+    pub(crate) fn universal_router_v1(&self, artifacts: &Artifacts) -> anyhow::Result<Bytes> {
+        let path = "universal-router-v1/artifacts/contracts/UniversalRouter.sol/UniversalRouter.json";
+        let [pair, pool] = init_code_hashes(artifacts)?;
+        let Self { factory_v2, factory_v3, wrapped, permit2, .. } = *self;
+        let arguments = (permit2, wrapped, [NOBODY; 14], factory_v2, factory_v3, pair, pool);
+        Ok([&artifacts.contract(path)?.creation_code()?[..], &arguments.abi_encode()].concat().into())
+    }
+}
+
+/// Of the pairs and of the pools of V3: the Universal Router computes their addresses.
+fn init_code_hashes(artifacts: &Artifacts) -> anyhow::Result<[B256; 2]> {
+    let hash = |path: &str| anyhow::Ok(keccak256(artifacts.contract(path)?.creation_code()?));
+    Ok([
+        hash("@uniswap/v2-core/build/UniswapV2Pair.json")?,
+        hash("@uniswap/v3-core/artifacts/contracts/UniswapV3Pool.sol/UniswapV3Pool.json")?,
+    ])
 }
 
 /// An action of V4's router with its parameters.

@@ -26,7 +26,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use self::concentrated::Routed;
-use self::orders::{Order, Orders};
+use self::orders::{Bent, Order, Orders};
 use self::world::{BLOCK_TIME, Reader, World};
 use crate::devnet::Artifacts;
 use crate::proof::{Proof, ProofArgs, Report};
@@ -44,14 +44,15 @@ struct Size {
     /// Predictions through pairs alone, and of those behind executed transactions.
     predictions: u64,
     executed: u64,
-    /// Transactions of each sort that have to give none.
+    /// Transactions of each sort that have to give none, and of those such as would give some.
     hopeless: u64,
+    opening: u64,
     /// Predictions behind transactions that move a pool of V3, and of those behind executed ones.
     concentrated: u64,
     concentrated_executed: u64,
     /// Predictions behind computed and behind executed transactions that move pools of V4 and none of V3, and through V4.
     v4: u64,
-    /// Computed transactions of each sort of call through V3 and V4, and transactions that change ticks.
+    /// Transactions of each sort of call of the routers of V3 and V4, and transactions that change ticks.
     each: u64,
 }
 
@@ -59,6 +60,7 @@ const FULL: Size = Size {
     predictions: 400,
     executed: 100,
     hopeless: 30,
+    opening: 10,
     concentrated: 400,
     concentrated_executed: 100,
     v4: 50,
@@ -68,6 +70,7 @@ const QUICK: Size = Size {
     predictions: 24,
     executed: 6,
     hopeless: 2,
+    opening: 1,
     concentrated: 24,
     concentrated_executed: 6,
     v4: 3,
@@ -96,13 +99,32 @@ struct Tally {
     moving: [u64; 2],
     moving_v4: [u64; 2],
     changing_ticks: u64,
-    /// Computed calls through V3 and V4.
+    /// Calls of the routers of V3 and V4.
     routed: BTreeMap<Routed, u64>,
-    failing: u64,
-    replaced: u64,
-    never_landing: u64,
+    failing: InVain,
+    replaced: InVain,
+    never_landing: InVain,
     without_gain: u64,
     refused_early: u64,
+}
+
+/// Transactions of a sort that has to give no backrun.
+#[derive(Clone, Copy, Debug, Default)]
+struct InVain {
+    transactions: u64,
+    /// Behind so many of them one would be found if they landed and succeeded.
+    opening: u64,
+}
+
+impl InVain {
+    fn count(&mut self, would_open: bool) {
+        self.transactions += 1;
+        self.opening += u64::from(would_open);
+    }
+
+    fn is_enough(&self, size: &Size) -> bool {
+        self.transactions >= size.hopeless && self.opening >= size.opening
+    }
 }
 
 /// The part of Headwater under test.
@@ -121,6 +143,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let [moving, moving_executed] = tally.moving;
     let [computed_v4, executed_v4] = tally.v4;
     let [moving_v4, moving_executed_v4] = tally.moving_v4;
+    let Tally { failing, replaced, never_landing, .. } = tally;
     let checked = tally.behind_native + tally.behind_executed + tally.mixed;
     let lines = vec![
         format!(
@@ -141,10 +164,17 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
              {moving_executed_v4} executed ones; {} transactions change ticks; {} backruns go through V3 or V4, {} through V4",
             tally.changing_ticks, tally.mixed, tally.through_v4
         ),
-        format!("calls through V3 and V4 computed: {:?}", tally.routed),
+        format!("calls of the routers of V3 and V4: {:?}", tally.routed),
         format!(
-            "none behind {} that fail, {} that are replaced, {} that never land; {} open nothing",
-            tally.failing, tally.replaced, tally.never_landing, tally.without_gain
+            "none behind {} that fail, {} that are replaced, {} that never land, though {}, {} and {} of these would open some; {} that \
+             land open nothing",
+            failing.transactions,
+            replaced.transactions,
+            never_landing.transactions,
+            failing.opening,
+            replaced.opening,
+            never_landing.opening,
+            tally.without_gain
         ),
     ];
     Ok(Report { checked, floor: size.predictions + size.concentrated, skipped: 0, seed: args.seed, lines })
@@ -168,7 +198,7 @@ async fn play(seed: u64, size: &Size) -> anyhow::Result<Tally> {
             && tally.through_v4 >= size.v4
             && Routed::ALL.iter().all(|sort| tally.routed.get(sort).is_some_and(|count| *count >= size.each))
             && tally.changing_ticks >= size.each
-            && [tally.failing, tally.replaced, tally.never_landing].iter().all(|sort| *sort >= size.hopeless)
+            && [tally.failing, tally.replaced, tally.never_landing].iter().all(|sort| sort.is_enough(size))
     };
     while !enough(&tally) {
         ensure!(tally.blocks < MOST_BLOCKS, "too little after {MOST_BLOCKS} blocks: {tally:?}");
@@ -206,26 +236,33 @@ async fn block(
             tally.without_gain += u64::from(found.is_empty());
             mine(random, world, tested, pending, &Predicted { market, found, effect }, tally)?;
         }
-        Order::Failing { pending } => {
+        Order::Failing(bent) => {
+            let Bent { pending, straight } = &**bent;
             let (found, _) = tested.predict(&seen, &market).await?;
             ensure!(found.is_empty(), "found behind a transaction that fails: {found:?}");
-            ensure!(world.chain.evm().transact(&message(pending)).is_err(), "it does not fail: {pending:?}");
+            tally.failing.count(tested.would_open(straight, &market).await?);
+            let mut evm = world.chain.evm();
+            let before = evm.snapshot();
+            evm.transact(&message(straight)).map_err(|failure| anyhow::anyhow!("{failure}: {straight:?}"))?;
+            evm.revert(&before)?;
+            evm.forget_snapshots();
+            ensure!(evm.transact(&message(pending)).is_err(), "it does not fail: {pending:?}");
+            drop(evm);
             tested.mined(world, pending);
-            tally.failing += 1;
         }
         Order::Replaced { first, second } => {
             let (found, effect) = tested.predict(&seen, &market).await?;
             let effect = effect.with_context(|| format!("no effect of {second:?}"))?;
             let of_first = found.iter().any(|found| found.follows() == Some(first.transaction.hash));
             ensure!(!of_first, "found behind a transaction that was replaced");
+            tally.replaced.count(tested.would_open(first, &market).await?);
             mine(random, world, tested, second, &Predicted { market, found, effect }, tally)?;
-            tally.replaced += 1;
         }
-        Order::NeverLanding { .. } => {
+        Order::NeverLanding(bent) => {
             let (found, _) = tested.predict(&seen, &market).await?;
             ensure!(found.is_empty(), "found behind a transaction that cannot land: {found:?}");
+            tally.never_landing.count(tested.would_open(&bent.straight, &market).await?);
             tested.now += Duration::from_secs(1_000);
-            tally.never_landing += 1;
         }
     }
     world.chain.evm().advance(BLOCK_TIME);
@@ -406,13 +443,15 @@ fn message(pending: &PendingTxEvent) -> Message {
 
 impl Tested {
     fn new(world: &World) -> Self {
-        let limits = Limits { chain_id: 1, block_time_s: BLOCK_TIME, max_gas: 3_000_000, max_fetched: 4_096 };
+        let limits =
+            Limits { chain_id: 1, block_time_s: BLOCK_TIME, max_gas: 12_000_000, max_fetched: 4_096 };
         let pairs = world.exchanges.map(|[router, _]| (router, RouterKind::UniswapV2));
         let of_v3 = world.routers_v3;
         let of_v3 = [
             (of_v3.first, RouterKind::UniswapV3),
             (of_v3.second, RouterKind::SwapRouter02),
             (of_v3.universal, RouterKind::UniversalRouter),
+            (of_v3.universal_v1, RouterKind::UniversalRouterV1),
         ];
         let routers =
             Routers { kinds: pairs.into_iter().chain(of_v3).collect(), wrapped_native: world.tokens[1] };
@@ -462,6 +501,17 @@ impl Tested {
             }
         }
         Ok((found, last))
+    }
+
+    /// Whether something is found behind a transaction that lands and succeeds, which the mempool does not show.
+    async fn would_open(
+        &mut self,
+        straight: &PendingTxEvent,
+        market: &Arc<MarketSnapshot>,
+    ) -> anyhow::Result<bool> {
+        let (found, effect) = self.predict(&[Arc::new(straight.clone())], market).await?;
+        ensure!(effect.is_some(), "no effect of what should have one: {straight:?}");
+        Ok(!found.is_empty())
     }
 
     fn mined(&mut self, world: &World, pending: &PendingTxEvent) {

@@ -23,7 +23,7 @@ mod logged;
 /// The decoder against an encoder that knows nothing of it.
 pub const DECODER: Proof = Proof {
     name: "decoder",
-    about: "100,000 signed plans (Universal Router, multicalls, Permit2, Aave, reports) and 100,000 events, whole, cut and bent; an extension",
+    about: "100,000 signed plans (Universal Router since V4 and before, multicalls, Permit2, Aave, reports) and 100,000 events, whole, cut and bent; an extension",
     full_duration: "3 min",
     run,
 };
@@ -33,10 +33,12 @@ struct Size {
     plans: u64,
     events: u64,
     floor: u64,
+    /// At least so many of each of [`Kinds`].
+    each: u64,
 }
 
-const FULL: Size = Size { plans: 100_000, events: 100_000, floor: 1_000_000 };
-const QUICK: Size = Size { plans: 1_500, events: 3_000, floor: 18_000 };
+const FULL: Size = Size { plans: 100_000, events: 100_000, floor: 1_000_000, each: 1_000 };
+const QUICK: Size = Size { plans: 1_500, events: 3_000, floor: 18_000, each: 10 };
 
 /// How deep plans are nested at most: less than the decoder follows.
 const DEPTH: u32 = 4;
@@ -45,9 +47,10 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     let size = if args.quick { QUICK } else { FULL };
     let mut report = Report { floor: size.floor, seed: args.seed, ..Report::default() };
     let plans = plans(args.seed, size.plans)?;
+    plans.kinds.ensure_each(size.each)?;
     let events = logged::events(args.seed, size.events)?;
     report.checked = plans.checked() + events.checked();
-    report.lines = vec![plans.line(), events.line()];
+    report.lines = vec![plans.line(), plans.kinds.line(), events.line()];
     match devnet::read_variable("HEADWATER_MAINNET").filter(|path| !path.is_empty()) {
         None => {
             report.skipped += 1;
@@ -72,6 +75,80 @@ struct Plans {
     only_padding: u64,
     bent: u64,
     bent_decoded: u64,
+    kinds: Kinds,
+}
+
+/// How much of each kind came back as it was meant, in the judge's words.
+#[derive(Clone, Debug, Default)]
+struct Kinds {
+    /// Neither is empty.
+    plans_in_plans: u64,
+    multicalls_in_multicalls: u64,
+    /// Calls of Permit2 itself, and commands that call it.
+    permit2: u64,
+    permit2_in_plans: u64,
+    aave: u64,
+    /// Of prices.
+    reports: u64,
+    /// Plans for the Universal Router before V4; not those inside other calls.
+    before_v4: u64,
+}
+
+impl Kinds {
+    fn count(&mut self, signed: &Signed) {
+        self.before_v4 += u64::from(signed.contract == Contract::UniversalRouterV1);
+        self.count_within(&signed.meaning, false);
+    }
+
+    fn count_within(&mut self, meaning: &Value, is_in_multicall: bool) {
+        match meaning {
+            Value::Object(object) => {
+                for (name, inner) in object {
+                    let is_multicall = name == "Multicall";
+                    match name.as_str() {
+                        "SubPlan" => self.plans_in_plans += u64::from(inner != &json!([])),
+                        "Multicall" => self.multicalls_in_multicalls += u64::from(is_in_multicall),
+                        "Permit2" => self.permit2 += 1,
+                        "instruction" => self.permit2_in_plans += u64::from(calls_permit2(inner)),
+                        "Aave" => self.aave += 1,
+                        "Transmit" => self.reports += 1,
+                        _ => {}
+                    }
+                    self.count_within(inner, is_in_multicall || is_multicall);
+                }
+            }
+            Value::Array(values) => values.iter().for_each(|inner| self.count_within(inner, is_in_multicall)),
+            _ => {}
+        }
+    }
+
+    fn all(&self) -> [(&'static str, u64); 7] {
+        [
+            ("plans in plans", self.plans_in_plans),
+            ("multicalls in multicalls", self.multicalls_in_multicalls),
+            ("calls of Permit2", self.permit2),
+            ("commands that call Permit2", self.permit2_in_plans),
+            ("calls of Aave", self.aave),
+            ("reports", self.reports),
+            ("plans for the Universal Router before V4", self.before_v4),
+        ]
+    }
+
+    fn ensure_each(&self, least: u64) -> anyhow::Result<()> {
+        for (kind, count) in self.all() {
+            ensure!(count >= least, "only {count} {kind} of at least {least}");
+        }
+        Ok(())
+    }
+
+    fn line(&self) -> String {
+        let counted = self.all().map(|(kind, count)| format!("{count} {kind}"));
+        format!("among them {}", counted.join(", "))
+    }
+}
+
+fn calls_permit2(instruction: &Value) -> bool {
+    ["Permit", "TransferFrom", "TransferFromBatch"].iter().any(|name| instruction.get(name).is_some())
 }
 
 impl Plans {
@@ -80,7 +157,7 @@ impl Plans {
     }
 
     fn line(&self) -> String {
-        let Self { whole, inside, unknown, extended, cut, only_padding, bent, bent_decoded } = self;
+        let Self { whole, inside, unknown, extended, cut, only_padding, bent, bent_decoded, .. } = self;
         format!(
             "{whole} signed calls came back as they were meant, {inside} swaps in them, {unknown} unknown functions and commands \
              counted; {extended} read again by an extended registry; {cut} cut short, all malformed but for {only_padding} that \
@@ -95,6 +172,7 @@ fn registry() -> Registry {
         (Interface::UniswapV3Router, Contract::V3Router),
         (Interface::SwapRouter02, Contract::Router02),
         (Interface::UniversalRouter, Contract::UniversalRouter),
+        (Interface::UniversalRouterV1, Contract::UniversalRouterV1),
         (Interface::Permit2, Contract::Permit2),
         (Interface::AavePool, Contract::AavePool),
     ];
@@ -166,6 +244,7 @@ fn whole(decoder: &Decoder, signed: &Signed, plans: &mut Plans) -> anyhow::Resul
     plans.whole += 1;
     plans.inside += swaps;
     plans.unknown += u64::from(signed.unknown);
+    plans.kinds.count(signed);
     Ok(())
 }
 
@@ -317,6 +396,30 @@ mod tests {
         };
         signed.meaning = serde_json::from_str(&amount(&signed.meaning)).expect("it is JSON");
         assert!(whole(&decoder, &signed, &mut Plans::default()).is_err());
+    }
+
+    #[test]
+    fn a_kind_that_hardly_comes_up_is_found() -> anyhow::Result<()> {
+        let mut plans = plans(1, QUICK.plans)?;
+        plans.kinds.ensure_each(QUICK.each)?;
+        plans.kinds.multicalls_in_multicalls = QUICK.each - 1;
+        assert!(plans.kinds.ensure_each(QUICK.each).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_plan_in_the_other_dialect_is_found() {
+        let other = Registry::default()
+            .contracts(Interface::UniversalRouter, [Contract::UniversalRouterV1.address()]);
+        let [decoder, other] = [registry(), other].map(Decoder::with_registry);
+        let of_v1 = (0..).map(|seed| Signed::random(&mut Random(seed), DEPTH));
+        let of_v1 = of_v1.filter(|signed| signed.contract == Contract::UniversalRouterV1);
+        let mut found = 0;
+        for signed in of_v1.take(20) {
+            whole(&decoder, &signed, &mut Plans::default()).expect("it comes back");
+            found += u64::from(whole(&other, &signed, &mut Plans::default()).is_err());
+        }
+        assert!(found >= 10, "{found}");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub enum Contract {
     Router02,
     /// The Universal Router.
     UniversalRouter,
+    /// The Universal Router before V4.
+    UniversalRouterV1,
     /// Permit2.
     Permit2,
     /// A pool of Aave.
@@ -24,11 +26,12 @@ pub enum Contract {
 
 impl Contract {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::V2Router,
         Self::V3Router,
         Self::Router02,
         Self::UniversalRouter,
+        Self::UniversalRouterV1,
         Self::Permit2,
         Self::AavePool,
         Self::Anyone,
@@ -64,9 +67,10 @@ impl Signed {
     /// Some call of some contract, with others inside up to `depth` levels.
     pub fn random(random: &mut Random, depth: u32) -> Self {
         // Those that nest more often than the others.
-        let contract = match random.below(12) {
-            7..=9 => Contract::UniversalRouter,
-            10 | 11 => Contract::Router02,
+        let contract = match random.below(14) {
+            8..=10 => Contract::UniversalRouter,
+            11 => Contract::UniversalRouterV1,
+            12 | 13 => Contract::Router02,
             other => Contract::ALL[other as usize],
         };
         let value = random.uint(96);
@@ -78,6 +82,14 @@ impl Signed {
         calldata.extend(&tag);
         Self { contract, value, calldata, meaning, unknown, tag: tag.len() }
     }
+}
+
+/// Which commands the Universal Router knows (universal-router 1.6.0 and 2.0.0, `Commands.sol`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    /// One of its bits means nothing, and what swaps through V4 later buys other things.
+    BeforeV4,
+    SinceV4,
 }
 
 struct Writer<'a> {
@@ -100,7 +112,8 @@ impl Writer<'_> {
             Contract::V2Router => self.v2(),
             Contract::V3Router => self.v3(depth),
             Contract::Router02 => self.router_02(depth),
-            Contract::UniversalRouter => self.universal(depth),
+            Contract::UniversalRouter => self.universal(Dialect::SinceV4, depth),
+            Contract::UniversalRouterV1 => self.universal(Dialect::BeforeV4, depth),
             Contract::Permit2 => self.permit2(),
             Contract::AavePool => self.aave(),
             Contract::Anyone => self.anyone(depth),
@@ -393,8 +406,8 @@ impl Writer<'_> {
         (calldata, json!({ "Multicall": { "guard": guard, "calls": meanings } }))
     }
 
-    fn universal(&mut self, depth: u32) -> Written {
-        let (commands, inputs, meanings) = self.commands(depth);
+    fn universal(&mut self, dialect: Dialect, depth: u32) -> Written {
+        let (commands, inputs, meanings) = self.commands(dialect, depth);
         let (calldata, deadline) = if self.random.coin() {
             (call("execute(bytes,bytes[])", &[commands.into(), inputs]), None)
         } else {
@@ -406,19 +419,20 @@ impl Writer<'_> {
     }
 
     /// The commands' bytes, their inputs, their meanings.
-    fn commands(&mut self, depth: u32) -> (Vec<u8>, Abi, Vec<Value>) {
+    fn commands(&mut self, dialect: Dialect, depth: u32) -> (Vec<u8>, Abi, Vec<Value>) {
         let (mut commands, mut inputs, mut meanings) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.random.below(6) {
-            let (command, input, instruction) = self.command(depth);
+            let (command, input, instruction) = self.command(dialect, depth);
             let allow_revert = self.random.coin();
-            commands.push(command | if allow_revert { 0x80 } else { 0 });
+            let has_idle_bit = dialect == Dialect::BeforeV4 && self.random.coin();
+            commands.push(command | u8::from(has_idle_bit) << 6 | u8::from(allow_revert) << 7);
             inputs.push(Abi::Bytes(input));
             meanings.push(json!({ "allow_revert": allow_revert, "instruction": instruction }));
         }
         (commands, Abi::Array(inputs), meanings)
     }
 
-    fn command(&mut self, depth: u32) -> (u8, Vec<u8>, Value) {
+    fn command(&mut self, dialect: Dialect, depth: u32) -> (u8, Vec<u8>, Value) {
         let (token, recipient, amount) = (self.address(), self.address(), self.uint256());
         let of_token = [token.into(), recipient.into(), amount.into()];
         match self.random.below(if depth > 0 { 15 } else { 13 }) {
@@ -466,18 +480,26 @@ impl Writer<'_> {
                 let meaning = json!({ "owner": token, "token": recipient, "min_balance": amount });
                 (0x0e, encode(&of_token), json!({ "BalanceCheck": meaning }))
             }
-            12 => {
-                self.unknown += 1;
-                let command =
-                    [0x07, 0x0f, 0x11, 0x14, 0x20, 0x22, 0x3f, 0x40, 0x7f][self.random.below(9) as usize];
-                (command, self.random.bytes(70), json!({ "Unknown": command }))
-            }
+            12 => self.command_unknown(match dialect {
+                Dialect::BeforeV4 => &[0x07, 0x0f, 0x10, 0x11, 0x14, 0x1e, 0x20, 0x22, 0x3f],
+                Dialect::SinceV4 => &[0x07, 0x0f, 0x11, 0x14, 0x20, 0x22, 0x3f, 0x40, 0x7f],
+            }),
             13 => {
-                let (commands, inputs, meanings) = self.commands(depth - 1);
+                let (commands, inputs, meanings) = self.commands(dialect, depth - 1);
                 (0x21, encode(&[commands.into(), inputs]), json!({ "SubPlan": meanings }))
             }
-            _ => self.command_v4(),
+            _ => match dialect {
+                Dialect::BeforeV4 => self.command_unknown(&[0x10]),
+                Dialect::SinceV4 => self.command_v4(),
+            },
         }
+    }
+
+    /// One of these, with anything for it.
+    fn command_unknown(&mut self, commands: &[u8]) -> (u8, Vec<u8>, Value) {
+        self.unknown += 1;
+        let command = commands[self.random.below(commands.len() as u64) as usize];
+        (command, self.random.bytes(70), json!({ "Unknown": command }))
     }
 
     fn command_v3(&mut self) -> (u8, Vec<u8>, Value) {
@@ -822,7 +844,7 @@ impl Writer<'_> {
             ),
             3 => self.transmission(),
             _ => {
-                let contract = Contract::ALL[self.random.below(7) as usize];
+                let contract = Contract::ALL[self.random.below(Contract::ALL.len() as u64) as usize];
                 let (inner, meaning) = self.written(contract, depth - 1);
                 let to = contract.address();
                 let calldata = call("forward(address,bytes)", &[to.into(), inner.into()]);

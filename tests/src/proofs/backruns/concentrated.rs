@@ -4,7 +4,7 @@ use alloy_primitives::aliases::U24;
 use alloy_primitives::{Address, Bytes, U160, U256};
 use alloy_sol_types::{SolCall, SolValue, sol};
 use anyhow::Context;
-use headwater_amm::{Direction, MAX_SQRT_PRICE, MIN_SQRT_PRICE, Quote};
+use headwater_amm::{ConcentratedError, Direction, MAX_SQRT_PRICE, MIN_SQRT_PRICE, Quote};
 use headwater_events::PendingTxEvent;
 use headwater_market::{ConcentratedKey, ConcentratedPool, MarketSnapshot};
 use headwater_reference::pools::{
@@ -13,7 +13,7 @@ use headwater_reference::pools::{
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::orders::Orders;
+use super::orders::{self, Orders};
 use super::world::{World, data};
 use crate::routers::{ADDRESS_THIS, MSG_SENDER, Second, Universal, actions, path_v4, single_v4};
 
@@ -35,7 +35,7 @@ sol! {
 /// The router itself, to the first of them.
 const NOBODY: Address = Address::ZERO;
 
-/// A call of a router that is computed without being executed.
+/// A call of a router: computed without being executed, unless Permit2 pays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Routed {
     Single,
@@ -52,9 +52,9 @@ pub(super) enum Routed {
     SecondExactOutput,
     PairsThenPool,
     PoolThenPairs,
-    Universal,
-    UniversalExactOutput,
-    UniversalPairsThenPool,
+    Universal(Plan),
+    /// The Universal Router before V4.
+    UniversalV1(Plan),
     V4,
     V4Path,
     V4ExactOutput,
@@ -63,8 +63,31 @@ pub(super) enum Routed {
     PoolThenV4,
 }
 
+/// What a Universal Router of either dialect is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Plan {
+    /// Wrap, and swap through two pools of V3.
+    Pools,
+    /// And backwards, with what is left back as native tokens.
+    PoolsExactOutput,
+    Pairs,
+    PairsExactOutput,
+    /// With a part of what comes out for somebody else.
+    PairsThenPool,
+    /// Permit2 pays the first pool.
+    PermittedPools,
+    /// The same of the first pair.
+    PermittedPairs,
+}
+
+impl Plan {
+    const fn is_permitted(self) -> bool {
+        matches!(self, Self::PermittedPools | Self::PermittedPairs)
+    }
+}
+
 impl Routed {
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 30] = [
         Self::Single,
         Self::Limited,
         Self::Path,
@@ -76,15 +99,31 @@ impl Routed {
         Self::SecondExactOutput,
         Self::PairsThenPool,
         Self::PoolThenPairs,
-        Self::Universal,
-        Self::UniversalExactOutput,
-        Self::UniversalPairsThenPool,
+        Self::Universal(Plan::Pools),
+        Self::Universal(Plan::PoolsExactOutput),
+        Self::Universal(Plan::Pairs),
+        Self::Universal(Plan::PairsExactOutput),
+        Self::Universal(Plan::PairsThenPool),
+        Self::Universal(Plan::PermittedPools),
+        Self::Universal(Plan::PermittedPairs),
+        Self::UniversalV1(Plan::Pools),
+        Self::UniversalV1(Plan::PoolsExactOutput),
+        Self::UniversalV1(Plan::Pairs),
+        Self::UniversalV1(Plan::PairsExactOutput),
+        Self::UniversalV1(Plan::PairsThenPool),
+        Self::UniversalV1(Plan::PermittedPools),
+        Self::UniversalV1(Plan::PermittedPairs),
         Self::V4,
         Self::V4Path,
         Self::V4ExactOutput,
         Self::V4ExactOutputPath,
         Self::PoolThenV4,
     ];
+
+    /// Whether only executing it tells what it does.
+    pub(super) fn is_executed(self) -> bool {
+        matches!(self, Self::Universal(plan) | Self::UniversalV1(plan) if plan.is_permitted())
+    }
 }
 
 /// A way through two pools of V3, and how much to begin with.
@@ -157,8 +196,22 @@ fn quote(
     [from, to]: [Address; 2],
     amount: U256,
 ) -> anyhow::Result<Quote> {
-    let pool = pool(market, place(world, from, to)?)?;
-    Ok(pool.exact_in(direction(from, to), amount, None)?)
+    whole(pool(market, place(world, from, to)?)?, direction(from, to), amount, true)
+}
+
+/// A swap that does not end at the end of all prices: nothing can be done any more with a pool that stands there.
+fn whole(
+    pool: &ConcentratedPool,
+    direction: Direction,
+    amount: U256,
+    is_exact_in: bool,
+) -> anyhow::Result<Quote> {
+    let quote = match is_exact_in {
+        true => pool.exact_in(direction, amount, None)?,
+        false => pool.exact_out(direction, amount, None)?,
+    };
+    let done = if is_exact_in { quote.amount_in } else { quote.amount_out };
+    if done == amount { Ok(quote) } else { Err(ConcentratedError::PriceLimit.into()) }
 }
 
 impl Orders {
@@ -173,11 +226,10 @@ impl Orders {
     ) -> anyhow::Result<PendingTxEvent> {
         let wrapped = world.tokens[1];
         let first = match sort {
-            Routed::NativeIn
-            | Routed::Universal
-            | Routed::UniversalExactOutput
-            | Routed::UniversalPairsThenPool
-            | Routed::PoolThenV4 => Some(wrapped),
+            Routed::Universal(plan) | Routed::UniversalV1(plan) if plan.is_permitted() => None,
+            Routed::NativeIn | Routed::Universal(_) | Routed::UniversalV1(_) | Routed::PoolThenV4 => {
+                Some(wrapped)
+            }
             _ => None,
         };
         if matches!(sort, Routed::V4 | Routed::V4Path | Routed::V4ExactOutput | Routed::V4ExactOutputPath) {
@@ -198,8 +250,19 @@ impl Orders {
                 (routers.second, U256::ZERO, second(sort, &way, &quotes, user, deadline))
             }
             Routed::PoolThenV4 => (routers.universal, way.amount, pool_then_v4(world, &way, deadline)),
-            Routed::Universal | Routed::UniversalExactOutput | Routed::UniversalPairsThenPool => {
-                (routers.universal, way.amount, universal(sort, &way, &quotes, deadline))
+            Routed::Universal(plan) | Routed::UniversalV1(plan) => {
+                let out_of_pairs = orders::quote(market, world.exchanges[0][1], &way.tokens, way.amount);
+                let (mut commands, inputs) = universal(plan, &way, &quotes, out_of_pairs);
+                let mut router = routers.universal;
+                if matches!(sort, Routed::UniversalV1(_)) {
+                    router = routers.universal_v1;
+                    // A bit that its mask takes away.
+                    commands
+                        .iter_mut()
+                        .for_each(|command| *command |= u8::from(random.random::<bool>()) << 6);
+                }
+                let value = if plan.is_permitted() { U256::ZERO } else { way.amount };
+                (router, value, data(&Universal::executeCall { commands: commands.into(), inputs, deadline }))
             }
             _ => {
                 let value = if sort == Routed::NativeIn { way.amount } else { U256::ZERO };
@@ -224,8 +287,8 @@ impl Orders {
             if random.random() { (of_first, world.tokens[2]) } else { (of_third, world.tokens[0]) };
         let middle = place.currencies[1];
         let amount = U256::from(10).pow(U256::from(17)) * U256::from(random.random_range(50..20_000u64));
-        let out = v4_pool(market, place)?.exact_in(Direction::ZeroForOne, amount, None)?.amount_out;
-        let out_of_next = v4_pool(market, between)?.exact_in(direction(middle, next), out, None)?.amount_out;
+        let out = whole(v4_pool(market, place)?, Direction::ZeroForOne, amount, true)?.amount_out;
+        let out_of_next = whole(v4_pool(market, between)?, direction(middle, next), out, true)?.amount_out;
         let short = |amount: U256| u128::try_from(amount);
         let half = U256::from(2);
         let (swap, bought) = match sort {
@@ -278,6 +341,8 @@ impl Orders {
                 (ActV4::Modify(Change { lower, upper, delta }), user)
             }
             _ => {
+                let way = if zero_for_one { Direction::ZeroForOne } else { Direction::OneForZero };
+                whole(pool, way, amount, is_exact_in)?;
                 let sqrt_price_limit = farthest(zero_for_one);
                 (ActV4::Swap(PoolOrder { zero_for_one, amount, is_exact_in, sqrt_price_limit }), user)
             }
@@ -286,44 +351,41 @@ impl Orders {
         Ok(self.sign_with(world, sender, to, value, data, GAS))
     }
 
-    /// A call of a router through V3 that fails: too late, for too much, for a price that is not ahead, or without the tokens.
+    /// A call of a router through V3 that fails: too late, for too much, for a price that is not ahead, or without the tokens; and the
+    /// same as it succeeds.
     pub(super) fn doomed_v3(
         &mut self,
         random: &mut ChaCha8Rng,
         world: &World,
         market: &MarketSnapshot,
         user: Address,
-    ) -> anyhow::Result<PendingTxEvent> {
-        let (way, mut sender) = (Way::random(random, world, None)?, user);
+    ) -> anyhow::Result<[PendingTxEvent; 2]> {
+        let way = Way::random(random, world, None)?;
         let [quote, _] = way.quote(world, market)?;
-        let (soon, late) = (market.head.timestamp + 60, market.head.timestamp);
+        let [soon, late] = [60, 0].map(|seconds| U256::from(market.head.timestamp + seconds));
         let place = place(world, way.tokens[0], way.tokens[1])?;
         let behind = pool(market, place)?.price().context("a pool without a price")?.sqrt_price;
-        let mut price_limit = U160::ZERO;
-        let (least, deadline) = match random.random_range(0..4) {
-            0 => (U256::ZERO, late),
-            1 => (quote.amount_out + U256::ONE, soon),
-            2 => {
-                price_limit = U160::from(behind);
-                (U256::ZERO, soon)
-            }
-            _ => {
-                sender = world.poor;
-                (U256::ZERO, soon)
-            }
+        let (any, out, zero) = (U160::ZERO, quote.amount_out, U256::ZERO);
+        let bent = match random.random_range(0..4) {
+            0 => (user, zero, late, any),
+            1 => (user, out + U256::ONE, soon, any),
+            2 => (user, zero, soon, U160::from(behind)),
+            _ => (world.poor, zero, soon, any),
         };
-        let params = First::Single {
-            tokenIn: way.tokens[0],
-            tokenOut: way.tokens[1],
-            fee: U24::from(way.fees[0]),
-            recipient: user,
-            deadline: U256::from(deadline),
-            exact: way.amount,
-            limit: least,
-            sqrtPriceLimitX96: price_limit,
-        };
-        let input = data(&First::exactInputSingleCall { params });
-        Ok(self.sign_with(world, sender, world.routers_v3.first, U256::ZERO, input, GAS))
+        Ok([bent, (user, out, soon, any)].map(|(sender, least, deadline, price_limit)| {
+            let params = First::Single {
+                tokenIn: way.tokens[0],
+                tokenOut: way.tokens[1],
+                fee: U24::from(way.fees[0]),
+                recipient: user,
+                deadline,
+                exact: way.amount,
+                limit: least,
+                sqrtPriceLimitX96: price_limit,
+            };
+            let input = data(&First::exactInputSingleCall { params });
+            self.sign_with(world, sender, world.routers_v3.first, U256::ZERO, input, GAS)
+        }))
     }
 
     /// A call of the payer, which nobody decodes: a swap of either sort with any limit, or a change of liquidity around the price.
@@ -333,40 +395,60 @@ impl Orders {
         world: &World,
         market: &MarketSnapshot,
         user: Address,
-        succeeds: bool,
     ) -> anyhow::Result<PendingTxEvent> {
         let way = Way::random(random, world, None)?;
         let place = place(world, way.tokens[0], way.tokens[1])?;
         let pool = pool(market, place)?;
         let price = pool.price().context("a pool without a price")?;
-        let zero_for_one = way.tokens[0] == place.tokens[0];
-        let mut order = PoolOrder {
-            zero_for_one,
-            amount: way.amount,
-            is_exact_in: random.random(),
-            sqrt_price_limit: limit(random, market, place, &way)?,
-        };
-        let act = if !succeeds {
-            order.sqrt_price_limit = price.sqrt_price;
-            ActV3::Swap(order)
-        } else if random.random_range(0..4) == 0 {
+        let act = if random.random_range(0..4) == 0 {
             let align = |tick: i32| tick.div_euclid(place.spacing) * place.spacing;
             let width = random.random_range(50..2_000);
             let (lower, upper) = (align(price.tick - width), align(price.tick + width) + place.spacing);
             let delta = (pool.liquidity() / random.random_range(2..6)) as i128 + 1_000;
             ActV3::Modify(Change { lower, upper, delta })
         } else {
-            if random.random() {
-                order.sqrt_price_limit = farthest(zero_for_one);
-            }
-            ActV3::Swap(order)
+            ActV3::Swap(swap_of_payer(random, market, place, &way)?)
         };
         Ok(self.sign_with(world, user, payer_v3().0, U256::ZERO, place.calldata(&act), GAS))
     }
+
+    /// A swap of the payer to a price that is not ahead; and the same with one that is.
+    pub(super) fn undecoded_v3_in_vain(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+    ) -> anyhow::Result<[PendingTxEvent; 2]> {
+        let way = Way::random(random, world, None)?;
+        let place = place(world, way.tokens[0], way.tokens[1])?;
+        let straight = swap_of_payer(random, market, place, &way)?;
+        let behind = pool(market, place)?.price().context("a pool without a price")?.sqrt_price;
+        let bent = PoolOrder { sqrt_price_limit: behind, ..straight };
+        Ok([bent, straight].map(|order| {
+            let data = place.calldata(&ActV3::Swap(order));
+            self.sign_with(world, user, payer_v3().0, U256::ZERO, data, GAS)
+        }))
+    }
+}
+
+/// Of either sort, with any limit.
+fn swap_of_payer(
+    random: &mut ChaCha8Rng,
+    market: &MarketSnapshot,
+    place: &PlaceV3,
+    way: &Way,
+) -> anyhow::Result<PoolOrder> {
+    let zero_for_one = way.tokens[0] == place.tokens[0];
+    let is_exact_in = random.random();
+    whole(pool(market, place)?, direction(way.tokens[0], way.tokens[1]), way.amount, is_exact_in)?;
+    let sqrt_price_limit =
+        if random.random() { farthest(zero_for_one) } else { limit(random, market, place, way)? };
+    Ok(PoolOrder { zero_for_one, amount: way.amount, is_exact_in, sqrt_price_limit })
 }
 
 /// More than any of these uses, and no more than is executed.
-const GAS: u64 = 3_000_000;
+const GAS: u64 = 12_000_000;
 
 fn farthest(zero_for_one: bool) -> U256 {
     if zero_for_one { MIN_SQRT_PRICE + U256::ONE } else { MAX_SQRT_PRICE - U256::ONE }
@@ -495,34 +577,39 @@ fn second(sort: Routed, way: &Way, quotes: &[Quote; 2], user: Address, deadline:
     }
 }
 
-fn universal(sort: Routed, way: &Way, quotes: &[Quote; 2], deadline: U256) -> Bytes {
+/// Commands and their inputs.
+fn universal(plan: Plan, way: &Way, quotes: &[Quote; 2], out_of_pairs: U256) -> (Vec<u8>, Vec<Bytes>) {
     let [a, b, c] = way.tokens;
-    let all = U256::ONE << 255usize;
-    let zero = U256::ZERO;
-    let wrap = (ADDRESS_THIS, way.amount).abi_encode_params();
-    let (commands, inputs) = match sort {
-        Routed::Universal => {
-            let least = quotes[1].amount_out;
-            let swap = (MSG_SENDER, way.amount, least, way.packed(), false).abi_encode_params();
-            (vec![0x0b, 0x00], vec![wrap, swap])
+    let (all, zero, half) = (U256::ONE << 255usize, U256::ZERO, U256::from(2));
+    let is_paid_by_user = plan.is_permitted();
+    let through_pools =
+        |exact, limit, path: Bytes| (MSG_SENDER, exact, limit, path, is_paid_by_user).abi_encode_params();
+    let through_pairs =
+        |exact, limit| (MSG_SENDER, exact, limit, way.tokens.to_vec(), is_paid_by_user).abi_encode_params();
+    let wrap = (0x0b, (ADDRESS_THIS, way.amount).abi_encode_params());
+    let unwrap = (0x0c, (MSG_SENDER, zero).abi_encode_params());
+    let out_of_pools = quotes[1].amount_out;
+    let plan = match plan {
+        Plan::Pools => vec![wrap, (0x00, through_pools(way.amount, out_of_pools, way.packed()))],
+        Plan::PoolsExactOutput => {
+            vec![wrap, (0x01, through_pools(out_of_pools / half, way.amount, way.packed_backwards())), unwrap]
         }
-        Routed::UniversalExactOutput => {
-            let out = quotes[1].amount_out / U256::from(2);
-            let swap = (MSG_SENDER, out, way.amount, way.packed_backwards(), false).abi_encode_params();
-            let unwrap = (MSG_SENDER, zero).abi_encode_params();
-            (vec![0x0b, 0x01, 0x0c], vec![wrap, swap, unwrap])
+        Plan::Pairs => vec![wrap, (0x08, through_pairs(way.amount, out_of_pairs))],
+        Plan::PairsExactOutput => {
+            vec![wrap, (0x09, through_pairs(out_of_pairs / half, way.amount)), unwrap]
         }
-        _ => {
+        Plan::PairsThenPool => {
             let pairs = (ADDRESS_THIS, way.amount, zero, vec![a, b], false).abi_encode_params();
             let path: Bytes = (b, U24::from(way.fees[1]), c).abi_encode_packed().into();
             let swap = (ADDRESS_THIS, all, zero, path, false).abi_encode_params();
             let fee = (c, Address::repeat_byte(0xfe), U256::from(25)).abi_encode_params();
             let sweep = (c, MSG_SENDER, zero).abi_encode_params();
-            (vec![0x0b, 0x08, 0x00, 0x06, 0x04], vec![wrap, pairs, swap, fee, sweep])
+            vec![wrap, (0x08, pairs), (0x00, swap), (0x06, fee), (0x04, sweep)]
         }
+        Plan::PermittedPools => vec![(0x00, through_pools(way.amount, out_of_pools, way.packed()))],
+        Plan::PermittedPairs => vec![(0x08, through_pairs(way.amount, out_of_pairs))],
     };
-    let inputs = inputs.into_iter().map(Bytes::from).collect();
-    data(&Universal::executeCall { commands: commands.into(), inputs, deadline })
+    plan.into_iter().map(|(command, input): (u8, Vec<u8>)| (command, Bytes::from(input))).unzip()
 }
 
 /// Wraps, goes through V3 to one of the tokens of V4, and from there on through V4 with all that came out.

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, Bytes, U256, keccak256};
 use alloy_sol_types::sol;
-use headwater_amm::{Fee, Hop};
+use headwater_amm::{ConcentratedError, Fee, Hop};
 use headwater_events::{PendingTxEvent, Transaction};
 use headwater_market::MarketSnapshot;
 use headwater_reference::executed::private_swap;
@@ -23,23 +23,29 @@ sol! {
 /// What the mempool shows in a block, and what comes of it.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// It is mined and succeeds; `executed`: only executing it tells what it does. Which of the calls through V3 or V4 it is, if
-    /// any.
+    /// It is mined and succeeds; `executed`: only executing it tells what it does. Which of the calls of their
+    /// routers it is, if any.
     Landing { pending: PendingTxEvent, executed: bool, routed: Option<Routed> },
     /// It is mined and fails.
-    Failing { pending: PendingTxEvent },
+    Failing(Box<Bent>),
     /// The second takes the place of the first.
     Replaced { first: Box<PendingTxEvent>, second: Box<PendingTxEvent> },
     /// The next block cannot hold it.
-    NeverLanding { pending: PendingTxEvent },
+    NeverLanding(Box<Bent>),
+}
+
+/// A transaction that comes to nothing, and what it would be without that by which it does: that one lands and succeeds.
+#[derive(Debug)]
+pub(super) struct Bent {
+    pub(super) pending: PendingTxEvent,
+    pub(super) straight: PendingTxEvent,
 }
 
 impl Order {
     pub(super) fn shown(&self) -> Vec<&PendingTxEvent> {
         match self {
-            Self::Landing { pending, .. } | Self::Failing { pending } | Self::NeverLanding { pending } => {
-                vec![pending]
-            }
+            Self::Landing { pending, .. } => vec![pending],
+            Self::Failing(bent) | Self::NeverLanding(bent) => vec![&bent.pending],
             Self::Replaced { first, second } => vec![first, second],
         }
     }
@@ -51,13 +57,18 @@ impl Order {
         Self::Replaced { first: Box::new(first), second: Box::new(second) }
     }
 
-    fn never_landing(random: &mut ChaCha8Rng, mut pending: PendingTxEvent) -> Self {
+    fn failing([pending, straight]: [PendingTxEvent; 2]) -> Self {
+        Self::Failing(Box::new(Bent { pending, straight }))
+    }
+
+    fn never_landing(random: &mut ChaCha8Rng, straight: PendingTxEvent) -> Self {
+        let mut pending = straight.clone();
         match random.random_range(0..3) {
             0 => pending.transaction.nonce += 1,
             1 => pending.max_fee_per_gas = GWEI - 1,
             _ => pending.max_fee_per_gas = u128::MAX,
         }
-        Self::NeverLanding { pending }
+        Self::NeverLanding(Box::new(Bent { pending, straight }))
     }
 }
 
@@ -80,14 +91,18 @@ impl Orders {
     ) -> anyhow::Result<Order> {
         let user = world.users[random.random_range(0..world.users.len())];
         if random.random() {
-            return self.next_v3(random, world, market, user);
+            match self.next_v3(random, world, market, user) {
+                // A pool that has not got enough: something through the pairs instead.
+                Err(error) if error.is::<ConcentratedError>() => {}
+                made => return made,
+            }
         }
         let landing = |pending, executed| Order::Landing { pending, executed, routed: None };
         Ok(match random.random_range(0..12) {
             0..5 => landing(self.routed(random, world, market, user), false),
-            5..8 => landing(self.private(random, world, market, user, true), true),
-            8 => Order::Failing { pending: self.private(random, world, market, user, false) },
-            9 => Order::Failing { pending: self.doomed(random, world, market, user) },
+            5..8 => landing(self.private(random, world, market, user), true),
+            8 => Order::failing(self.private_in_vain(random, world, market, user)),
+            9 => Order::failing(self.doomed(random, world, market, user)),
             10 => {
                 let first = self.routed(random, world, market, user);
                 Order::replaced(first, self.routed(random, world, market, user))
@@ -111,18 +126,18 @@ impl Orders {
             0..5 => {
                 self.turn += 1;
                 let pending = self.routed_v3(random, world, market, user, sort)?;
-                Order::Landing { pending, executed: false, routed: Some(sort) }
+                Order::Landing { pending, executed: sort.is_executed(), routed: Some(sort) }
             }
             5..8 => {
                 let pending = if random.random() {
-                    self.undecoded_v3(random, world, market, user, true)?
+                    self.undecoded_v3(random, world, market, user)?
                 } else {
                     self.undecoded_v4(random, world, market, user)?
                 };
                 Order::Landing { pending, executed: true, routed: None }
             }
-            8 => Order::Failing { pending: self.undecoded_v3(random, world, market, user, false)? },
-            9 => Order::Failing { pending: self.doomed_v3(random, world, market, user)? },
+            8 => Order::failing(self.undecoded_v3_in_vain(random, world, market, user)?),
+            9 => Order::failing(self.doomed_v3(random, world, market, user)?),
             10 => {
                 let first = self.routed_v3(random, world, market, user, sort)?;
                 let other = Routed::ALL[random.random_range(0..Routed::ALL.len())];
@@ -207,47 +222,63 @@ impl Orders {
         self.sign(world, user, router, value, input)
     }
 
-    /// A call of a router that fails: too late, for too much, or without the tokens.
+    /// A call of a router that fails: too late, for too much, or without the tokens; and the same as it succeeds.
     fn doomed(
         &mut self,
         random: &mut ChaCha8Rng,
         world: &World,
         market: &MarketSnapshot,
         user: Address,
-    ) -> PendingTxEvent {
+    ) -> [PendingTxEvent; 2] {
         let [router, factory] = world.exchanges[random.random_range(0..2)];
         let (path, amount) = Self::way(random, world, market);
         let out = quote(market, factory, &path, amount);
         let soon = U256::from(market.head.timestamp + 60);
         let late = U256::from(market.head.timestamp);
-        let (amount, least, deadline) = match random.random_range(0..3) {
+        let bent = match random.random_range(0..3) {
             0 => (amount, U256::ZERO, late),
             1 => (amount, out + U256::ONE, soon),
             _ => (U256::from(10).pow(U256::from(26)), U256::ZERO, soon),
         };
-        let call =
-            swapExactTokensForTokensCall { amountIn: amount, amountOutMin: least, path, to: user, deadline };
-        self.sign(world, user, router, U256::ZERO, data(&call))
+        [bent, (amount, out, soon)].map(|(amount, least, deadline)| {
+            let (path, to) = (path.clone(), user);
+            let call =
+                swapExactTokensForTokensCall { amountIn: amount, amountOutMin: least, path, to, deadline };
+            self.sign(world, user, router, U256::ZERO, data(&call))
+        })
     }
 
-    /// A call of a contract of the user's own, which swaps on the pair; or asks it for one unit too much.
+    /// A call of a contract of the user's own, which swaps on the pair.
     fn private(
         &mut self,
         random: &mut ChaCha8Rng,
         world: &World,
         market: &MarketSnapshot,
         user: Address,
-        succeeds: bool,
     ) -> PendingTxEvent {
+        let [_, straight] = self.private_in_vain(random, world, market, user);
+        straight
+    }
+
+    /// A call of such a contract that asks the pair for one unit too much; and of one that does not.
+    fn private_in_vain(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        world: &World,
+        market: &MarketSnapshot,
+        user: Address,
+    ) -> [PendingTxEvent; 2] {
         let [_, factory] = world.exchanges[random.random_range(0..2)];
         let (mut path, amount) = Self::way(random, world, market);
         path.truncate(2);
-        let out = quote(market, factory, &path, amount) + U256::from(u8::from(!succeeds));
+        let out = quote(market, factory, &path, amount);
         let pair = pair(market, factory, path[0], path[1]).map_or(Address::ZERO, |(pair, _)| pair);
-        let code = private_swap(user, pair, [path[0], path[1]], [amount, out]);
-        let contract = private(user);
-        world.chain.evm().place(contract, code);
-        self.sign(world, user, contract, U256::ZERO, Bytes::new())
+        let [greedy, modest] = private(user);
+        [(greedy, out + U256::ONE), (modest, out)].map(|(contract, out)| {
+            let code = private_swap(user, pair, [path[0], path[1]], [amount, out]);
+            world.chain.evm().place(contract, code);
+            self.sign(world, user, contract, U256::ZERO, Bytes::new())
+        })
     }
 
     fn sign(
@@ -295,7 +326,8 @@ fn pair(market: &MarketSnapshot, factory: Address, a: Address, b: Address) -> Op
     Some((meta.address, if meta.token0 == a { hop } else { hop.reversed() }))
 }
 
-fn quote(market: &MarketSnapshot, factory: Address, path: &[Address], amount: U256) -> U256 {
+/// What comes out of pairs.
+pub(super) fn quote(market: &MarketSnapshot, factory: Address, path: &[Address], amount: U256) -> U256 {
     path.windows(2).fold(amount, |amount, tokens| {
         let hop = pair(market, factory, tokens[0], tokens[1]).map(|(_, hop)| hop);
         hop.and_then(|hop| hop.amount_out(amount).ok()).unwrap_or_default()

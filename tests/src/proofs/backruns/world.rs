@@ -5,7 +5,8 @@ use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, BlockHash, Bytes, U256, keccak256};
+use alloy_primitives::aliases::U48;
+use alloy_primitives::{Address, B256, BlockHash, Bytes, U160, U256, keccak256};
 use alloy_sol_types::{SolCall, SolValue, sol};
 use anyhow::{Context, ensure};
 use headwater_amm::{SwapFee, Version};
@@ -37,6 +38,9 @@ sol! {
     function balanceOf(address owner) external view returns (uint256);
     interface Pair {
         function mint(address to) external returns (uint256 liquidity);
+    }
+    interface Permit2 {
+        function approve(address token, address spender, uint160 amount, uint48 expiration) external;
     }
 }
 
@@ -97,6 +101,10 @@ pub(super) struct RoutersV3 {
     pub(super) second: Address,
     /// The Universal Router, the same.
     pub(super) universal: Address,
+    /// The Universal Router before V4, the same.
+    pub(super) universal_v1: Address,
+    /// Takes the users' tokens for both of them.
+    pub(super) permit2: Address,
 }
 
 /// Ticks that anything happens between.
@@ -297,12 +305,18 @@ impl World {
             self.chain.evm().fund(user, much);
             for token in self.tokens {
                 self.give(token, user, much)?;
-                let RoutersV3 { first, second, .. } = self.routers_v3;
-                let routers = self.exchanges.map(|[router, _]| router).into_iter().chain([first, second]);
+                let RoutersV3 { first, second, universal, universal_v1, permit2, .. } = self.routers_v3;
+                let routers = self.exchanges.map(|[router, _]| router);
+                let routers = routers.into_iter().chain([first, second, permit2]);
                 let RoutersV4 { swaps, liquidity, .. } = self.routers_v4;
-                let spenders = routers.chain([private(user), swaps, liquidity]);
+                let spenders = routers.chain(private(user)).chain([swaps, liquidity]);
                 for spender in spenders {
                     self.chain.evm().send(user, token, &approveCall { spender, amount: U256::MAX })?;
+                }
+                for spender in [universal, universal_v1] {
+                    let (amount, expiration) = (U160::MAX, U48::MAX);
+                    let approve = Permit2::approveCall { token, spender, amount, expiration };
+                    self.chain.evm().send(user, permit2, &approve)?;
                 }
             }
         }
@@ -391,12 +405,13 @@ impl RoutersV3 {
         let factory = evm.deploy(OWNER, &artifacts.factory_v3()?.creation_code()?, &[])?;
         let first = code("@uniswap/v3-periphery/artifacts/contracts/SwapRouter.sol/SwapRouter.json")?;
         let first = evm.deploy(OWNER, &first, &(factory, wrapped).abi_encode())?;
-        // Permit2 is not there.
-        let permit2 = Address::repeat_byte(0xdd);
+        let permit2 = Address::repeat_byte(0xd2);
+        evm.place(permit2, artifacts.permit2()?);
         let parts = RouterParts { factory_v2, factory_v3: factory, manager, wrapped, permit2 };
         let second = evm.deploy(OWNER, &parts.swap_router_02(artifacts)?, &[])?;
         let universal = evm.deploy(OWNER, &parts.universal_router(artifacts)?, &[])?;
-        Ok(Self { factory, first, second, universal })
+        let universal_v1 = evm.deploy(OWNER, &parts.universal_router_v1(artifacts)?, &[])?;
+        Ok(Self { factory, first, second, universal, universal_v1, permit2 })
     }
 }
 
@@ -447,9 +462,9 @@ impl Place<'_> {
     }
 }
 
-/// The contract of a user's own.
-pub(super) fn private(user: Address) -> Address {
-    Address::from_word(keccak256([user.as_slice(), b"private"].concat()))
+/// The contracts of a user's own.
+pub(super) fn private(user: Address) -> [Address; 2] {
+    [1, 2].map(|number| Address::from_word(keccak256([user.as_slice(), b"private", &[number]].concat())))
 }
 
 /// By the pair's storage: `reserve0` and `reserve1` stand in slot 8 (v2-core `UniswapV2Pair.sol`).

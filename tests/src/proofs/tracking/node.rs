@@ -47,6 +47,10 @@ const BLOCKS_PER_START: u64 = 8;
 /// So many requests after a load has chosen a block, the block is undone: once in each start.
 const UNDONE_BEHIND: u64 = 5;
 
+/// Blocks behind those of a start until a pool that nobody has found yet is a failure: it is found when it trades, in a block that stays
+/// until it is read.
+const MOST_BLOCKS_MORE: u64 = 400;
+
 /// Blocks that come while one pool is read, at most; a look-up has a few seconds.
 const BLOCKS_PER_READING: u64 = 2;
 
@@ -178,12 +182,20 @@ async fn load(
         let (mut follower, mut loader) = Follower::start(stage, wires, market).await?;
         let until = stage.tally.blocks + size.loading / size.starts;
         compare(stage, &follower, Look::default())?;
-        while stage.tally.blocks < until || (start == size.starts && !stage.is_known_to(&follower)) {
+        while stage.tally.blocks < until
+            || (start == size.starts && stage.unknown_to(&follower).next().is_some())
+        {
             let is_reorg = stage.undo_by_chance(Some(&mut follower)).await?;
             stage.block(is_reorg, Some(&mut follower)).await?;
             follower.ask(&mut loader, stage, &mut wires.gate).await?;
             compare(stage, &follower, Look::default())?;
-            ensure!(stage.tally.blocks < until + 3 * size.loading, "pools are still not known");
+            ensure!(
+                stage.tally.blocks < until + MOST_BLOCKS_MORE,
+                "not known in block {}: {:?}; {:?}",
+                stage.chain.last().map_or(0, |head| head.number),
+                stage.unknown_to(&follower).collect::<Vec<_>>(),
+                (loader.observe(), follower.world.counts().concentrated)
+            );
         }
         started = Some((follower, loader));
     }
@@ -363,8 +375,8 @@ impl<'a> Stage<'a> {
         self.chain.iter().position(|link| link.hash == *block)
     }
 
-    fn is_known_to(&self, follower: &Follower) -> bool {
-        places(&self.exchange).all(|place| follower.knows(&place))
+    fn unknown_to(&self, follower: &Follower) -> impl Iterator<Item = Place> {
+        places(&self.exchange).filter(|place| !follower.knows(place))
     }
 
     /// Undoes a block of the chain, and all above it.

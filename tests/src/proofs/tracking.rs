@@ -10,6 +10,7 @@ mod node;
 pub(super) mod tap;
 
 use anyhow::{Context, ensure};
+use headwater_amm::ConcentratedPool;
 use headwater_events::{
     BusEvent, ConcentratedLoaded, ConcentratedState, Envelope, LoadedTick, MarketLoaded, PoolProof, Protocol,
     RunId, V4Loaded,
@@ -30,7 +31,7 @@ use crate::replayed::runtime;
 /// Every block, every reorganisation, every restart.
 pub const TRACKING: Proof = Proof {
     name: "tracking",
-    about: "real pools of Uniswap V3 and V4 followed by their logs alone, 3,000 blocks in memory; V2, V3 and V4 on anvil, 300 blocks: equal to their storage; the bot, 100 blocks: no call that reads state",
+    about: "real pools of Uniswap V3 and V4 followed by their logs alone, 3,000 blocks in memory; V2, V3 and V4 on anvil, loaded while heads come and go, 300 blocks: equal to their storage; the bot, 100 blocks: the same, and no call that reads state",
     full_duration: "10 min",
     run,
 };
@@ -85,6 +86,13 @@ enum Place {
 }
 
 impl Place {
+    fn spacing(&self) -> i32 {
+        match self {
+            Self::V3(place) => place.spacing,
+            Self::V4(place) => place.spacing,
+        }
+    }
+
     fn key(&self) -> ConcentratedKey {
         match self {
             Self::V3(place) => ConcentratedKey::V3(place.pool),
@@ -167,25 +175,38 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     ];
     lines.extend(lines_of(&on_node));
     lines.extend(bot::lines_of(&bot));
-    let floor = rounds * blocks * 8 + on_node.blocks * 30;
+    let floor = rounds * blocks * 8 + on_node.followed_blocks * 30;
     Ok(Report { checked: compared + on_node.compared, floor, skipped: 0, seed: args.seed, lines })
 }
 
 /// The same on a real node, from which the pools are loaded.
 fn follow_node(args: &ProofArgs, random: &mut ChaCha8Rng) -> anyhow::Result<node::Tally> {
     let size = match args.quick {
-        true => node::Size { blocks: 40, loading: 15, pools: 6, deepest: 6 },
-        false => node::Size { blocks: 300, loading: 80, pools: 12, deepest: 30 },
+        true => node::Size { starts: 2, loading: 20, followed: 20, pools: 6, deepest: 6 },
+        false => node::Size { starts: 4, loading: 80, followed: 220, pools: 12, deepest: 30 },
     };
     let tally =
         runtime(2)?.block_on(node::follow(size, random)).with_context(|| format!("seed {}", args.seed))?;
     for (what, count, least) in [
-        ("reorganisations", tally.reorgs, size.blocks / 40),
-        ("pools loaded late", tally.loaded_late, 1),
-        ("pools loaded at start", tally.loaded_at_start, 1),
-        ("blocks without a question", tally.followed_blocks, size.blocks / 4),
-        ("pools created while followed", tally.created_while_followed, u64::from(!args.quick)),
-        ("pools of V4 compared", tally.compared_v4, size.blocks),
+        ("blocks", tally.blocks, size.loading + size.followed),
+        ("reorganisations", tally.reorgs, tally.blocks / 40),
+        ("pools loaded at start", tally.loaded_at_start, size.starts),
+        ("pools loaded at start below the head", tally.loaded_below, if args.quick { 4 } else { 20 }),
+        ("pools loaded late", tally.loaded_late, if args.quick { 2 } else { 15 }),
+        (
+            "pools taken up under blocks that came meanwhile",
+            tally.taken_under,
+            if args.quick { 1 } else { 10 },
+        ),
+        ("starts whose block was reorganised away", tally.begun_anew, size.starts),
+        ("late loads whose block was reorganised away meanwhile", tally.undone_readings, 1),
+        ("blocks without a question", tally.followed_blocks, if args.quick { 20 } else { 200 }),
+        (
+            "pools created and compared while followed",
+            tally.created_while_followed,
+            if args.quick { 0 } else { 5 },
+        ),
+        ("pools of V4 compared", tally.compared_v4, size.loading + size.followed),
         ("pools of V4 loaded", tally.v4_loaded, 2),
         ("hooked pools of V4", tally.v4.hooked, 1),
         ("pools of V4 with a dynamic fee", tally.v4.dynamic, 1),
@@ -221,12 +242,23 @@ fn lines_of(tally: &node::Tally) -> Vec<String> {
             tally.compared, tally.compared_v4, tally.ticks
         ),
         format!(
-            "  {} pools of V3 and V4 loaded at start, {} while heads advanced; {} questions or answers about undone blocks; {} calls \
-             that read state until then",
-            tally.loaded_at_start, tally.loaded_late, tally.undone_loads, tally.state_calls
+            "  {} starts: {} pools of V2, V3 and V4 loaded, {} of them as of a block on which others stood by then, and {} times the \
+             block was reorganised away, so that the load began anew",
+            tally.starts, tally.loaded_at_start, tally.loaded_below, tally.begun_anew
         ),
         format!(
-            "  {} blocks were then followed, {} pools created in them, and no call read state",
+            "  {} pools of V3 and V4 loaded later, {} of them taken up under blocks that had come while they were read; {} readings \
+             ended because their block was undone meanwhile, and {} more questions or answers were about undone blocks; {} calls that \
+             read state until then",
+            tally.loaded_late,
+            tally.taken_under,
+            tally.undone_readings,
+            tally.undone_loads,
+            tally.state_calls
+        ),
+        format!(
+            "  {} blocks were then followed, with every pool known in each, {} that were created in them among them; no call read \
+             state",
             tally.followed_blocks, tally.created_while_followed
         ),
     ]
@@ -318,10 +350,14 @@ fn factories(factory: String, manager: String) -> Vec<FactoryConfig> {
 
 /// A pool that a book knows is what its contract stores; `false` where it does not know it.
 fn is_known(book: &ConcentratedBook, stored: &Stored) -> anyhow::Result<bool> {
+    let known = book.proven_key(&stored.place.key()).and_then(|id| book.table().pool(id));
+    let Some(pool) = known else { return Ok(false) };
+    ensure_equal(pool, stored)?;
+    Ok(true)
+}
+
+fn ensure_equal(pool: &ConcentratedPool, stored: &Stored) -> anyhow::Result<()> {
     let Stored { place, state, ticks, protocol_fee } = stored;
-    let Some(pool) = book.proven_key(&place.key()).and_then(|id| book.table().pool(id)) else {
-        return Ok(false);
-    };
     let price = pool.price().map(|price| (price.sqrt_price, price.tick)).unwrap_or_default();
     let found = State { sqrt_price: price.0, tick: price.1, liquidity: pool.liquidity() };
     ensure!(found == *state, "{place:?}: {found:?}, its storage has {state:?}");
@@ -333,7 +369,7 @@ fn is_known(book: &ConcentratedBook, stored: &Stored) -> anyhow::Result<bool> {
         zero | one << 12 == *protocol_fee,
         "{place:?}: fee {zero} and {one}, its storage has {protocol_fee}"
     );
-    Ok(true)
+    Ok(())
 }
 
 /// Every pool that a follower knows is what its contract stores; one that it does not know is read.

@@ -26,7 +26,7 @@ const PURSE: U256 = U256::from_limbs([0, 1 << 50, 0, 0]);
 /// Liquidity ends within these ticks; what stands beyond is looked for at the end.
 const NEAR: i32 = 60_000;
 /// `MAX_TICK`.
-const FAR: i32 = 887_272;
+pub(super) const FAR: i32 = 887_272;
 
 /// Slot of `UniswapV2Pair`'s reserves, 112 bits each.
 const RESERVES_SLOT: U256 = U256::from_limbs([8, 0, 0, 0]);
@@ -289,7 +289,7 @@ pub(in crate::proofs) fn reserves(devnet: &Devnet, pair: Address) -> anyhow::Res
     Ok([word & mask, (word >> 112usize) & mask].map(|reserve| reserve.to()))
 }
 
-fn storage(devnet: &Devnet, contract: Address, slots: &[U256]) -> anyhow::Result<Vec<U256>> {
+pub(super) fn storage(devnet: &Devnet, contract: Address, slots: &[U256]) -> anyhow::Result<Vec<U256>> {
     devnet.storage(&slots.iter().map(|slot| (contract, *slot)).collect::<Vec<_>>())
 }
 

@@ -79,6 +79,18 @@ pub struct FoundLine {
     /// The borrower's.
     #[serde(default)]
     pub health_factor: Option<U256>,
+    /// What is seized of it.
+    #[serde(default)]
+    pub collateral: Option<Address>,
+    /// What is repaid for it.
+    #[serde(default)]
+    pub debt: Option<Address>,
+    /// Smallest units of the debt.
+    #[serde(default)]
+    pub repay: Option<U256>,
+    /// Smallest units of the collateral.
+    #[serde(default)]
+    pub seize: Option<U256>,
     /// Height of its block.
     pub block: u64,
     /// Hash of its block.

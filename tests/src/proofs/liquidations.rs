@@ -109,6 +109,8 @@ enum Seen {
     TakenBack,
     /// The pool was lost and loaded again.
     Reloaded,
+    /// Found, and nothing by a bot to which the same pool says that it is of a revision that is not claimed.
+    RefusedRevision,
 }
 
 #[derive(Debug, Default)]
@@ -208,8 +210,42 @@ fn run_world(
             .report(&mut world, &play, &chain, &bot, &accounts, tally)
             .with_context(|| format!("a report pending behind block {block}"))?;
     }
+    refuse(&mut world, &mut play, &mut chain, &mut bot, tally).context("a revision that is not claimed")?;
     let loaded = bot.load(&mut world, &chain)?;
     bot.ensure_same(&loaded)
+}
+
+/// Of the revisions that are not claimed.
+fn unproven(release: Release) -> &'static [u64] {
+    match release {
+        Release::V2 => &[1, 3],
+        Release::V3_0 | Release::V3_6 => &[2, 9, 11],
+    }
+}
+
+/// Some blocks more, in which bots that were told of another revision find nothing, whatever is found.
+fn refuse(
+    world: &mut World,
+    play: &mut Play,
+    chain: &mut Chain,
+    bot: &mut Bot,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    let revisions = unproven(world.release).iter();
+    let mut refused: Vec<Bot> =
+        revisions.map(|revision| Bot::start_refused(*revision, world, chain)).collect::<Result<_, _>>()?;
+    for _ in 0..3 {
+        let turn = play.turn(world)?;
+        let block = chain.block(world, &turn, &[])?;
+        let found = bot.block(&block, &mut play.random)?;
+        for refused in &mut refused {
+            let in_refused = refused.block(&block, &mut play.random)?;
+            ensure!(!refused.is_following(), "the pool is followed");
+            ensure!(in_refused.is_empty(), "{in_refused:?} is found");
+        }
+        *tally.seen.entry(Seen::RefusedRevision).or_default() += found.len() as u64;
+    }
+    Ok(())
 }
 
 /// Those who have become liquidatable and are found.
@@ -342,6 +378,7 @@ fn wanted(release: Release) -> impl Iterator<Item = Seen> {
         Seen::Profitable,
         Seen::TakenBack,
         Seen::Reloaded,
+        Seen::RefusedRevision,
     ];
     let own = match release {
         Release::V2 => &[Seen::StableDebt][..],

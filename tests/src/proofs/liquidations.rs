@@ -94,6 +94,8 @@ enum Seen {
     Grace,
     /// The same: the oracle's sentinel.
     Sentinel,
+    /// Of these: the sequencer is up again, and not for long enough.
+    SentinelGrace,
     SoldInOnePool,
     SoldInTwoPools,
     SoldThroughV3,
@@ -382,8 +384,15 @@ fn wanted(release: Release) -> impl Iterator<Item = Seen> {
     ];
     let own = match release {
         Release::V2 => &[Seen::StableDebt][..],
-        Release::V3_0 => &[Seen::EMode, Seen::WhollyClosed, Seen::StableDebt, Seen::Sentinel],
-        Release::V3_6 => &[Seen::EMode, Seen::WhollyClosed, Seen::DustAvoided, Seen::Grace],
+        Release::V3_0 => &[Seen::StableDebt],
+        Release::V3_6 => &[Seen::DustAvoided, Seen::Grace],
     };
-    all.into_iter().chain(own.iter().copied())
+    // V2 has neither categories nor a sentinel, and never lets all of a debt be repaid.
+    let third = match release {
+        Release::V2 => &[][..],
+        Release::V3_0 | Release::V3_6 => {
+            &[Seen::EMode, Seen::WhollyClosed, Seen::Sentinel, Seen::SentinelGrace]
+        }
+    };
+    all.into_iter().chain(own.iter().copied()).chain(third.iter().copied())
 }

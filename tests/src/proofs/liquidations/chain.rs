@@ -217,7 +217,8 @@ fn answered(feed: Address, answer: U256, updated_at: u64) -> anyhow::Result<Log>
     Ok(Log { address: feed, data: event.encode_log_data() })
 }
 
-fn sequencer(world: &mut World) -> anyhow::Result<(bool, u64)> {
+/// Whether it is down, and since when it is as it is; V2 knows of none.
+pub(super) fn sequencer(world: &mut World) -> anyhow::Result<(bool, u64)> {
     if world.release == Release::V2 {
         return Ok((false, 0));
     }

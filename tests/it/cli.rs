@@ -10,13 +10,13 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, U256};
 use anyhow::{Context, ensure};
 use headwater_bus::EventHandler;
 use headwater_bus::clock::{self, Instant};
 use headwater_events::{Envelope, RunId};
 use headwater_journal::Recording;
-use headwater_reference::fake_node::{BlockBuilder, FakeBlock, FakeNode, V2World};
+use headwater_reference::fake_node::{BlockBuilder, FakeBlock, FakeNode, V2World, word};
 use headwater_simulation::Unavailable;
 use headwater_supervisor::commands::replay_parts;
 use headwater_supervisor::{Bot, Config, Session};
@@ -122,6 +122,32 @@ async fn a_node_on_another_chain_is_refused() -> anyhow::Result<()> {
     let config = written(&folder, "headwater.toml", format!("[node]\nurls = [{url:?}]\nchain_id = 1\n"))?;
     let output = check(&["--config", &config], 1, &["chain 5", "chain 1"])?;
     ensure!(errors(&output) == 1, "{}", text(&output.stderr));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lending_pool_of_a_revision_that_is_not_proven_ends_the_run_with_a_remedy() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (node, url, _) = empty_chain().await?;
+    let pool = Address::repeat_byte(0xaa);
+    for (protocol, question, revision) in
+        [("aave-v3", "POOL_REVISION()", 9u64), ("aave-v2", "LENDINGPOOL_REVISION()", 3)]
+    {
+        let world = V2World::default().factory(Address::repeat_byte(0xfa));
+        node.answer_calls(move |call| match call.to == pool && call.is(question) {
+            true => Ok(word(U256::from(revision))),
+            false => world.call(call),
+        });
+        let market = fs::read_to_string(empty_market(&folder, 0xee)?)?;
+        let lending = format!(
+            "[[market.lending]]\nname = \"lender\"\nprotocol = \"{protocol}\"\npool = \"{pool:#x}\"\n"
+        );
+        let config = written(&folder, "headwater.toml", lending + &market)?;
+        let revision = format!("revision {revision} of the ");
+        let parts = ["the positions of lender are refused", &revision, "without its [[market.lending]]"];
+        let output = check(&["--config", &config, "--rpc", &url, "--fresh"], 1, &parts)?;
+        ensure!(errors(&output) == 1, "{}", text(&output.stderr));
+    }
     Ok(())
 }
 

@@ -79,6 +79,18 @@ pub struct FoundLine {
     /// The borrower's.
     #[serde(default)]
     pub health_factor: Option<U256>,
+    /// What is seized of it.
+    #[serde(default)]
+    pub collateral: Option<Address>,
+    /// What is repaid for it.
+    #[serde(default)]
+    pub debt: Option<Address>,
+    /// Smallest units of the debt.
+    #[serde(default)]
+    pub repay: Option<U256>,
+    /// Smallest units of the collateral.
+    #[serde(default)]
+    pub seize: Option<U256>,
     /// Height of its block.
     pub block: u64,
     /// Hash of its block.
@@ -266,7 +278,7 @@ enum Line {
     Block(BlockLine),
     Reorg { depth: usize, old_head: B256, new_head: B256 },
     Gap {},
-    Opportunity(FoundLine),
+    Opportunity(Box<FoundLine>),
     Outcome(OutcomeLine),
     Summary(SummaryLine),
 }
@@ -294,7 +306,7 @@ impl Results {
                 Line::Block(block) => results.append(block)?,
                 Line::Reorg { depth, old_head, new_head } => results.undo(depth, old_head, new_head)?,
                 Line::Gap {} => results.gaps += 1,
-                Line::Opportunity(found) => results.found.entry(found.block_hash).or_default().push(found),
+                Line::Opportunity(found) => results.found.entry(found.block_hash).or_default().push(*found),
                 Line::Outcome(outcome) => results.outcomes.push(outcome),
                 Line::Summary(summary) => {
                     results.summary = summary;
@@ -311,7 +323,7 @@ impl Results {
         for line in text.lines() {
             match serde_json::from_str(line).with_context(|| line.to_owned())? {
                 Line::Block(block) => blocks.push(block),
-                Line::Opportunity(line) => found.entry(line.block_hash).or_default().push(line),
+                Line::Opportunity(line) => found.entry(line.block_hash).or_default().push(*line),
                 Line::Reorg { .. } | Line::Gap {} | Line::Outcome(_) | Line::Summary(_) => {}
             }
         }

@@ -91,7 +91,9 @@ pub enum LoadError {
         reason: String,
     },
     /// A configured lending pool runs a revision whose arithmetic is not proven, or has more reserves than fit.
-    #[error("the positions of {pool} are refused: {error}")]
+    #[error(
+        "the positions of {pool} are refused: {error}; without its [[market.lending]] the rest is followed"
+    )]
     Unproven {
         /// Its configured name.
         pool: String,

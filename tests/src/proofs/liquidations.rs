@@ -94,6 +94,8 @@ enum Seen {
     Grace,
     /// The same: the oracle's sentinel.
     Sentinel,
+    /// Of these: the sequencer is up again, and not for long enough.
+    SentinelGrace,
     SoldInOnePool,
     SoldInTwoPools,
     SoldThroughV3,
@@ -109,6 +111,8 @@ enum Seen {
     TakenBack,
     /// The pool was lost and loaded again.
     Reloaded,
+    /// Found, and nothing by a bot to which the same pool says that it is of a revision that is not claimed.
+    RefusedRevision,
 }
 
 #[derive(Debug, Default)]
@@ -208,8 +212,42 @@ fn run_world(
             .report(&mut world, &play, &chain, &bot, &accounts, tally)
             .with_context(|| format!("a report pending behind block {block}"))?;
     }
+    refuse(&mut world, &mut play, &mut chain, &mut bot, tally).context("a revision that is not claimed")?;
     let loaded = bot.load(&mut world, &chain)?;
     bot.ensure_same(&loaded)
+}
+
+/// Of the revisions that are not claimed.
+fn unproven(release: Release) -> &'static [u64] {
+    match release {
+        Release::V2 => &[1, 3],
+        Release::V3_0 | Release::V3_6 => &[2, 9, 11],
+    }
+}
+
+/// Some blocks more, in which bots that were told of another revision find nothing, whatever is found.
+fn refuse(
+    world: &mut World,
+    play: &mut Play,
+    chain: &mut Chain,
+    bot: &mut Bot,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    let revisions = unproven(world.release).iter();
+    let mut refused: Vec<Bot> =
+        revisions.map(|revision| Bot::start_refused(*revision, world, chain)).collect::<Result<_, _>>()?;
+    for _ in 0..3 {
+        let turn = play.turn(world)?;
+        let block = chain.block(world, &turn, &[])?;
+        let found = bot.block(&block, &mut play.random)?;
+        for refused in &mut refused {
+            let in_refused = refused.block(&block, &mut play.random)?;
+            ensure!(!refused.is_following(), "the pool is followed");
+            ensure!(in_refused.is_empty(), "{in_refused:?} is found");
+        }
+        *tally.seen.entry(Seen::RefusedRevision).or_default() += found.len() as u64;
+    }
+    Ok(())
 }
 
 /// Those who have become liquidatable and are found.
@@ -342,11 +380,19 @@ fn wanted(release: Release) -> impl Iterator<Item = Seen> {
         Seen::Profitable,
         Seen::TakenBack,
         Seen::Reloaded,
+        Seen::RefusedRevision,
     ];
     let own = match release {
         Release::V2 => &[Seen::StableDebt][..],
-        Release::V3_0 => &[Seen::EMode, Seen::WhollyClosed, Seen::StableDebt, Seen::Sentinel],
-        Release::V3_6 => &[Seen::EMode, Seen::WhollyClosed, Seen::DustAvoided, Seen::Grace],
+        Release::V3_0 => &[Seen::StableDebt],
+        Release::V3_6 => &[Seen::DustAvoided, Seen::Grace],
     };
-    all.into_iter().chain(own.iter().copied())
+    // V2 has neither categories nor a sentinel, and never lets all of a debt be repaid.
+    let third = match release {
+        Release::V2 => &[][..],
+        Release::V3_0 | Release::V3_6 => {
+            &[Seen::EMode, Seen::WhollyClosed, Seen::Sentinel, Seen::SentinelGrace]
+        }
+    };
+    all.into_iter().chain(own.iter().copied()).chain(third.iter().copied())
 }

@@ -1,6 +1,7 @@
 //! The whole bot on a live chain: every block once, every finding worth what it says, none missing.
 
 mod lending;
+mod liquidated;
 mod routers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +29,7 @@ use crate::proof::{Proof, ProofArgs, Report};
 pub const LIVE: Proof = Proof {
     name: "live",
     about: "60 s live on anvil: its chain block by block, each finding in pairs executed on a fork, none missing; who may be liquidated as \
-            the lending pool says, swaps through routers decoded",
+            the lending pool says, liquidations carried out to the wei, swaps through routers decoded",
     full_duration: "3 min",
     run,
 };
@@ -48,6 +49,8 @@ struct Size {
     executions: usize,
     /// Liquidations that are compared with the lending pool.
     liquidations: u64,
+    /// Those that are carried out.
+    liquidated: liquidated::Size,
     /// Swaps of each make through each of the later routers.
     routed: u64,
     /// The share of blocks that may be passed over; a sample shares its machine with other tests.
@@ -60,6 +63,7 @@ const FULL: Size = Size {
     floor: 50,
     executions: 10_000,
     liquidations: 100,
+    liquidated: liquidated::Size { most: 30, floor: 30, floor_of_each: 5 },
     routed: 10,
     passed_over: 0.05,
 };
@@ -69,6 +73,7 @@ const QUICK: Size = Size {
     floor: 10,
     executions: 24,
     liquidations: 10,
+    liquidated: liquidated::Size { most: 10, floor: 5, floor_of_each: 1 },
     routed: 1,
     passed_over: 0.25,
 };
@@ -98,6 +103,7 @@ fn run(args: &ProofArgs) -> anyhow::Result<Report> {
     ));
     lines.push(listening.judge(&devnet, &results, size.routed)?);
     lines.push(lending::judge(&devnet, &results, size.liquidations)?);
+    lines.push(liquidated::execute(&devnet, &results, size.liquidated, args.seed)?);
     lines.push(judged_elsewhere(&results)?);
     Ok(Report { checked: sample.len() as u64, floor: size.floor, skipped: 0, seed: args.seed, lines })
 }
@@ -112,7 +118,7 @@ fn judged_elsewhere(results: &Results) -> anyhow::Result<String> {
         "{mixed} cycles over pools of V3 and V4, {liquidations} liquidations"
     );
     Ok(format!(
-        "not judged here: {mixed} cycles with pools of V3 or V4 (the proofs recall-mixed and cycles do), the amounts of {liquidations} \
+        "not judged here: {mixed} cycles with pools of V3 or V4 (the proofs recall-mixed and cycles do), the sales of {liquidations} \
          liquidations (the proof liquidations)"
     ))
 }
@@ -403,6 +409,10 @@ mod tests {
                 hops: None,
                 borrower: None,
                 health_factor: None,
+                collateral: None,
+                debt: None,
+                repay: None,
+                seize: None,
                 block: block.number,
                 block_hash: block.hash,
                 path: Vec::new(),

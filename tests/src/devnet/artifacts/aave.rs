@@ -43,14 +43,15 @@ const CORE: &[(&str, &str)] = &[
     ("protocol/configuration/PriceOracleSentinel", "PriceOracleSentinel"),
 ];
 
-/// Of `@aave/core-v3`, for all releases: tokens, prices and a sequencer to play with.
+/// Of `@aave/core-v3`, for all releases that have none of their own: tokens, prices and a sequencer to play with.
 const TOYS: &[(&str, &str)] = &[
     ("mocks/tokens/MintableERC20", "MintableERC20"),
     ("mocks/oracle/CLAggregators/MockAggregator", "MockAggregator"),
     ("mocks/oracle/SequencerOracle", "SequencerOracle"),
 ];
 
-/// Of `@aave-dao/aave-v3-origin`: file and contract.
+/// Of `@aave-dao/aave-v3-origin`: file and contract. The sequencer is its own: that of 3.0 says in `updatedAt` since when it is up, and
+/// nothing in `startedAt`, from which the sentinel of 3.6 counts.
 const ORIGIN: &[(&str, &str)] = &[
     ("protocol/configuration/PoolAddressesProvider", "PoolAddressesProvider"),
     ("protocol/configuration/ACLManager", "ACLManager"),
@@ -67,6 +68,7 @@ const ORIGIN: &[(&str, &str)] = &[
     ("instances/VariableDebtTokenInstance", "VariableDebtTokenInstance"),
     ("misc/AaveOracle", "AaveOracle"),
     ("misc/PriceOracleSentinel", "PriceOracleSentinel"),
+    ("mocks/oracle/SequencerOracle", "SequencerOracle"),
 ];
 
 const REMAPPINGS: &[&str] = &[

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, I256, U256, U512};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use headwater_detectors::{Detector, LiquidationConfig, Liquidations};
 use headwater_events::{
     AsOf, BlockEvent, BusEvent, DecodedBlock, Envelope, LendingLoaded, MarketLoaded, Opportunity, Price,
@@ -14,10 +14,10 @@ use headwater_market::{
     PriceSnapshot, ResolvedMarket, TokenPrice, Touched, WholeView,
 };
 use headwater_reference::aave::{Release, World as Contracts};
-use headwater_state::{LendingScan, World};
+use headwater_state::{LendingScan, LoadError, World};
 use rand::{Rng, RngExt};
 
-use super::chain::{Chain, load};
+use super::chain::{Chain, load, load_as};
 use super::venues::{FACTORY, FACTORY_V3, INIT_CODE_HASH, MANAGER};
 
 /// State and detectors.
@@ -40,6 +40,34 @@ fn all() -> LiquidationConfig {
 impl Bot {
     /// Loads pools and positions as of the chain's last block.
     pub(super) fn start(contracts: &mut Contracts, chain: &Chain) -> anyhow::Result<Self> {
+        let mut bot = Self::without_positions(contracts, chain)?;
+        bot.reload(contracts, chain)?;
+        Ok(bot)
+    }
+
+    /// The same where the lending pool says that it is of another revision: its positions are refused, by the pool's name and the
+    /// revision, and for good.
+    pub(super) fn start_refused(
+        revision: u64,
+        contracts: &mut Contracts,
+        chain: &Chain,
+    ) -> anyhow::Result<Self> {
+        let mut bot = Self::without_positions(contracts, chain)?;
+        let error = match load_as(revision, contracts, chain, &mut bot.scan)? {
+            Ok(_) => bail!("a pool of revision {revision} is loaded"),
+            Err(error) => error,
+        };
+        let name = &bot.market.lending.first().context("no lending pool")?.name;
+        let is_it = matches!(&error, LoadError::Unproven { pool, .. } if pool == name);
+        ensure!(is_it && !error.is_retryable(), "a pool of revision {revision}: {error:?}");
+        let said = error.to_string();
+        let is_said = said.contains(name) && said.contains(&format!("revision {revision} "));
+        ensure!(is_said, "neither pool nor revision {revision}: {said}");
+        Ok(bot)
+    }
+
+    /// Loads pools as of the chain's last block.
+    fn without_positions(contracts: &Contracts, chain: &Chain) -> anyhow::Result<Self> {
         let market = market(contracts)?;
         let lending = market.lending.first().cloned().context("no lending pool")?;
         let mut bot = Self {
@@ -60,7 +88,6 @@ impl Bot {
             bot.apply(BusEvent::TokenJudged(TokenJudged { token: site.asset, verdict }))?;
         }
         bot.apply(BusEvent::MarketLoaded(MarketLoaded { number, hash, chain_id: 1, pools: 0 }))?;
-        bot.reload(contracts, chain)?;
         Ok(bot)
     }
 

@@ -8,6 +8,7 @@ use alloy_sol_types::{SolCall, SolEvent, SolValue, sol};
 use anyhow::{Context, ensure};
 use headwater_abi::aave;
 use headwater_events::{BlockEvent, Grade, Header, LendingLoaded, ReorgEvent};
+use headwater_reference::aave::contracts::{Pool, PoolV2};
 use headwater_reference::aave::{Release, World};
 use headwater_reference::evm::Message;
 use headwater_state::{Answer, BlockPlace, LendingChain, LendingScan, LoadError, Question};
@@ -216,7 +217,8 @@ fn answered(feed: Address, answer: U256, updated_at: u64) -> anyhow::Result<Log>
     Ok(Log { address: feed, data: event.encode_log_data() })
 }
 
-fn sequencer(world: &mut World) -> anyhow::Result<(bool, u64)> {
+/// Whether it is down, and since when it is as it is; V2 knows of none.
+pub(super) fn sequencer(world: &mut World) -> anyhow::Result<(bool, u64)> {
     if world.release == Release::V2 {
         return Ok((false, 0));
     }
@@ -236,6 +238,31 @@ pub(super) fn load(
     chain: &Chain,
     scan: &mut LendingScan,
 ) -> anyhow::Result<Result<LendingLoaded, LoadError>> {
+    load_told(chain, scan, |question| answer(world, question))
+}
+
+/// The same of a pool that says that it is of another revision.
+pub(super) fn load_as(
+    revision: u64,
+    world: &mut World,
+    chain: &Chain,
+    scan: &mut LendingScan,
+) -> anyhow::Result<Result<LendingLoaded, LoadError>> {
+    let (pool, selector) = match world.release {
+        Release::V2 => (world.pool, PoolV2::LENDINGPOOL_REVISIONCall::SELECTOR),
+        Release::V3_0 | Release::V3_6 => (world.pool, Pool::POOL_REVISIONCall::SELECTOR),
+    };
+    load_told(chain, scan, |question| match question.to == pool && question.data[..] == selector {
+        true => Answer::Returned(U256::from(revision).abi_encode().into()),
+        false => answer(world, question),
+    })
+}
+
+fn load_told(
+    chain: &Chain,
+    scan: &mut LendingScan,
+    mut answer: impl FnMut(&Question) -> Answer,
+) -> anyhow::Result<Result<LendingLoaded, LoadError>> {
     let (asks, asked) = sync_channel(1);
     let told = Told { asks, chain };
     std::thread::scope(|scope| {
@@ -244,7 +271,7 @@ pub(super) fn load(
             anyhow::Ok(runtime.block_on(scan.load(&told, told.chain.head().hash)))
         });
         for (questions, answers) in asked {
-            let said = questions.iter().map(|question| answer(world, question)).collect();
+            let said = questions.iter().map(&mut answer).collect();
             answers.send(said)?;
         }
         load.join().map_err(|_| anyhow::anyhow!("the load panicked"))?

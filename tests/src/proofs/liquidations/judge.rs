@@ -13,7 +13,7 @@ use headwater_reference::arbitrage::{self, PoolName};
 use headwater_reference::evm::{Failure, Revert};
 
 use super::bot::{UNPRICED, mantissa};
-use super::chain::Chain;
+use super::chain::{Chain, sequencer};
 use super::venues::Venue;
 use super::{Seen, Tally};
 use crate::proofs::lending::play::Play;
@@ -182,6 +182,10 @@ pub(super) fn not_found(
     tally.refused += 1;
     for what in said.into_keys().flatten() {
         tally.see(what);
+        let (is_down, _) = sequencer(world)?;
+        if what == Seen::Sentinel && !is_down {
+            tally.see(Seen::SentinelGrace);
+        }
     }
     Ok(())
 }

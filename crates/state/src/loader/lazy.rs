@@ -12,6 +12,7 @@ use headwater_node::{Node, NodeConfig, NodeError};
 use serde::Serialize;
 use tracing::{debug, warn};
 
+use super::bulk::ensure_canonical;
 use super::concentrated::{Made, Progress, Reading, made_of, recognise, recognise_v4};
 use super::lasting::Lasting;
 use super::proof_of;
@@ -231,6 +232,8 @@ impl Loader {
             return Ok(None);
         }
         let Made::Of(key) = made_of(node, manager, id, as_of).await? else {
+            // Logs are asked for by height: without this block a node says nothing about it.
+            ensure_canonical(node, as_of.hash, as_of.number).await?;
             self.observed.unnamed += 1;
             return Ok(None);
         };

@@ -10,7 +10,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use headwater_actor::Component;
 use headwater_bus::{BusConfig, EventBus, EventHandler, HandlerReport, Timeline, Topology};
 use headwater_events::{AsOf, BusEvent, Envelope, PoolLoaded, PoolProof, TokenJudged, TokenVerdict};
-use headwater_market::{Factory, FactoryConfig, MarketConfig, Preset, ResolvedMarket};
+use headwater_market::{ConcentratedKey, Factory, FactoryConfig, MarketConfig, Preset, ResolvedMarket};
 use headwater_node::{Node, NodeConfig};
 use headwater_reference::fake_node::{
     BlockBuilder, FakeBlock, FakeLog, FakeNode, FakeTransaction, Fault, OtherTimes, RpcErr, Times, V2Pair,
@@ -586,6 +586,28 @@ async fn an_orphaned_block_leaves_the_question_open() {
     let observed = lazy.ask_at(subject, B256::repeat_byte(9)).await;
     assert_eq!((observed.block_gone, observed.pools, observed.refused), (1, 0, 0));
     assert_eq!(lazy.ask(subject).await.pools, 1);
+}
+
+/// Its logs are asked for by height, and so answered without the block.
+#[tokio::test]
+async fn an_orphaned_block_leaves_it_open_what_a_pool_of_v4_is_made_of() {
+    let manager = Address::repeat_byte(0x44);
+    let of_v4 = |config: &mut MarketConfig| {
+        config.factories.push(FactoryConfig {
+            protocol: headwater_events::Protocol::UniswapV4,
+            name: None,
+            address: manager.to_string(),
+            init_code_hash: None,
+            deployer: None,
+            fee_ppm: 3_000,
+        });
+    };
+    let mut lazy = Lazy::new(market(of_v4), &[]).await;
+    let subject = Subject::Concentrated(ConcentratedKey::V4 { manager, id: B256::repeat_byte(5) });
+    let observed = lazy.ask_at(subject, B256::repeat_byte(9)).await;
+    assert_eq!((observed.block_gone, observed.unnamed, observed.refused), (1, 0, 0));
+    let observed = lazy.ask(subject).await;
+    assert_eq!((observed.unnamed, observed.refused, observed.repeated), (1, 1, 0));
 }
 
 #[tokio::test]

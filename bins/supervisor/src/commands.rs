@@ -15,6 +15,7 @@ use headwater_market::{DEVNET_CHAIN_ID, ResolvedMarket};
 use headwater_node::{Endpoint, NodeConfig};
 use headwater_simulation::Unavailable;
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, warn};
 
 use crate::archive::Archive;
@@ -289,17 +290,25 @@ async fn replay_recording(
     recording: &Recording,
     ndjson: Option<&Path>,
 ) -> Result<(), Failure> {
+    let mut interruption = Interruption::listen();
     let parts = replay_parts(config, recording, new_run()).map_err(Failure::runtime)?;
     let mut bot = Bot::wire(parts, Unavailable).await.map_err(Failure::runtime)?;
     let session = Session::observe(&mut bot, ndjson).map_err(Failure::usage)?;
-    session.conclude(bot.replay(recording), interrupted()).await?;
+    session.conclude(bot.replay(recording), interruption.comes()).await?;
     Ok(())
 }
 
 async fn live(config: Config, node: NodeConfig, arguments: &RunArgs, hooks: Hooks) -> Result<(), Failure> {
-    let mut live = match arguments.fresh {
-        true => Live::connect_with(config, node, &hooks).await?,
-        false => Live::resume(config, node, &hooks).await?,
+    let mut interruption = Interruption::listen();
+    let connect = async {
+        match arguments.fresh {
+            true => Live::connect_with(config, node, &hooks).await,
+            false => Live::resume(config, node, &hooks).await,
+        }
+    };
+    let mut live = tokio::select! {
+        live = connect => live?,
+        () = interruption.comes() => return Err(Failure::runtime(anyhow!("interrupted before the node answered"))),
     };
     (hooks.wired)(&mut live.bot);
     let session = Session::observe(&mut live.bot, arguments.ndjson.as_deref()).map_err(Failure::usage)?;
@@ -310,7 +319,7 @@ async fn live(config: Config, node: NodeConfig, arguments: &RunArgs, hooks: Hook
     };
     tokio::select! {
         loaded = live.load(progress) => loaded.map_err(Failure::runtime)?,
-        () = interrupted() => return Err(Failure::runtime(anyhow!("interrupted while the market was loading"))),
+        () = interruption.comes() => return Err(Failure::runtime(anyhow!("interrupted while the market was loading"))),
     }
     bar.finish_and_clear();
     let (running, record) = live.follow(arguments.blocks);
@@ -318,7 +327,7 @@ async fn live(config: Config, node: NodeConfig, arguments: &RunArgs, hooks: Hook
     let unrecorded = record.writer.failed();
     let stop = async {
         tokio::select! {
-            () = interrupted() => {}
+            () = interruption.comes() => {}
             () = unrecorded => error!("without a record nothing goes on: draining"),
         }
     };
@@ -359,32 +368,33 @@ fn new_run() -> RunId {
     RunId(clock::unix_nanos())
 }
 
-/// Resolves on Ctrl-C, and on what ends a service.
-async fn interrupted() {
-    tokio::select! {
-        heard = tokio::signal::ctrl_c() => if heard.is_err() {
-            warn!("Ctrl-C cannot be heard");
-            std::future::pending::<()>().await;
-        },
-        () = terminated() => {}
-    }
-}
+/// Ctrl-C, and what ends a service. What comes between two waits is not lost.
+struct Interruption([Option<Signal>; 2]);
 
-#[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut told) => drop(told.recv().await),
-        Err(error) => {
-            warn!(%error, "SIGTERM cannot be heard");
-            std::future::pending::<()>().await;
+impl Interruption {
+    /// Hears from now on.
+    fn listen() -> Self {
+        Self([SignalKind::interrupt(), SignalKind::terminate()].map(|kind| match signal(kind) {
+            Ok(heard) => Some(heard),
+            Err(error) => {
+                warn!(signal = kind.as_raw_value(), %error, "a signal cannot be heard");
+                None
+            }
+        }))
+    }
+
+    async fn comes(&mut self) {
+        let [ctrl_c, terminate] = self.0.each_mut().map(|signal| async move {
+            match signal {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        });
+        tokio::select! {
+            () = ctrl_c => {}
+            () = terminate => {}
         }
     }
-}
-
-#[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending::<()>().await;
 }
 
 /// Drawn on a terminal only.

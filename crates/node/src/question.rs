@@ -54,7 +54,10 @@ impl Answer {
     /// Why it cannot be, in words.
     pub fn read<T, E: Display>(&self, decode: impl FnOnce(&[u8]) -> Result<T, E>) -> Result<T, String> {
         match self {
-            Self::Returned(bytes) => decode(bytes).map_err(|error| error.to_string()),
+            Self::Returned(bytes) => decode(bytes).map_err(|error| match bytes.is_empty() {
+                true => "nothing comes back: there is no contract, or it has no such function".to_owned(),
+                false => error.to_string(),
+            }),
             Self::Failed(reason) => Err(reason.clone()),
         }
     }

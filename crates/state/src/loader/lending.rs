@@ -221,17 +221,14 @@ impl<C: LendingChain> Asked<'_, C> {
             }
             LendingProtocol::AaveV3 => (aave::pool_revision(), |number| Revision::from_pool_revision(number)),
         };
-        let answers = self.ask(vec![Question { to: pool, data: question }]).await?;
-        let revision = match answers.first() {
-            Some(Answer::Returned(nothing)) if nothing.is_empty() => {
-                return Err(self.no_pool(&format!("there is no contract at {pool}")));
-            }
-            Some(answer) => answer.read(calls::decode_uint256).map_err(|reason| {
-                let protocol = self.protocol.name();
-                self.no_pool(&format!("{pool} tells no revision as a pool of {protocol} does ({reason})"))
-            })?,
-            None => return Err(self.no_pool("no answer")),
-        };
+        let revision =
+            self.one(pool, question, calls::decode_uint256).await.map_err(|error| match error {
+                LoadError::NoPool { reason, .. } => {
+                    let protocol = self.protocol.name();
+                    self.no_pool(&format!("{pool} tells no revision as a pool of {protocol} does: {reason}"))
+                }
+                other => other,
+            })?;
         let revision = u64::try_from(revision).unwrap_or(u64::MAX);
         revision_of(revision).map_err(|error| LoadError::Unproven { pool: self.name.clone(), error })
     }

@@ -427,6 +427,10 @@ impl Best<'_> {
 
     /// Answers inputs just beyond both ends.
     fn consider_segment(&mut self, amount_in: u128, patience: &mut Patience) -> [Option<u128>; 2] {
+        if self.effort == Effort::Thorough {
+            // What was looked at in one segment says nothing about the next.
+            patience.looked = 0;
+        }
         let proposals = stairs::proposals(&self.legs, amount_in, self.gain(), self.effort, patience);
         let Some(proposals) = proposals else {
             return [None; 2];

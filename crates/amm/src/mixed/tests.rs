@@ -283,3 +283,38 @@ fn the_unit_that_ends_a_pool_is_found_where_fewer_give_nothing() {
         assert_eq!(sizing.amounts[0], 3, "{effort:?}: {sizing:?}");
     }
 }
+
+#[test]
+fn a_segment_is_searched_however_long_the_one_before_was() {
+    let pool = |fee, price: u128, tick, ranges: [(i32, i32, i128); 2]| {
+        let mut pool = ConcentratedPool::new(Version::V3, SwapFee::of_lp(fee), 10).expect("a pool");
+        let price = PoolPrice { sqrt_price: U256::from(price), tick };
+        pool.apply(&PoolEvent::Initialized(price)).expect("the first event");
+        for (lower, upper, delta) in ranges {
+            pool.apply(&PoolEvent::LiquidityChanged { lower, upper, delta }).expect("a range");
+        }
+        pool
+    };
+    let nearer = pool(
+        100,
+        4_349_572_629_570_740_418_818_585,
+        -196_210,
+        [(-196_220, -196_120, 135_459_608_809_946), (-196_220, -196_110, 55_482_290_650_695)],
+    );
+    let farther = pool(
+        3_000,
+        4_393_943_373_875_604_697_401_862,
+        -196_007,
+        [(-196_090, -196_000, 203_377_724_167_846), (-196_050, -196_000, 13_604_560_194_526)],
+    );
+    let hops = [
+        MixedHop::Concentrated(&nearer, Direction::OneForZero),
+        MixedHop::Concentrated(&farther, Direction::ZeroForOne),
+    ];
+    // The optimum of real numbers is 11,000 units farther, across a tick. At the best the fee of the first pool leaves a whole amount.
+    let (best, _) = fine_search(&hops);
+    for effort in [Effort::Brief, Effort::Thorough] {
+        let sizing = size_mixed_cycle(&hops, effort).expect("it gains");
+        assert_eq!((best, sizing.profit), (411_589, 411_589), "{effort:?}");
+    }
+}

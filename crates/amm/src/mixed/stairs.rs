@@ -6,9 +6,9 @@
 //!
 //! So all hops are put down as they stand at one exact quote: virtual reserves, and the fraction that each rounding takes there. A
 //! small step away from it, everything that happens is the change of a constant product plus a known fraction, rounded: floating
-//! point follows that to 10⁻⁹ of a unit. Whole amounts of one token with a dear unit are gone through, from the optimum outwards,
-//! until no farther one can be better, one is good enough, or patience ends; those of which a fee's rounding takes too much are passed
-//! over. Exact quotes judge what is proposed.
+//! point follows that to 10⁻⁹ of a unit. Whole amounts of one token with a dear unit are gone through: first the two at which its fee's
+//! rounding takes nothing, then from the optimum outwards, until no farther one can be better, one is good enough, or patience ends;
+//! those of which a fee's rounding takes too much are passed over. Exact quotes judge what is proposed.
 
 use arrayvec::ArrayVec;
 
@@ -241,6 +241,15 @@ impl Stairs {
         let mut search = Search { offsets: ArrayVec::new(), beyond: [None; 2] };
         let mut sides = [Some(middle - 1.0), Some(middle)];
         let unit_of_each = self.unit_of_each();
+        if missing > enough {
+            for offset in self.whole_ones(middle).into_iter().flatten() {
+                patience.looked += 1;
+                if let Some(gain) = self.gain(offset) {
+                    search.insert(offset, gain);
+                    missing = missing.min(ceiling - gain);
+                }
+            }
+        }
         while missing > enough && !patience.is_at_end(missing <= unit_of_each) {
             let distance =
                 |side: usize| sides[side].map_or(f64::INFINITY, |offset: f64| (offset - middle).abs());
@@ -263,6 +272,17 @@ impl Stairs {
         }
         search.beyond = [-1.0, 1.0].map(|direction| self.beyond(middle, direction, missing.max(0.0)));
         search
+    }
+
+    /// The nearest offsets to either side of which the fee's rounding takes next to nothing: of a fee of a hundredth of a percent they lie
+    /// ten thousand units apart, farther than patience goes step by step.
+    fn whole_ones(&self, middle: f64) -> [Option<f64>; 2] {
+        let tread = &self.treads[self.level];
+        let fee = 1.0 - tread.curve.keep;
+        let lost = (tread.fee_rest + tread.curve.keep * middle + BLUR).rem_euclid(1.0);
+        let below = middle - ((1.0 - lost) / fee).ceil();
+        let above = middle + (lost / fee).floor();
+        [below, above].map(|offset| (tread.is_fee_rounded && offset.abs() <= FAR).then_some(offset))
     }
 
     /// From an offset on in a direction, the first one of which the fee's rounding does not take all that is still missing: one more
@@ -299,6 +319,9 @@ struct Search {
 
 impl Search {
     fn insert(&mut self, offset: f64, gain: f64) {
+        if self.offsets.iter().any(|(known, _)| *known == offset) {
+            return;
+        }
         let position = self.offsets.iter().position(|(_, known)| gain > *known).unwrap_or(self.offsets.len());
         if position == QUOTED {
             return;

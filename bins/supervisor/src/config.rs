@@ -145,7 +145,14 @@ fn fault(text: &str, at: usize, message: &str) -> Fault {
     let before = text.get(..at).unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = before.matches('\n').count() + 1;
-    Fault { line, column: at - line_start + 1, message: message.trim().replace('\n', "; ") }
+    Fault { line, column: at - line_start + 1, message: without_text(&message.trim().replace('\n', "; ")) }
+}
+
+/// Where something else is expected the parser repeats the text that is there, and that may be a URL with a key.
+fn without_text(message: &str) -> String {
+    let Some((before, rest)) = message.split_once("string \"") else { return message.to_owned() };
+    let after = rest.rsplit_once('"').map_or("", |(_, after)| after);
+    format!("{before}a string{after}")
 }
 
 /// Blanks out the line at `at`, and if it begins a table the whole table, keeping every other byte in its place. Says
@@ -204,6 +211,21 @@ mod tests {
             Config::parse("[node]\nurls = [\"ftp://user:secret@host/key\"]\n").err().unwrap_or_default();
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(!faults[0].message.contains("secret"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_url_in_a_wrong_place_is_not_repeated() {
+        for text in [
+            "[node]\nurls = \"ws://host/secret\"\n",
+            "[node]\nurls = []\nchain_id = \"ws://host/\\\"secret\"\n",
+            "node = \"ws://host/secret\"\n",
+            "[market]\nmax_pools = \"ws://host/secret\"\n",
+        ] {
+            let faults = Config::parse(text).err().unwrap_or_default();
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            let message = &faults[0].message;
+            assert!(message.contains("expected") && !message.contains("secret"), "{message}");
+        }
     }
 
     #[test]

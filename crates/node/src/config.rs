@@ -1,9 +1,11 @@
 //! The `[node]` table and its run-time form.
 
+use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::Endpoint;
 
@@ -12,6 +14,7 @@ use crate::Endpoint;
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
     /// The nodes, in order of preference: the first that answers is used, the others are for failover.
+    #[serde(deserialize_with = "endpoints")]
     pub urls: Vec<Endpoint>,
     /// The chain the node must be on; a node on another chain is refused. Absent: any chain is taken.
     #[serde(default)]
@@ -102,6 +105,37 @@ impl Default for Limits {
     }
 }
 
+/// Every text that is no endpoint is named, by its place: the text itself may hold a key.
+fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Endpoint>, D::Error> {
+    struct Urls;
+
+    impl<'de> Visitor<'de> for Urls {
+        type Value = Vec<Endpoint>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of node URLs")
+        }
+
+        fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+            Err(E::custom("a URL by itself, expected a list of node URLs: put it into brackets"))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Self::Value, A::Error> {
+            let (mut urls, mut wrong) = (Vec::new(), Vec::new());
+            while let Some(text) = texts.next_element::<String>()? {
+                let place = urls.len() + wrong.len() + 1;
+                match text.parse() {
+                    Ok(url) => urls.push(url),
+                    Err(error) => wrong.push(format!("URL {place} is {error}")),
+                }
+            }
+            if wrong.is_empty() { Ok(urls) } else { Err(A::Error::custom(wrong.join("; "))) }
+        }
+    }
+
+    deserializer.deserialize_any(Urls)
+}
+
 const fn default_request_timeout_ms() -> NonZeroU64 {
     NonZeroU64::new(10_000).expect("not zero")
 }
@@ -154,8 +188,16 @@ mod tests {
             let text = format!(r#"{{"urls":[],"{key}":{value}}}"#);
             assert!(serde_json::from_str::<NodeConfig>(&text).is_err(), "{text}");
         }
-        let error =
-            serde_json::from_str::<NodeConfig>(r#"{"urls":["gopher://SECRET"]}"#).expect_err("refused");
-        assert!(!error.to_string().contains("SECRET"), "{error}");
+        for (urls, reason) in [
+            (r#"["gopher://SECRET"]"#, "URL 1 is not a node URL"),
+            (r#""ws://SECRET""#, "put it into brackets"),
+            (r#"["ws://SECRET", "gopher://SECRET", "ipc://"]"#, "URL 2 is not a node URL: expected ws"),
+            (r#"["ws://SECRET", "gopher://SECRET", "ipc://"]"#, "URL 3 is not a node URL: the ipc path"),
+        ] {
+            let error =
+                serde_json::from_str::<NodeConfig>(&format!(r#"{{"urls":{urls}}}"#)).expect_err("refused");
+            let text = error.to_string();
+            assert!(text.contains(reason) && !text.contains("SECRET"), "{text}");
+        }
     }
 }

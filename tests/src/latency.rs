@@ -118,12 +118,8 @@ pub fn measure(plan: Plan) -> anyhow::Result<Measured> {
     let anchor = BlockBuilder::first(1_000).build();
     let feeder = || Feeder::start(&anchor, &contracts);
     let feeders = [feeder()?, feeder()?, feeder()?];
-    let mut blocks = Vec::with_capacity(plan.warm_up + plan.blocks);
-    let mut parent = anchor;
-    for _ in 0..plan.warm_up + plan.blocks {
-        parent = world.block(&parent);
-        blocks.push(parent.clone());
-    }
+    let blocks = std::iter::successors(Some(anchor), |parent| Some(world.block(parent)));
+    let blocks = blocks.skip(1).take(plan.warm_up + plan.blocks);
     let folder = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(interleave(plan, blocks, &feeders, folder.path()))
@@ -131,12 +127,12 @@ pub fn measure(plan: Plan) -> anyhow::Result<Measured> {
 
 async fn interleave(
     plan: Plan,
-    blocks: Vec<FakeBlock>,
+    blocks: impl Iterator<Item = FakeBlock>,
     feeders: &[Feeder; 3],
     folder: &Path,
 ) -> anyhow::Result<Measured> {
     let findings = Findings::default();
-    let limit = blocks.len() as u64;
+    let limit = (plan.warm_up + plan.blocks) as u64;
     let ours =
         Ours::start(&feeders[0], folder, limit, |bot| bot.register("findings", findings.clone())).await?;
     let config = configuration(folder)?;
@@ -156,12 +152,13 @@ async fn interleave(
         stages: String::new(),
     };
     let mut due = Instant::now();
-    for (index, block) in blocks.into_iter().enumerate() {
+    for (index, block) in blocks.enumerate() {
         let hash = block.hash();
         // Each in turn, when what the one before left to be done is done; who begins changes from block to block.
         let mut took = [0; 3];
         for side in (0..3).map(|turn| (index + turn) % 3) {
             due += plan.pace / 3;
+            feeders[side].forget_old()?;
             feeders[side].prepare(block.clone())?;
             tokio::time::sleep_until(due).await;
             feeders[side].announce(hash)?;
@@ -238,6 +235,10 @@ impl Ours {
         Ok(summary)
     }
 }
+
+/// Blocks below the head that a feeder keeps where the rest is forgotten: in a process that grows by megabytes with each block, a reader
+/// finds no page at hand for what it reads.
+const SERVED: u64 = 16;
 
 /// From a block's announcement to its end, generously.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -346,6 +347,7 @@ pub(crate) struct Feeder {
 enum Order {
     Prepare(Box<FakeBlock>, mpsc::SyncSender<()>),
     Announce(B256, mpsc::SyncSender<()>),
+    Forget(mpsc::SyncSender<()>),
     LastByte(B256, mpsc::SyncSender<Option<Instant>>),
     Subscribed(mpsc::SyncSender<()>),
 }
@@ -372,6 +374,10 @@ impl Feeder {
                         node.announce(hash);
                         done.send(())?;
                     }
+                    Order::Forget(done) => {
+                        node.forget_old(SERVED);
+                        done.send(())?;
+                    }
                     Order::LastByte(hash, answer) => answer.send(node.last_sent_at(hash))?,
                     Order::Subscribed(done) => {
                         runtime.block_on(node.until_subscribed("newHeads", 1));
@@ -395,6 +401,11 @@ impl Feeder {
 
     pub(crate) fn announce(&self, hash: B256) -> anyhow::Result<()> {
         self.order(|done| Order::Announce(hash, done))
+    }
+
+    /// Frees the blocks that nobody asks for any more.
+    fn forget_old(&self) -> anyhow::Result<()> {
+        self.order(Order::Forget)
     }
 
     fn order(&self, order: impl FnOnce(mpsc::SyncSender<()>) -> Order) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ mod list;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{ErrorKind, Write, stdout};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -48,8 +49,7 @@ impl Mutant {
 /// Plants each, or those named.
 pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     if names == ["--list"] {
-        MUTANTS.iter().for_each(|mutant| println!("{:32} {}", mutant.name, mutant.file));
-        return Ok(());
+        return list();
     }
     if let Some(unknown) = names.iter().find(|name| MUTANTS.iter().all(|mutant| mutant.name != **name)) {
         bail!("there is no mutant {unknown:?}; `cargo xtask mutants --list` names them");
@@ -73,6 +73,15 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     println!("{} mutants planted, {} turned the tests red", chosen.len(), chosen.len() - survivors.len());
     ensure!(survivors.is_empty(), "nobody noticed: {}", survivors.join(", "));
     Ok(())
+}
+
+/// Whoever reads only the first lines closes the pipe, and that is no failure.
+fn list() -> anyhow::Result<()> {
+    let mut out = stdout().lock();
+    match MUTANTS.iter().try_for_each(|mutant| writeln!(out, "{:32} {}", mutant.name, mutant.file)) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 #[expect(

@@ -2,13 +2,14 @@
 
 #![expect(clippy::print_stdout, reason = "a command line tool: standard output is where its results go")]
 
+use std::io::{ErrorKind, Write, stdout};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use headwater_tests::devnet::{Addresses, Devnet, Pace, Trader};
 use headwater_tests::latency::{Load, Plan, measure};
-use headwater_tests::proof::{self, PROOFS, ProofArgs};
+use headwater_tests::proof::{self, PROOFS, Proof, ProofArgs};
 use headwater_tests::workflows;
 
 #[derive(Debug, Parser)]
@@ -156,10 +157,7 @@ fn devnet(arguments: &DevnetArguments) -> anyhow::Result<()> {
 
 fn prove(arguments: &ProveArguments) -> anyhow::Result<()> {
     let Some(name) = arguments.name.as_ref().filter(|_| !arguments.list) else {
-        for proof in PROOFS {
-            println!("{:12} {:>8}  {}", proof.name, proof.full_duration, proof.about);
-        }
-        return Ok(());
+        return list();
     };
     let mut rest = arguments.rest.clone();
     rest.extend(arguments.minutes.iter().flat_map(|minutes| ["--minutes".to_owned(), minutes.to_string()]));
@@ -171,6 +169,17 @@ fn prove(arguments: &ProveArguments) -> anyhow::Result<()> {
         "{name} checked nothing: above stands what it needs"
     );
     report.verdict()
+}
+
+/// Whoever reads only the first lines closes the pipe, and that is no failure.
+fn list() -> anyhow::Result<()> {
+    let mut out = stdout().lock();
+    let mut line =
+        |proof: &Proof| writeln!(out, "{:12} {:>8}  {}", proof.name, proof.full_duration, proof.about);
+    match PROOFS.iter().try_for_each(&mut line) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Blocks before those that are measured: as many as fill the ring of the bus, as it is in a bot that has run for an hour.

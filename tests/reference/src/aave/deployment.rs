@@ -263,7 +263,7 @@ impl<'a, G: Ground> Builder<'a, G> {
     ) -> anyhow::Result<Site> {
         self.quote(protocol, asset, aggregator)?;
         match self.release {
-            Release::V2 => return self.list_second(protocol, terms, asset, aggregator),
+            Release::V2 => self.init_reserve_second(terms, asset, protocol)?,
             Release::V3_0 => self.init_reserve(terms, asset, protocol)?,
             Release::V3_6 => self.init_reserve_v3_6(terms, asset, protocol)?,
         }
@@ -277,6 +277,26 @@ impl<'a, G: Ground> Builder<'a, G> {
                 liquidationBonus: U256::from(terms.bonus),
             },
         )?;
+        match self.release {
+            Release::V2 => self.enable_borrowing_second(terms, asset, configurator)?,
+            Release::V3_0 | Release::V3_6 => self.enable_borrowing(terms, asset, configurator)?,
+        }
+        let [a_token, stable_debt, variable_debt] = match self.release {
+            Release::V2 => self.tokens_second(asset, protocol.pool)?,
+            Release::V3_0 | Release::V3_6 => {
+                let data = self.ground.read(protocol.pool, &Pool::getReserveDataCall { asset })?;
+                [data.aTokenAddress, data.stableDebtTokenAddress, data.variableDebtTokenAddress]
+            }
+        };
+        Ok(Site { asset, a_token, variable_debt, stable_debt, aggregator, decimals: terms.decimals })
+    }
+
+    fn enable_borrowing(
+        &mut self,
+        terms: &Terms,
+        asset: Address,
+        configurator: Address,
+    ) -> anyhow::Result<()> {
         self.send(configurator, &Configurator::setReserveBorrowingCall { asset, enabled: true })?;
         let factor = Configurator::setReserveFactorCall { asset, newReserveFactor: U256::from(1_500) };
         self.send(configurator, &factor)?;
@@ -287,15 +307,7 @@ impl<'a, G: Ground> Builder<'a, G> {
             let call = Configurator::setReserveStableRateBorrowingCall { asset, enabled: true };
             self.send(configurator, &call)?;
         }
-        let data = self.ground.read(protocol.pool, &Pool::getReserveDataCall { asset })?;
-        Ok(Site {
-            asset,
-            a_token: data.aTokenAddress,
-            variable_debt: data.variableDebtTokenAddress,
-            stable_debt: data.stableDebtTokenAddress,
-            aggregator,
-            decimals: terms.decimals,
-        })
+        Ok(())
     }
 
     /// Rates that make weeks count: twenty percent at rest, three hundred above four fifths of usage.

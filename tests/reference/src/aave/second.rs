@@ -5,7 +5,7 @@ use alloy_sol_types::SolValue;
 
 use super::contracts::{Configurator, ConfiguratorV2, PoolV2, ProviderV2, RateOracle};
 use super::deployment::{Builder, Protocol, terms};
-use super::{Ground, Site, Terms};
+use super::{Ground, Terms};
 
 /// In ether, of which the first asset's is worth two thousand dollars. Eighteen decimals.
 pub(super) const DOLLAR: U256 = U256::from_limbs([500_000_000_000_000, 0, 0, 0]);
@@ -45,13 +45,12 @@ impl<G: Ground> Builder<'_, G> {
     }
 
     /// Rates as those of the other releases. The price is known by then.
-    pub(super) fn list_second(
+    pub(super) fn init_reserve_second(
         &mut self,
-        protocol: &Protocol,
         terms: &Terms,
         asset: Address,
-        aggregator: Address,
-    ) -> anyhow::Result<Site> {
+        protocol: &Protocol,
+    ) -> anyhow::Result<()> {
         let Protocol { provider, pool, configurator, .. } = *protocol;
         let rates = self.ground.read(provider, &ProviderV2::getLendingRateOracleCall {})?;
         self.send(rates, &RateOracle::setMarketBorrowRateCall { asset, rate: ray(9) })?;
@@ -68,30 +67,25 @@ impl<G: Ground> Builder<'_, G> {
             underlyingAssetDecimals: terms.decimals,
             interestRateStrategyAddress: strategy,
         };
-        self.send(configurator, &call)?;
-        self.send(
-            configurator,
-            &Configurator::configureReserveAsCollateralCall {
-                asset,
-                ltv: U256::from(terms.ltv),
-                liquidationThreshold: U256::from(terms.threshold),
-                liquidationBonus: U256::from(terms.bonus),
-            },
-        )?;
+        self.send(configurator, &call)
+    }
+
+    pub(super) fn enable_borrowing_second(
+        &mut self,
+        terms: &Terms,
+        asset: Address,
+        configurator: Address,
+    ) -> anyhow::Result<()> {
         let borrowing = ConfiguratorV2::enableBorrowingOnReserveCall { asset, stableBorrowRateEnabled: true };
         self.send(configurator, &borrowing)?;
         let factor = U256::from(if terms.symbol == GREEDY { 10_000 } else { 1_500 });
-        let factor = Configurator::setReserveFactorCall { asset, newReserveFactor: factor };
-        self.send(configurator, &factor)?;
+        self.send(configurator, &Configurator::setReserveFactorCall { asset, newReserveFactor: factor })
+    }
+
+    /// What a reserve's supply, stable and variable debt are told in.
+    pub(super) fn tokens_second(&mut self, asset: Address, pool: Address) -> anyhow::Result<[Address; 3]> {
         let data = self.ground.read(pool, &PoolV2::getReserveDataCall { asset })?;
-        Ok(Site {
-            asset,
-            a_token: data.aTokenAddress,
-            variable_debt: data.variableDebtTokenAddress,
-            stable_debt: data.stableDebtTokenAddress,
-            aggregator,
-            decimals: terms.decimals,
-        })
+        Ok([data.aTokenAddress, data.stableDebtTokenAddress, data.variableDebtTokenAddress])
     }
 
     /// A reserve that is frozen and inactive.

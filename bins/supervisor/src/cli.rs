@@ -42,7 +42,7 @@ pub enum Command {
     Journal(JournalCommand),
     /// Print the topology: every edge with its channel, capacity and policy.
     Graph(ConfigArgs),
-    /// Check a configuration; every error at once, each with its place.
+    /// Check a configuration: every error in its text, each with its place, or the first thing that does not fit together.
     Check(ConfigArgs),
 }
 

@@ -30,7 +30,9 @@ struct StageHistograms {
 
 impl Default for StageHistograms {
     fn default() -> Self {
-        let histogram = || Histogram::new(3).expect("three digits are supported");
+        // Whole from the start, 36 KiB: one that grows with what it is given takes more with every delay that is longer than all before.
+        let histogram =
+            || Histogram::new_with_max(LONGEST, 2).expect("two digits up to an hour are supported");
         Self { since_first: histogram(), own: histogram() }
     }
 }
@@ -40,10 +42,8 @@ const LONGEST: u64 = 3_600_000_000_000;
 
 impl StageHistograms {
     fn record(&mut self, since_first: u64, own: u64) {
-        // The histograms grow with what is recorded; `saturating_record` would cut to what they have grown to so far.
-        for (histogram, nanos) in [(&mut self.since_first, since_first), (&mut self.own, own)] {
-            histogram.record(nanos.min(LONGEST)).expect("it resizes itself");
-        }
+        self.since_first.saturating_record(since_first);
+        self.own.saturating_record(own);
     }
 }
 
@@ -139,7 +139,7 @@ pub struct StageReport {
     pub own: Percentiles,
 }
 
-/// Of a histogram with three significant digits.
+/// Of a histogram with two significant digits: up to one percent above what was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Percentiles {

@@ -99,6 +99,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "decoder",
     },
     Mutant {
+        name: "whole-amount-far-away-missed",
+        file: "crates/amm/src/mixed/stairs.rs",
+        original: "(tread.is_fee_rounded && offset.abs() <= FAR)",
+        broken: "(tread.is_fee_rounded && offset.abs() <= 512.0)",
+        package: "headwater-amm",
+        tests: "mixed",
+    },
+    Mutant {
         name: "rounded-up-output",
         file: "crates/amm/src/constant_product.rs",
         original: "        Ok(numerator / denominator)\n    }\n\n    /// What the router asks",

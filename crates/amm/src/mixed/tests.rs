@@ -104,18 +104,16 @@ fn fine_search(hops: &[MixedHop<'_>]) -> (i128, u128) {
 }
 
 /// What a unit of each token between is worth in the first, at an input.
-fn units_between(hops: &[MixedHop<'_>], amounts: &[u128]) -> f64 {
+fn units_between(hops: &[MixedHop<'_>], amounts: &[u128]) -> i128 {
     let worth = |(index, amount): (usize, &u128)| {
         let carried = |amount| hops[index + 1..].iter().try_fold(amount, |amount, hop| hop.quote(amount));
+        let (more, less) = (carried(amount + 2), amount.checked_sub(2).and_then(carried));
         // At the end of a pool there is no more.
-        let more = carried(amount + 2).and_then(|more| more.checked_sub(carried(*amount)?));
-        let less = |by: u128| carried(*amount)?.checked_sub(carried(amount.checked_sub(by)?)?);
-        // Of cheap units only many show what one is worth.
-        let many = (amount >> 10).max(1);
-        let of_one = less(many).map_or(0.0, |worth| worth as f64 / many as f64);
-        of_one.max(more.max(less(2)).unwrap_or(0) as f64)
+        more.and_then(|more| more.checked_sub(carried(*amount)?))
+            .max(carried(*amount).and_then(|at| at.checked_sub(less?)))
+            .map(|worth| worth as i128)
     };
-    amounts[..amounts.len() - 1].iter().enumerate().map(worth).sum()
+    amounts[..amounts.len() - 1].iter().enumerate().map(|pair| worth(pair).unwrap_or(0)).sum()
 }
 
 fn check(parts: &[Part]) -> Result<(), TestCaseError> {
@@ -143,7 +141,7 @@ fn check_coarse(parts: &[Part]) -> Result<(), TestCaseError> {
             None => {
                 let coarse = units_between(&hops, &amounts);
                 prop_assert!(
-                    best as f64 <= coarse + 1.0,
+                    best <= coarse + 1,
                     "{effort:?}: {best} was not found; units are worth {coarse}; in {parts:?}"
                 );
             }
@@ -166,10 +164,7 @@ fn check_sizing(
     let found = sizing.profit as i128;
     let short = best - found - best / 1_000_000_000 - 1;
     let coarse = units_between(hops, &sizing.amounts);
-    prop_assert!(
-        short as f64 <= coarse,
-        "{effort:?}: {found}, not {best}; units are worth {coarse}; in {hops:?}"
-    );
+    prop_assert!(short <= coarse, "{effort:?}: {found}, not {best}; units are worth {coarse}; in {hops:?}");
     Ok(())
 }
 

@@ -42,8 +42,9 @@ const LONGEST: u64 = 3_600_000_000_000;
 
 impl StageHistograms {
     fn record(&mut self, since_first: u64, own: u64) {
-        self.since_first.saturating_record(since_first);
-        self.own.saturating_record(own);
+        for (histogram, nanos) in [(&mut self.since_first, since_first), (&mut self.own, own)] {
+            histogram.record(nanos.min(LONGEST)).expect("it reaches that far");
+        }
     }
 }
 

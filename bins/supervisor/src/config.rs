@@ -148,11 +148,20 @@ fn fault(text: &str, at: usize, message: &str) -> Fault {
     Fault { line, column: at - line_start + 1, message: without_text(&message.trim().replace('\n', "; ")) }
 }
 
-/// Where something else is expected the parser repeats the text that is there, and that may be a URL with a key.
+/// The parser repeats a text that is not what it expects, and that may be a URL with a key.
 fn without_text(message: &str) -> String {
-    let Some((before, rest)) = message.split_once("string \"") else { return message.to_owned() };
+    let Some((before, rest)) = message.split_once("string \"") else { return without_urls(message) };
     let after = rest.rsplit_once('"').map_or("", |(_, after)| after);
     format!("{before}a string{after}")
+}
+
+/// Names of keys and of variants are told, unless they are URLs.
+fn without_urls(message: &str) -> String {
+    let is_url = |word: &str| {
+        word.split_once("://").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_alphanumeric()))
+    };
+    let words: Vec<_> = message.split(' ').map(|word| if is_url(word) { "(a URL)" } else { word }).collect();
+    words.join(" ")
 }
 
 /// Blanks out the line at `at`, and if it begins a table the whole table, keeping every other byte in its place. Says
@@ -220,6 +229,8 @@ mod tests {
             "[node]\nurls = []\nchain_id = \"ws://host/\\\"secret\"\n",
             "node = \"ws://host/secret\"\n",
             "[market]\nmax_pools = \"ws://host/secret\"\n",
+            "[market]\npreset = \"ws://host/secret\"\n",
+            "[market]\n\"ws://host/secret\" = 1\n",
         ] {
             let faults = Config::parse(text).err().unwrap_or_default();
             assert_eq!(faults.len(), 1, "{faults:?}");
